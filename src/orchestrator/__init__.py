@@ -1,0 +1,1 @@
+"""Pipelines whose runs survive anything."""

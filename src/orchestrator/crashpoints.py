@@ -1,0 +1,51 @@
+"""Named places where a test may kill the process.
+
+In a normal run ``point`` is an empty function. With ``ORCHESTRATOR_CRASH_POINT=NAME`` or ``NAME:N`` in the
+environment when the package is imported, the process kills itself (SIGKILL) the N-th time it passes that place.
+The names are listed in ``POINTS`` and in docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+POINTS = (
+    "before_admission",
+    "after_admission",
+    "before_claim",
+    "after_claim",
+    "before_effect",
+    "after_effect",
+    "before_commit",
+    "after_commit",
+    "before_acknowledge",
+    "after_acknowledge",
+    "before_resume",
+    "after_resume",
+    "before_finish",
+    "after_finish",
+    "before_blob",
+    "after_blob",
+)
+
+_wanted = os.environ.get("ORCHESTRATOR_CRASH_POINT", "")
+
+if _wanted:
+    import signal
+
+    _name, _, _count = _wanted.partition(":")
+    if _name not in POINTS:
+        raise SystemExit(f"ORCHESTRATOR_CRASH_POINT: no point named {_name!r}; there are {', '.join(POINTS)}")
+    _left = [int(_count or 1)]
+
+    def point(name: str) -> None:
+        """Kill this process if ``name`` is the wanted place and has been passed often enough."""
+        if name == _name:
+            _left[0] -= 1
+            if _left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+else:
+
+    def point(name: str) -> None:
+        """Do nothing: no crash is wanted."""

@@ -1,0 +1,177 @@
+"""The facts of an execution. A journal is a list of these; nothing else is ever stored about what happened.
+
+Each event carries its own time ``at`` (seconds since 1970, UTC), so that a fold yields the same state on any day.
+Events are tuples: ``(at, ...)``; on disk each is a list led by its tag (see ``TAGS``). Tags are for ever: a new
+meaning gets a new tag.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.values import ValueRef
+
+
+class ErrorInfo(NamedTuple):
+    """An error as recorded: ``kind`` is what retry filters name, ``trace`` a shortened traceback or empty."""
+
+    kind: str
+    message: str
+    retryable: bool = True
+    trace: str = ""
+
+
+class ExecutionCreated(NamedTuple):
+    """The execution exists: its definition, inputs and ids are durable (I0). Always seq 1.
+
+    ``definition`` is None for an execution that only the caller knows and never gave a pipeline for.
+    ``origin`` is ``run``, or ``manual`` for one made by a caller's own checkpoint.
+    """
+
+    at: float
+    pipeline_id: str
+    definition: ValueRef | None
+    inputs: ValueRef
+    total: int
+    origin: str
+
+
+class ExecutionStarted(NamedTuple):
+    """An owner took the execution up: the first time, or to resume it with this strategy."""
+
+    at: float
+    epoch: int
+    owner: str
+    resumed: bool
+    strategy: dict[str, Any]
+
+
+class TaskClaimed(NamedTuple):
+    """An attempt is about to begin. ``parameters`` are the rendered ones, when templates made them."""
+
+    at: float
+    task: TaskId
+    attempt: int
+    parameters: ValueRef | None
+
+
+class TaskCompleted(NamedTuple):
+    """The attempt succeeded with this value; it is never executed again in this execution."""
+
+    at: float
+    task: TaskId
+    attempt: int
+    value: ValueRef
+
+
+class TaskFailed(NamedTuple):
+    """The attempt failed. ``retry_at`` is when the next one is due (None: not in this run).
+
+    ``crashed``: the worker died, the task did not say it failed. ``parked``: its retries are used up.
+    """
+
+    at: float
+    task: TaskId
+    attempt: int
+    error: ErrorInfo
+    retry_at: float | None
+    crashed: bool
+    parked: bool
+
+
+class TaskInterrupted(NamedTuple):
+    """The attempt was running when its process ended. ``outcome``: ``rerun``, ``fail`` or ``ask``."""
+
+    at: float
+    task: TaskId
+    attempt: int
+    outcome: str
+    reason: str
+
+
+class TaskSkipped(NamedTuple):
+    """The task does not run; it counts as done, with the result None."""
+
+    at: float
+    task: TaskId
+    reason: str
+
+
+class TasksReset(NamedTuple):
+    """These tasks are to run (again). With ``forgive`` their failure counts start anew."""
+
+    at: float
+    tasks: list[TaskId]
+    reason: str
+    forgive: bool
+
+
+class TaskProgressed(NamedTuple):
+    """How far a running attempt says it is, and the state it saved (None: nothing new saved)."""
+
+    at: float
+    task: TaskId
+    attempt: int
+    done: float | None
+    total: float | None
+    message: str
+    saved: ValueRef | None
+
+
+class CheckpointMade(NamedTuple):
+    """A named position. ``reason``: ``periodic``, ``manual``, ``before``, ``stop``. ``state``: the caller's own."""
+
+    at: float
+    reason: str
+    task: TaskId | None
+    metadata: dict[str, Any]
+    state: ValueRef | None
+
+
+class CancelRequested(NamedTuple):
+    """Somebody asked to cancel; from here on no attempt begins."""
+
+    at: float
+    by: str
+
+
+class ExecutionFinished(NamedTuple):
+    """This owner is done. ``status``: ``completed``, ``failed``, ``cancelled`` or ``stopped`` (by a signal)."""
+
+    at: float
+    status: str
+    outputs: ValueRef | None
+    error: ErrorInfo | None
+
+
+Event = (
+    ExecutionCreated
+    | ExecutionStarted
+    | TaskClaimed
+    | TaskCompleted
+    | TaskFailed
+    | TaskInterrupted
+    | TaskSkipped
+    | TasksReset
+    | TaskProgressed
+    | CheckpointMade
+    | CancelRequested
+    | ExecutionFinished
+)
+
+TAGS: dict[type[Event], int] = {
+    ExecutionCreated: 1,
+    ExecutionStarted: 2,
+    TaskClaimed: 3,
+    TaskCompleted: 4,
+    TaskFailed: 5,
+    TaskInterrupted: 6,
+    TaskSkipped: 7,
+    TasksReset: 8,
+    TaskProgressed: 9,
+    CheckpointMade: 10,
+    CancelRequested: 11,
+    ExecutionFinished: 12,
+}

@@ -1,0 +1,1 @@
+"""The small protocols that adapters fill, each with its whole contract."""

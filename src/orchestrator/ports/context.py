@@ -1,0 +1,64 @@
+"""What a tool's function is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@runtime_checkable
+class TaskContext(Protocol):
+    """The running attempt as its tool sees it: who it is, and where progress goes.
+
+    A tool's function receives it when it has a parameter annotated ``TaskContext`` or named ``context``.
+    """
+
+    @property
+    def execution_id(self) -> str:
+        """The execution this attempt belongs to."""
+
+    @property
+    def task_id(self) -> str:
+        """The task this is an attempt of."""
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1, counted over the whole execution."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """``execution/task``: the same for every attempt; hand it to services that drop duplicates."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The execution's inputs."""
+
+    @property
+    def project(self) -> Path:
+        """The project folder: what relative paths mean."""
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger whose lines `orchestrator logs` shows for this task."""
+
+    @property
+    def saved(self) -> Any:  # noqa: ANN401
+        """The state last saved by this task, in this attempt or an earlier one; None if never."""
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the attempt should end; loops in plain functions look at it between two rounds."""
+
+    def progress(self, done: float | None = None, total: float | None = None, message: str = "") -> None:
+        """Say how far the step is; any thread, cheap enough for every round of a loop."""
+
+    def save(self, state: Any) -> None:  # noqa: ANN401
+        """Keep ``state`` to go on from after a retry or a resume.
+
+        Saves are coalesced: the last one is made durable every checkpoint interval, on a stop, on failure, and at
+        once for critical steps. The state must be storable like a result; it is taken as it is now (copied).
+        """

@@ -1,0 +1,100 @@
+"""Where attempts run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.domain.pipeline import Isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchestrator.domain.events import ErrorInfo
+    from orchestrator.domain.ids import ExecutionId, TaskId
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Everything an executor needs to run one attempt; plain data but for nothing.
+
+    ``parameters`` are rendered. ``saved`` is the state last saved by an earlier attempt, or None. ``timeout`` is in
+    seconds, None for no limit. ``inputs`` are the execution's. ``project`` is the folder that relative paths mean.
+    """
+
+    execution_id: ExecutionId
+    task_id: TaskId
+    attempt: int
+    tool: str
+    action: str | None
+    parameters: Mapping[str, Any]
+    idempotency_key: str
+    inputs: Mapping[str, Any]
+    project: Path
+    saved: Any = None
+    timeout: float | None = None
+    isolation: Isolation = Isolation.NONE
+    critical: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The attempt returned ``value``."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed by its own fault (an exception, a timeout: ``kind`` is ``timeout``)."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The worker died under the attempt (killed, out of memory, ``os._exit``)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The attempt was cancelled at the engine's request."""
+
+
+Outcome = Succeeded | Failed | Crashed | Cancelled
+
+
+class Reporter(Protocol):
+    """What an executor calls back. Every method may be called from any thread and returns at once."""
+
+    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Report the end of an attempt: exactly once for each started attempt. Later reports are ignored."""
+
+    def progressed(self, attempt: Attempt, done: float | None, total: float | None, message: str) -> None:
+        """Report how far the attempt is; shown at once, made durable now and then."""
+
+    def saved(self, attempt: Attempt, state: Any) -> None:  # noqa: ANN401
+        """Hand over the state to go on from; the engine makes the last one durable in its interval."""
+
+
+class Executor(Protocol):
+    """Runs attempts. Called on the engine's event loop only.
+
+    ``start`` begins an attempt and returns at once; its end is told to ``reporter.finished``. ``cancel`` asks a
+    running attempt to end: an async function is cancelled, a process is killed (TERM, then KILL of its group), a
+    thread cannot be killed: it is abandoned, its later result dropped. In all cases ``finished(Cancelled())`` follows
+    soon. A timeout is the executor's to keep: ``finished(Failed(kind='timeout'))`` and the attempt ended likewise.
+    ``close`` ends everything that still runs and gives back all threads and processes; idempotent.
+    """
+
+    def start(self, attempt: Attempt, reporter: Reporter) -> None:
+        """Begin an attempt."""
+
+    def cancel(self, attempt: Attempt) -> None:
+        """End a running attempt; nothing happens if it ended already."""
+
+    async def close(self) -> None:
+        """End what still runs and release every resource."""
