@@ -1,0 +1,60 @@
+# Two commands from a fresh clone: `make demo` and `make check`. The first run of each sets up its environment.
+# Relative paths only: make cannot quote a prerequisite, and the checkout may lie under a folder with spaces.
+
+VENV = .venv
+PYTEST_ARGS = -n 2 --dist loadfile
+LOCK_ARGS =
+
+SHELL = /bin/sh
+PY = $(VENV)/bin/python
+CODE = $(foreach dir,src tests chaos benchmarks examples,$(if $(wildcard $(dir)/*.py $(dir)/*/*.py $(dir)/*/*/*.py),$(dir)))
+COMPILE = $(PY) -m uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header $(LOCK_ARGS) pyproject.toml
+
+.DEFAULT_GOAL = help
+.NOTPARALLEL: # the tests come last, so that their closing line is the last line
+.PHONY: help demo test lint check fmt bench lock clean
+
+help:
+	@echo 'make demo    run the flights example from nothing to its report'
+	@echo 'make test    run the tests; PYTEST_ARGS="-k name -x" for some of them'
+	@echo 'make lint    format check, ruff, mypy --strict, import contracts'
+	@echo 'make check   lint, then test: what a change has to pass'
+	@echo 'make fmt     format the code and apply the safe fixes'
+	@echo 'make bench   run the benchmarks'
+	@echo 'make lock    renew requirements/*.txt; LOCK_ARGS=--upgrade moves every pin'
+	@echo 'make clean   remove caches and build output; environment and runs stay'
+
+demo: $(VENV)/.run
+	@$(PY) examples/flights/demo.py
+
+test: $(VENV)/.test
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy --strict $(CODE)
+	$(VENV)/bin/lint-imports --no-logo
+
+check: lint test
+
+fmt: $(VENV)/.test
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
+
+bench: $(VENV)/.test
+	@$(PY) -m benchmarks
+
+lock: $(VENV)/.test
+	$(COMPILE) --extra data -o requirements/run.txt
+	$(COMPILE) --extra data --group test --group lint -c requirements/run.txt -o requirements/dev.txt
+
+clean:
+	rm -rf build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name '.?*' -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.run: pyproject.toml tools/bootstrap.sh requirements/run.txt requirements/demo.txt
+	@sh tools/bootstrap.sh $(VENV) .run requirements/run.txt requirements/demo.txt
+
+$(VENV)/.test: pyproject.toml tools/bootstrap.sh requirements/dev.txt requirements/demo.txt
+	@sh tools/bootstrap.sh $(VENV) .test requirements/dev.txt requirements/demo.txt
