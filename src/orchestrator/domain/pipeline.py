@@ -74,7 +74,7 @@ class Task:
     id: TaskId
     tool: str
     action: str | None = None
-    parameters: Mapping[str, Any] = _EMPTY
+    parameters: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     dependencies: tuple[TaskId, ...] = ()
     name: str | None = None
     description: str | None = None
