@@ -7,7 +7,7 @@ LOCK_ARGS =
 
 SHELL = /bin/sh
 PY = $(VENV)/bin/python
-CODE = $(foreach dir,src tests chaos benchmarks examples,$(if $(wildcard $(dir)/*.py $(dir)/*/*.py $(dir)/*/*/*.py),$(dir)))
+CODE = $(strip $(foreach dir,src tests chaos benchmarks examples,$(if $(wildcard $(dir)/*.py $(dir)/*/*.py $(dir)/*/*/*.py),$(dir))))
 COMPILE = $(PY) -m uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header $(LOCK_ARGS) pyproject.toml
 
 .DEFAULT_GOAL = help
