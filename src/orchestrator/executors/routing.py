@@ -1,0 +1,48 @@
+"""One executor for all attempts: each goes where its step asks to run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.pipeline import Isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.ports.executor import Attempt, Executor, Reporter
+
+
+class RoutingExecutor:
+    """Sends attempts with ``isolation: process`` to processes, all others to ``local``.
+
+    ``process_factory`` is called when the first attempt needs a process. ``close`` closes both.
+    """
+
+    def __init__(self, local: Executor, process_factory: Callable[[], Executor]) -> None:
+        self._local = local
+        self._process_factory = process_factory
+        self._process: Executor | None = None
+
+    def start(self, attempt: Attempt, reporter: Reporter) -> None:
+        """Begin an attempt where its step asks to run."""
+        if attempt.isolation is Isolation.NONE:
+            self._local.start(attempt, reporter)
+            return
+        if self._process is None:
+            self._process = self._process_factory()
+        self._process.start(attempt, reporter)
+
+    def cancel(self, attempt: Attempt) -> None:
+        """End a running attempt; nothing happens if it ended already."""
+        if attempt.isolation is Isolation.NONE:
+            self._local.cancel(attempt)
+        elif self._process is not None:
+            self._process.cancel(attempt)
+
+    async def close(self) -> None:
+        """Close both executors, the second even if closing the first fails."""
+        try:
+            await self._local.close()
+        finally:
+            if self._process is not None:
+                await self._process.close()
