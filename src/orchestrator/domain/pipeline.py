@@ -107,7 +107,8 @@ class Input:
 class Pipeline:
     """A compiled pipeline: frozen, checked, its tasks in the order they were written.
 
-    ``tasks`` maps task id to Task. ``outputs`` maps names to templates over inputs and results.
+    ``tasks`` maps task id to Task. ``outputs`` maps names to templates over inputs and results;
+    ``output_reads`` are the tasks whose results they read (filled in by compile).
     """
 
     id: str
@@ -117,5 +118,6 @@ class Pipeline:
     description: str | None = None
     inputs: Mapping[str, Input] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    output_reads: tuple[TaskId, ...] = ()
     resume: ResumeStrategy = ResumeStrategy()
     resume_enabled: bool = True

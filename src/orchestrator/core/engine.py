@@ -1,0 +1,465 @@
+"""The only loop.
+
+YAML -> ``compile`` -> Pipeline -> event -> ``recorder`` journals it -> ``fold`` -> ``decide`` -> commands ->
+executor -> outcome event -> ... and so on until ``decide`` says finish. A first run, a retry and a resume are the
+same loop over different facts.
+
+One turn of the loop: take every outcome that arrived, record what they mean, carry out what ``decide`` says until it
+has nothing more to say, commit all of it at once, and only then tell anybody and begin the claimed attempts. So a
+chain costs one commit a step, and completions that arrive together share one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.core.progress import ProgressBook
+from orchestrator.core.scope import RecordedValues, Scope
+from orchestrator.crashpoints import point
+from orchestrator.domain.decide import Claim, Command, Finish, decide
+from orchestrator.domain.events import (
+    CancelRequested,
+    CheckpointMade,
+    ErrorInfo,
+    ExecutionFinished,
+    TaskClaimed,
+    TaskCompleted,
+    TaskFailed,
+    TaskInterrupted,
+    TaskProgressed,
+    TaskSkipped,
+)
+from orchestrator.domain.execution import ExecutionStatus, TaskStatus
+from orchestrator.domain.ids import idempotency_key
+from orchestrator.domain.pipeline import CheckpointWhen
+from orchestrator.domain.plan import interruption
+from orchestrator.domain.retry import after_failure
+from orchestrator.errors import TaskError, UnstorableValue
+from orchestrator.ports.executor import Attempt, Cancelled, Crashed, Failed, Outcome, Succeeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orchestrator.core.adapters import Adapters
+    from orchestrator.core.recorder import Recorder
+    from orchestrator.domain.execution import ExecutionState
+    from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.pipeline import Pipeline, Task
+    from orchestrator.domain.strategy import ResumeStrategy
+
+_log = logging.getLogger("orchestrator.engine")
+
+CANCEL_PATIENCE_SECONDS = 5.0
+"""How long a cancelled attempt may take to end before the execution ends without it."""
+
+
+class Engine:
+    """Runs one execution from where its state is, to its end; implements ports.executor.Reporter.
+
+    All of it lives on one event loop; only ``finished``, ``progressed``, ``saved``, ``stop``, ``cancel`` and
+    ``call`` may be used from other threads.
+    """
+
+    def __init__(self, pipeline: Pipeline, recorder: Recorder, adapters: Adapters, strategy: ResumeStrategy) -> None:
+        self.pipeline = pipeline
+        self.recorder = recorder
+        self._adapters = adapters
+        self._strategy = strategy
+        self._values = RecordedValues(adapters.store, adapters.codec, recorder)
+        self._scope: Scope | None = None
+        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._running: dict[TaskId, Attempt] = {}
+        self._claimed: list[Attempt] = []
+        self._progress = ProgressBook()
+        self._stopping: int | None = None
+        self._failure: BaseException | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._waiter: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._now = 0.0
+
+    @property
+    def state(self) -> ExecutionState:
+        """The state, ahead of the store by what is not flushed yet."""
+        return self.recorder.state
+
+    # -- from outside, any thread --------------------------------------------------------------------------------
+
+    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
+        """See ports.executor.Reporter."""
+        self._post(self._on_finished, attempt, outcome)
+
+    def progressed(self, attempt: Attempt, done: float | None, total: float | None, message: str) -> None:
+        """See ports.executor.Reporter."""
+        if self._progress.note(attempt, done, total, message):
+            self._post(self._on_progress, attempt)
+
+    def saved(self, attempt: Attempt, state: Any) -> None:  # noqa: ANN401
+        """See ports.executor.Reporter."""
+        self._progress.save(attempt, state)
+        if attempt.critical:
+            self._post(self._on_critical_save, attempt)
+
+    def stop(self, signal: int) -> None:
+        """Stop gracefully: claim nothing more, let running attempts end within the grace period."""
+        self._post(self._on_stop, signal)
+
+    def cancel(self, by: str) -> None:
+        """Cancel: claim nothing more, end running attempts."""
+        self._post(self._on_cancel, by)
+
+    def lost(self, error: BaseException) -> None:
+        """End at once: the lease is gone, or the store is."""
+        self._post(self._on_lost, error)
+
+    async def call(self, action: Callable[[Recorder], None]) -> None:
+        """Record something more; returns when it is durable. Raises what the commit raised."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def act() -> None:
+            action(self.recorder)
+            self._waiting.append(done)
+
+        self._post(act)
+        await done
+
+    _waiting: list[asyncio.Future[None]]
+
+    def _post(self, handler: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401
+        self._inbox.append((handler, arguments))
+        if threading.get_ident() == self._thread:
+            self._wake()
+        elif self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> ExecutionState:
+        """Run to the end and return the final state; the end is recorded and the lease given back with it.
+
+        Raises LeaseLost or a StoreError when the journal cannot be written; nothing acknowledged is lost then.
+        If the calling task is cancelled, the execution stops as on a signal without grace.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._waiting = []
+        inputs = await self._values.load(self.state.inputs)
+        context = await self._values.load(self.state.context)
+        self._scope = Scope(self.recorder, self._values, inputs or {}, context)
+        self._every("checkpoint", self._strategy.checkpoint_interval_seconds, self._on_interval)
+        try:
+            while not self.state.finished:
+                await self._turn()
+                if self._failure is not None:
+                    raise self._failure
+                if not self.state.finished:
+                    await self._wait()
+        except asyncio.CancelledError:
+            await self._abandon(2)
+            raise
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            for attempt in list(self._running.values()):
+                self._adapters.executor.cancel(attempt)
+            for waiting in self._waiting:
+                if not waiting.done():
+                    waiting.cancel()
+        return self.state
+
+    async def _turn(self) -> None:
+        """Do everything that can be done now, in one commit."""
+        self._now = self._adapters.clock.now()
+        inbox = self._inbox
+        while inbox:
+            handler, arguments = inbox.popleft()
+            handler(*arguments)
+        state = self.state
+        capacity = self._adapters.capacity
+        while commands := decide(state, self._now, capacity, stopping=self._stopping is not None):
+            for command in commands:
+                await self._carry_out(command)
+        await self.recorder.flush()
+        if state.finished:
+            point("after_finish")
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
+        if self._claimed:
+            claimed, self._claimed = self._claimed, []
+            self._check_lease()
+            executor = self._adapters.executor
+            for attempt in claimed:
+                self._running[attempt.task_id] = attempt
+                executor.start(attempt, self)
+
+    def _check_lease(self) -> None:
+        """Before each effect, look at our own clock: a lease that is about to run out must be renewed first."""
+        adapters = self._adapters
+        lease = self.recorder.lease
+        if adapters.clock.monotonic() > lease.deadline:
+            adapters.store.renew(lease)
+
+    async def _wait(self) -> None:
+        """Sleep until something arrives or a retry is due."""
+        if self._inbox:
+            await asyncio.sleep(0)
+            return
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        due = self.state.next_retry_at()
+        if due is not None and self._stopping is None:
+            timer = loop.call_later(max(0.0, due - self._adapters.clock.now()), self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+        else:
+            await self._waiter
+
+    async def _carry_out(self, command: Command) -> None:
+        match command:
+            case Claim(task):
+                await self._claim(self.pipeline.tasks[task])
+            case Finish(status):
+                await self._finish(status)
+
+    # -- claiming ------------------------------------------------------------------------------------------------
+
+    async def _claim(self, task: Task) -> None:
+        """Record the claim of the next attempt, or that the task is skipped; begin nothing yet."""
+        name = task.id
+        state = self.state.tasks[name]
+        number = state.attempt + 1
+        reference = None
+        parameters: Mapping[str, Any] = task.parameters
+        try:
+            if task.reads is not None:
+                scope = await self._scope.build(task.reads, number)  # type: ignore[union-attr]
+                renderer = self._adapters.renderer
+                if task.condition is not None and not renderer.truth(task.condition, scope):
+                    self.recorder.record(TaskSkipped(self._now, name, f"condition is false: {task.condition}"))
+                    return
+                parameters = renderer.render(task.parameters, scope)
+                reference = self._adapters.codec.encode(parameters).ref
+            elif parameters:
+                # A tool may change what it is given; the definition must stay what it is.
+                parameters = self._adapters.renderer.render(parameters, {})
+        except TaskError as error:
+            self._record_claim(task, number, None)
+            self._record_failure(task, number, _error_info(error), crashed=False)
+            return
+        self._record_claim(task, number, reference if reference is not None and reference.inline else None)
+        self._claimed.append(
+            Attempt(
+                execution_id=self.recorder.lease.execution_id,
+                task_id=name,
+                attempt=number,
+                tool=task.tool,
+                action=task.action,
+                parameters=parameters,
+                idempotency_key=idempotency_key(self.recorder.lease.execution_id, name),
+                inputs=self._scope.inputs,  # type: ignore[union-attr]
+                project=self._adapters.project,
+                saved=await self._values.load(state.saved),
+                timeout=task.timeout,
+                isolation=task.isolation,
+                critical=task.critical,
+            )
+        )
+
+    def _record_claim(self, task: Task, number: int, parameters: Any) -> None:  # noqa: ANN401
+        if task.checkpoint in (CheckpointWhen.BEFORE, CheckpointWhen.BOTH):
+            self.recorder.record(CheckpointMade(self._now, "before", task.id, {}, None))
+        self.recorder.record(TaskClaimed(self._now, task.id, number, parameters), durable=task.critical)
+
+    # -- outcomes ------------------------------------------------------------------------------------------------
+
+    def _on_finished(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Record what became of an attempt; a second or a late answer changes nothing."""
+        name = attempt.task_id
+        if self._running.get(name) is not attempt:
+            _log.warning("%s attempt %d answered late; its answer is dropped", name, attempt.attempt)
+            return
+        del self._running[name]
+        task = self.pipeline.tasks[name]
+        if isinstance(outcome, Succeeded):
+            self._progress.forget(attempt)
+            self._record_success(task, attempt.attempt, outcome.value)
+            return
+        # What the attempt saved before it failed is what the next one goes on from.
+        self._record_progress(attempt)
+        self._progress.forget(attempt)
+        match outcome:
+            case Failed(error):
+                self._record_failure(task, attempt.attempt, error, crashed=False)
+            case Crashed(reason):
+                self._record_failure(task, attempt.attempt, ErrorInfo("crashed", reason), crashed=True)
+            case Cancelled():
+                self._record_interruption(task, attempt.attempt)
+
+    def _record_success(self, task: Task, number: int, value: Any) -> None:  # noqa: ANN401
+        try:
+            encoded = self._adapters.codec.encode(value)
+        except UnstorableValue as error:
+            where = f"step {task.id!r} returned something that cannot be kept: result{_dotted(error.path)}"
+            info = ErrorInfo(error.kind, f"{where}: {error.type_name} {error.reason}", retryable=False)
+            self._record_failure(task, number, info, crashed=False)
+            return
+        self.recorder.record(
+            TaskCompleted(self._now, task.id, number, encoded.ref), encoded, durable=task.critical
+        )
+
+    def _record_failure(self, task: Task, number: int, error: ErrorInfo, *, crashed: bool) -> None:
+        verdict = after_failure(
+            task,
+            self.state.tasks[task.id],
+            error,
+            self._strategy,
+            self._now,
+            self._adapters.chance.random(),
+            crashed=crashed,
+        )
+        self.recorder.record(
+            TaskFailed(self._now, task.id, number, error, verdict.retry_at, crashed, verdict.parked)
+        )
+
+    def _record_interruption(self, task: Task, number: int) -> None:
+        if self.state.cancel_requested is not None:
+            reason = f"cancelled by {self.state.cancel_requested}"
+        elif self._stopping is not None:
+            reason = f"stopped by signal {self._stopping}"
+        else:
+            self._record_failure(task, number, ErrorInfo("cancelled", "the attempt was cancelled"), crashed=False)
+            return
+        policy = interruption(task, self._strategy)
+        self.recorder.record(TaskInterrupted(self._now, task.id, number, policy.value, reason))
+
+    # -- progress ------------------------------------------------------------------------------------------------
+
+    def _on_progress(self, attempt: Attempt) -> None:
+        entry = self._progress.shown(attempt)
+        if entry is not None:
+            self.recorder.tell_progress(attempt.task_id, *entry)
+
+    def _on_critical_save(self, attempt: Attempt) -> None:
+        if self._running.get(attempt.task_id) is attempt:
+            self._record_progress(attempt, durable=True)
+
+    def _on_interval(self) -> None:
+        """Make the progress of what runs durable, and name the position: the periodic checkpoint."""
+        if not self._running:
+            return
+        for attempt in list(self._running.values()):
+            self._record_progress(attempt)
+        self.recorder.record(CheckpointMade(self._now, "periodic", None, {"running": len(self._running)}, None))
+
+    def _record_progress(self, attempt: Attempt, *, durable: bool = False) -> None:
+        taken = self._progress.take(attempt)
+        if taken is None:
+            return
+        done, total, message, has_state, state = taken
+        encoded = self._adapters.codec.encode(state) if has_state else None
+        event = TaskProgressed(
+            self._now, attempt.task_id, attempt.attempt, done, total, message, encoded.ref if encoded else None
+        )
+        self.recorder.record(event, *([encoded] if encoded else []), durable=durable)
+
+    def _every(self, name: str, seconds: float, action: Callable[[], None]) -> None:
+        def tick() -> None:
+            self._post(action)
+            self._every(name, seconds, action)
+
+        self._timers[name] = asyncio.get_running_loop().call_later(seconds, tick)
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    def _on_stop(self, signal: int) -> None:
+        if self._stopping is not None:
+            return
+        self._stopping = signal
+        for attempt in list(self._running.values()):
+            self._record_progress(attempt)
+        self.recorder.record(CheckpointMade(self._now, "stop", None, {"signal": signal}, None))
+        self._later("grace", self._adapters.grace_seconds, self._end_running)
+
+    def _on_cancel(self, by: str) -> None:
+        if self.state.cancel_requested is None:
+            self.recorder.record(CancelRequested(self._now, by))
+            self._end_running()
+
+    def _on_lost(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+
+    def _end_running(self) -> None:
+        """Ask every attempt to end; those that do not are left behind after a while, their results refused."""
+        for attempt in list(self._running.values()):
+            self._adapters.executor.cancel(attempt)
+        self._later("patience", CANCEL_PATIENCE_SECONDS, self._leave_behind)
+
+    def _leave_behind(self) -> None:
+        for attempt in list(self._running.values()):
+            self._on_finished(attempt, Cancelled())
+
+    def _later(self, name: str, seconds: float, action: Callable[[], None]) -> None:
+        self._timers[name] = asyncio.get_running_loop().call_later(seconds, lambda: self._post(action))
+
+    async def _abandon(self, signal: int) -> None:
+        """Record a stop on behalf of a caller that will not wait."""
+        if self._failure is None and not self.state.finished:
+            self._now = self._adapters.clock.now()
+            self._claimed.clear()
+            self._stopping = signal
+            for attempt in list(self._running.values()):
+                self._adapters.executor.cancel(attempt)
+                self._on_finished(attempt, Cancelled())
+            for name in list(self.state.running):
+                # Claimed in this very turn and not begun.
+                self._record_interruption(self.pipeline.tasks[name], self.state.tasks[name].attempt)
+            await self._finish(ExecutionStatus.STOPPED)
+            await self.recorder.flush()
+
+    async def _finish(self, status: ExecutionStatus) -> None:
+        point("before_finish")
+        outputs, error = None, None
+        if status is ExecutionStatus.COMPLETED and self.pipeline.outputs:
+            try:
+                reads = [name for name in self.pipeline.output_reads if name in self.state.tasks]
+                scope = await self._scope.build(reads, 0)  # type: ignore[union-attr]
+                outputs = self._adapters.codec.encode(self._adapters.renderer.render(self.pipeline.outputs, scope))
+            except TaskError as failure:
+                status, error = ExecutionStatus.FAILED, _error_info(failure)
+        elif status is ExecutionStatus.FAILED:
+            error = self._why_failed()
+        event = ExecutionFinished(self._now, status.value, outputs.ref if outputs else None, error)
+        self.recorder.record(event, *([outputs] if outputs else []))
+
+    def _why_failed(self) -> ErrorInfo:
+        counts = self.state.counts
+        parts = [
+            f"{counts[status]} {status.value.replace('_', ' ')}"
+            for status in (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
+            if counts[status]
+        ]
+        return ErrorInfo("tasks", ", ".join(parts) or "some tasks could not run")
+
+
+def _dotted(path: str) -> str:
+    return path if not path or path.startswith("[") else f".{path}"
+
+
+def _error_info(error: TaskError) -> ErrorInfo:
+    return ErrorInfo(error.kind, error.message, error.retryable)
+
+

@@ -1,0 +1,107 @@
+"""The lease keeper: renews ownership from a thread of its own, so that no blocked loop and no slow disk loses it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import LeaseLost, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.ports.clock import Clock
+    from orchestrator.ports.store import Lease, Leases
+
+_log = logging.getLogger("orchestrator.lease")
+
+POLL_SECONDS = 0.5
+"""How often requests (cancel) are looked for."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    lease: Lease
+    renew_at: float
+    lost: Callable[[BaseException], None]
+    cancelled: Callable[[str], None]
+
+
+class LeaseKeeper:
+    """Keeps leases until told to drop them; one thread for all of a store's, started with the first.
+
+    The callbacks are called from that thread. ``lost`` is called once: the epoch moved on, or the store could not be
+    reached until two thirds of the lease had passed.
+    """
+
+    def __init__(self, leases: Leases, clock: Clock, lease_seconds: float) -> None:
+        self._leases = leases
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._kept: dict[str, _Kept] = {}
+        self._mutex = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def keep(self, lease: Lease, lost: Callable[[BaseException], None], cancelled: Callable[[str], None]) -> None:
+        """Renew this lease from now on."""
+        with self._mutex:
+            self._kept[lease.token] = _Kept(lease, self._clock.monotonic() + self._lease_seconds / 4, lost, cancelled)
+            if self._thread is None:
+                self._closed = False
+                self._thread = threading.Thread(target=self._run, name="orchestrator-lease-keeper", daemon=True)
+                self._thread.start()
+
+    def drop(self, lease: Lease) -> None:
+        """Stop renewing it."""
+        with self._mutex:
+            self._kept.pop(lease.token, None)
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._mutex:
+            self._closed = True
+            self._kept.clear()
+            thread, self._thread = self._thread, None
+        self._wake.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=5)
+        self._wake.clear()
+
+    def _run(self) -> None:
+        while not self._wake.wait(POLL_SECONDS):
+            with self._mutex:
+                if self._closed:
+                    return
+                kept = list(self._kept.values())
+            for entry in kept:
+                self._tend(entry)
+
+    def _tend(self, entry: _Kept) -> None:
+        now = self._clock.monotonic()
+        try:
+            if now >= entry.renew_at:
+                self._leases.renew(entry.lease)
+                entry.renew_at = now + self._lease_seconds / 4
+            by = self._leases.requests(entry.lease)
+        except LeaseLost as error:
+            self._give_up(entry, error)
+        except StoreError as error:
+            _log.warning("lease of %s not renewed: %s", entry.lease.execution_id, error)
+            if now > entry.lease.deadline - self._lease_seconds / 3:
+                self._give_up(entry, error)
+        except Exception as error:  # noqa: BLE001 - a keeper that dies silently would let the lease run out
+            _log.exception("the lease keeper failed")
+            self._give_up(entry, error)
+        else:
+            if by is not None:
+                entry.cancelled(by)
+
+    def _give_up(self, entry: _Kept, error: BaseException) -> None:
+        with self._mutex:
+            known = self._kept.pop(entry.lease.token, None)
+        if known is not None:
+            entry.lost(error)

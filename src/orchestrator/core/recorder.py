@@ -1,0 +1,131 @@
+"""The only writer of an execution's journal.
+
+Facts are recorded, folded at once, and made durable together by ``flush`` (group commit). Nobody is told before the
+commit: listeners hear of a fact only when it is durable. A failed commit ends the recorder: what it folded ahead of
+the store is worth nothing, and a resume reads what is true.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from orchestrator.crashpoints import point
+from orchestrator.domain.events import TaskClaimed, TaskCompleted
+from orchestrator.domain.ids import Seq
+from orchestrator.errors import OrchestratorError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.execution import ExecutionState
+    from orchestrator.domain.values import EncodedValue, ValueRef
+    from orchestrator.ports.store import Journal, Lease
+
+_log = logging.getLogger("orchestrator.recorder")
+
+
+class Listener(Protocol):
+    """Hears of facts once they are durable, in order."""
+
+    def notify(self, event: Event, execution_id: str, seq: int) -> None:
+        """Take note; must return at once. An exception is logged and changes nothing."""
+
+    def progress(self, execution_id: str, task: str, done: float | None, total: float | None, message: str) -> None:
+        """Take note of how far a running step says it is; not a fact yet."""
+
+
+class Recorder:
+    """Records facts of one execution under one lease.
+
+    ``state`` is ahead of the store by the facts recorded since the last ``flush``.
+    """
+
+    def __init__(self, journal: Journal, lease: Lease, state: ExecutionState, listeners: Sequence[Listener] = ()) -> None:
+        self.lease = lease
+        self.state = state
+        self._journal = journal
+        self._listeners = tuple(listeners)
+        self._events: list[Event] = []
+        self._values: list[EncodedValue] = []
+        self._durable = False
+        self._broken: BaseException | None = None
+
+    def record(self, event: Event, *values: EncodedValue, durable: bool = False) -> None:
+        """Fold a fact in and keep it for the next flush, with the encoded values it refers to.
+
+        ``durable`` raises the whole commit to what a power cut survives, where the store's setting is weaker.
+        """
+        self.state.apply(event)
+        self._events.append(event)
+        for value in values:
+            if not value.ref.inline:
+                self._values.append(value)
+        if durable:
+            self._durable = True
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to flush."""
+        return bool(self._events)
+
+    def pending_value(self, ref: ValueRef) -> bytes | None:
+        """Return a value that is recorded but not yet in the store."""
+        for value in reversed(self._values):
+            if value.ref.data == ref.data:
+                return value.payload
+        return None
+
+    async def flush(self) -> None:
+        """Make everything recorded durable, then tell the listeners.
+
+        Raises LeaseLost, JournalConflict or another StoreError; afterwards the recorder refuses to go on.
+        """
+        events = self._events
+        if not events:
+            return
+        if self._broken is not None:
+            raise self._broken
+        expected = Seq(self.state.seq - len(events))
+        _points("before", events)
+        try:
+            await self._journal.append(
+                self.lease,
+                events,
+                self._values,
+                expected_seq=expected,
+                completed=self.state.done_count,
+                durable=self._durable,
+            )
+        except BaseException as error:
+            self._broken = error
+            raise
+        _points("after", events)
+        self._events, self._values, self._durable = [], [], False
+        if self._listeners:
+            point("before_acknowledge")
+            self.tell(events, expected)
+            point("after_acknowledge")
+
+    def tell_progress(self, task: str, done: float | None, total: float | None, message: str) -> None:
+        """Pass on how far a running step says it is."""
+        for listener in self._listeners:
+            listener.progress(self.lease.execution_id, task, done, total, message)
+
+    def tell(self, events: Sequence[Event], before: int) -> None:
+        """Tell the listeners of durable facts; ``before`` is the seq before the first."""
+        for listener in self._listeners:
+            try:
+                for seq, event in enumerate(events, before + 1):
+                    listener.notify(event, self.lease.execution_id, seq)
+            except (OrchestratorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+                _log.exception("a listener failed; the execution goes on")
+
+
+def _points(moment: str, events: Sequence[Event]) -> None:
+    """Pass the crash points of a commit: each of claim and completion has its own."""
+    if any(type(event) is TaskCompleted for event in events):
+        point(f"{moment}_commit")
+    if any(type(event) is TaskClaimed for event in events):
+        point(f"{moment}_claim")

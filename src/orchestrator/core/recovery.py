@@ -1,0 +1,94 @@
+"""From the journal back to the state: read, verify, fold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.events import ExecutionCreated
+from orchestrator.domain.execution import ExecutionState
+from orchestrator.errors import StoreDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from orchestrator.domain.ids import ExecutionId
+    from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.domain.values import ValueRef
+    from orchestrator.ports.codec import Codec
+    from orchestrator.ports.store import Commit, Store
+
+
+async def load_pipeline(store: Store, codec: Codec, definition: ValueRef | None) -> Pipeline | None:
+    """Return the definition that an execution was started with; None where it never had one."""
+    if definition is None:
+        return None
+    return codec.decode_pipeline(await store.get(definition))
+
+
+async def created_event(store: Store, execution_id: ExecutionId) -> ExecutionCreated:
+    """Return the first fact of an execution; raises UnknownExecution, StoreDamaged."""
+    async for commit in store.read(execution_id):
+        return _first(execution_id, commit)
+    raise StoreDamaged(f"{execution_id}@1", "the journal is empty")
+
+
+def _first(execution_id: str, commit: Commit) -> ExecutionCreated:
+    event = commit.events[0]
+    if not isinstance(event, ExecutionCreated):
+        raise StoreDamaged(f"{execution_id}@1", f"the first fact is {type(event).__name__}")
+    return event
+
+
+async def load_state(store: Store, codec: Codec, execution_id: ExecutionId) -> ExecutionState:
+    """Fold an execution's whole journal: O(its facts), without loading any value.
+
+    Raises UnknownExecution, StoreDamaged (a gap, a wrong checksum, a fact that does not fit), StoreIncompatible.
+    """
+    commits = store.read(execution_id)
+    state: ExecutionState | None = None
+    async for commit in commits:
+        if state is None:
+            first = _first(execution_id, commit)
+            state = ExecutionState(await load_pipeline(store, codec, first.definition))
+        _fold(execution_id, state, commit)
+    if state is None:
+        raise StoreDamaged(f"{execution_id}@1", "the journal is empty")
+    return state
+
+
+def _fold(execution_id: str, state: ExecutionState, commit: Commit) -> None:
+    apply = state.apply
+    try:
+        for event in commit.events:
+            apply(event)
+    except (KeyError, ValueError) as error:
+        raise StoreDamaged(
+            f"{execution_id}@{state.seq}", f"this fact does not fit the definition: {type(error).__name__} {error}"
+        ) from error
+    if state.pipeline is not None and state.done_count != commit.completed:
+        raise StoreDamaged(
+            f"{execution_id}@{state.seq}", f"it counts {commit.completed} tasks done, the facts say {state.done_count}"
+        )
+
+
+async def verify_values(store: Store, codec: Codec, state: ExecutionState) -> None:
+    """Read and verify every value that the state refers to; raises StoreDamaged naming the first bad one."""
+    for ref in referenced_values(state):
+        if not ref.inline:
+            codec.decode(await store.get(ref))
+
+
+def referenced_values(state: ExecutionState) -> list[ValueRef]:
+    """Return every value a resume could need."""
+    refs = [state.inputs, state.outputs, state.context]
+    for task in state.tasks.values():
+        refs.append(task.value)
+        refs.append(task.saved)
+    return [ref for ref in refs if ref is not None]
+
+
+async def read_all(store: Store, execution_id: ExecutionId) -> AsyncIterator[tuple[int, object]]:
+    """Yield (seq, event) of an execution, in order."""
+    async for commit in store.read(execution_id):
+        for seq, event in enumerate(commit.events, commit.first):
+            yield seq, event

@@ -1,0 +1,56 @@
+"""The decision: what to do next, a pure function of the state.
+
+The engine asks, carries out what it is told, and asks again until there is nothing more to do; so one answer may
+hold only part of what is due. ``decide`` sees no clock: the present comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.domain.execution import ExecutionState, ExecutionStatus
+
+if TYPE_CHECKING:
+    from orchestrator.domain.ids import TaskId
+
+
+class Claim(NamedTuple):
+    """Begin an attempt of this task (or skip it, if its condition says so)."""
+
+    task: TaskId
+
+
+class Finish(NamedTuple):
+    """End the run with this status."""
+
+    status: ExecutionStatus
+
+
+Command = Claim | Finish
+
+
+def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) -> list[Command]:
+    """Return what to do next; empty means wait for an outcome (or for ``state.next_retry_at()``).
+
+    ``capacity`` is how many attempts may run at once. ``stopping``: claim nothing more, finish when all has ended.
+    """
+    if state.finished:
+        return []
+    if stopping or state.cancel_requested is not None:
+        if state.running:
+            return []
+        return [Finish(ExecutionStatus.CANCELLED if state.cancel_requested is not None else ExecutionStatus.STOPPED)]
+    free = capacity - len(state.running)
+    if free > 0:
+        due = state.next_retry_at()
+        if due is not None and due <= now:
+            task = state.next_retry()
+            if task is not None:
+                return [Claim(task)]
+        if state.ready:
+            return [Claim(name) for name in islice(state.ready, free)]
+    if state.running or state.ready or state.next_retry_at() is not None:
+        return []
+    complete = state.done_count == len(state.tasks)
+    return [Finish(ExecutionStatus.COMPLETED if complete else ExecutionStatus.FAILED)]

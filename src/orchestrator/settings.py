@@ -1,0 +1,109 @@
+"""Settings: from the environment and from ``orchestrator.toml``; arguments go before both.
+
+``orchestrator.toml`` is looked for in the working folder and its parents; the folder that holds it (else the one that
+holds ``.orchestrator``, else the working folder) is the project folder: what relative paths in steps mean.
+
+::
+
+    store = "sqlite:///.orchestrator/store.db"   # or ORCHESTRATOR_STORE
+    durability = "full"                          # or "process": survives kill -9, not a power cut
+    max_concurrency = 32                         # attempts at once
+    grace = 30                                   # seconds a graceful stop waits for running steps
+    allow_paths = ["/data"]                      # folders outside the project that file tools may use
+    allow_modules = ["*"]                        # modules that `tool: python` may import
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FILE_NAME = "orchestrator.toml"
+FOLDER_NAME = ".orchestrator"
+STORE_VARIABLE = "ORCHESTRATOR_STORE"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be set, with its defaults; ``project`` is the project folder, absolute."""
+
+    project: Path
+    store: str = f"sqlite:///{FOLDER_NAME}/store.db"
+    durability: str = "full"
+    max_concurrency: int = 32
+    grace: float = 30.0
+    allow_paths: tuple[str, ...] = ()
+    allow_modules: tuple[str, ...] = ("*",)
+
+
+def load_settings(
+    *, store: str | None = None, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings that hold in ``cwd`` (None: the working folder); ``store`` goes before everything.
+
+    Raises UsageError naming the file and the key that is wrong.
+    """
+    here = (cwd or Path.cwd()).absolute()
+    environ = os.environ if environ is None else environ
+    settings = Settings(_project_folder(here))
+    file = settings.project / FILE_NAME
+    if file.is_file():
+        settings = _from_file(settings, file)
+    if environ.get(STORE_VARIABLE):
+        settings = replace(settings, store=environ[STORE_VARIABLE])
+    if store is not None:
+        settings = replace(settings, store=store)
+    return settings
+
+
+def _project_folder(here: Path) -> Path:
+    for marker in (FILE_NAME, FOLDER_NAME):
+        for folder in (here, *here.parents):
+            if (folder / marker).exists():
+                return folder
+    return here
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "store": str,
+    "durability": str,
+    "max_concurrency": int,
+    "grace": (int, float),
+    "allow_paths": list,
+    "allow_modules": list,
+}
+
+
+def _from_file(settings: Settings, file: Path) -> Settings:
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from error
+    known = {field.name for field in fields(Settings)} - {"project"}
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise UsageError(f"{file}: unknown setting {key!r} (there are {', '.join(sorted(known))})")
+        if isinstance(value, bool) or not isinstance(value, _KINDS[key]):
+            raise UsageError(f"{file}: {key}: {value!r} is not of the right type")
+        if isinstance(value, list):
+            if not all(isinstance(item, str) for item in value):
+                raise UsageError(f"{file}: {key}: expected a list of texts")
+            value = tuple(value)
+        changes[key] = value
+    settings = replace(settings, **changes)
+    if settings.durability not in ("full", "process"):
+        raise UsageError(f"{file}: durability: expected 'full' or 'process', got {settings.durability!r}")
+    if settings.max_concurrency < 1:
+        raise UsageError(f"{file}: max_concurrency: expected 1 or more, got {settings.max_concurrency}")
+    if not 0 <= settings.grace < float("inf"):
+        raise UsageError(f"{file}: grace: expected seconds, 0 or more, got {settings.grace}")
+    return settings

@@ -1,0 +1,161 @@
+"""Opening a SQLite file so that what it acknowledges is on the disk, and speaking of its errors in our words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import apsw
+
+from orchestrator.errors import (
+    StoreDamaged,
+    StoreError,
+    StoreFull,
+    StoreIncompatible,
+    StoreUnavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FORMAT = 1
+APPLICATION_ID = 0x4F524331  # "ORC1"
+BUSY_TIMEOUT_MS = 30_000
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Translate the driver's errors, once, at the edge."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translate(error, path) from error
+
+
+def translate(error: apsw.Error, path: Path) -> StoreError:
+    """Return our error for one of SQLite's."""
+    text = f"{path}: {error}"
+    if isinstance(error, apsw.FullError):
+        return StoreFull(f"no space left for the store {text}; free some and resume")
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        return StoreDamaged(str(path), f"SQLite says: {error}")
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+        return StoreUnavailable(
+            f"the store {path} was locked by another program for {BUSY_TIMEOUT_MS // 1000} s; end it and resume"
+        )
+    if isinstance(error, (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError)):
+        return StoreUnavailable(f"the store cannot be opened for writing: {text}; check its permissions")
+    return StoreUnavailable(f"the store failed: {text}; what was acknowledged is kept, resume when the cause is gone")
+
+
+def is_fatal(error: apsw.Error) -> bool:
+    """Tell whether the connection must never be used again (after a failed fsync SQLite would just go on)."""
+    return isinstance(error, (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.FullError, apsw.CantOpenError))
+
+
+def prepare_folder(path: Path) -> None:
+    """Make the store's folder (0700) and file (0600), whatever the umask, and make their names durable."""
+    folder = path.parent
+    try:
+        _make_folder(folder)
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise os_error(error, path) from error
+    try:
+        os.fchmod(fd, 0o600)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    sync_folder(folder)
+
+
+def _make_folder(folder: Path) -> None:
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            new.mkdir(mode=0o700)
+            new.chmod(0o700)
+            sync_folder(new.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def os_error(error: OSError, path: Path) -> StoreError:
+    """Return our error for one of the operating system's."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"no space left for the store {path}: {error}; free some and resume")
+    return StoreUnavailable(f"the store {path} cannot be used: {error}")
+
+
+def connect(path: Path, *, durable: bool) -> apsw.Connection:
+    """Open the store's file, checked and migrated; ``durable`` False gives up fsync at commit (process crashes only).
+
+    Raises StoreIncompatible for a foreign file or a newer format.
+    """
+    with translated(path):
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        db.set_busy_timeout(BUSY_TIMEOUT_MS)
+        mode = db.pragma("journal_mode", "WAL")
+        if mode != "wal":
+            raise StoreUnavailable(f"{path}: this file system cannot hold a WAL store (journal mode {mode!r})")
+        set_durable(db, durable=durable)
+        for name, value in (("foreign_keys", 1), ("trusted_schema", 0), ("mmap_size", 0), ("cell_size_check", 1)):
+            db.pragma(name, value)
+        _check_format(db, path)
+        return db
+
+
+def set_durable(db: apsw.Connection, *, durable: bool) -> None:
+    """Set what a commit survives, and read it back: builds differ in their defaults."""
+    db.pragma("synchronous", "FULL" if durable else "NORMAL")
+    if db.pragma("synchronous") != (2 if durable else 1):
+        raise StoreUnavailable("SQLite refused PRAGMA synchronous")
+
+
+def _check_format(db: apsw.Connection, path: Path) -> None:
+    version = db.pragma("user_version")
+    if version == 0 and db.pragma("application_id") == 0:
+        _create(db)
+        version = db.pragma("user_version")
+    if db.pragma("application_id") != APPLICATION_ID:
+        raise StoreIncompatible(f"{path} is a SQLite file, but no store of this program")
+    if version != FORMAT:
+        raise StoreIncompatible(
+            f"{path} has store format {version}, this version reads format {FORMAT}; "
+            "use the version of durable-orchestrator that wrote it, or a newer one"
+        )
+
+
+def _create(db: apsw.Connection) -> None:
+    schema = resources.files("orchestrator.state.sqlite").joinpath("schema.sql").read_text("utf-8")
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have made it since we looked.
+        if db.pragma("user_version") == 0:
+            if db.execute("SELECT count(*) FROM sqlite_schema").get:
+                raise StoreIncompatible("the file is a SQLite database of another program")
+            db.execute(schema)
+            db.execute("INSERT INTO meta VALUES ('uuid', ?)", (str(uuid.uuid4()),))
+            db.pragma("application_id", APPLICATION_ID)
+            db.pragma("user_version", FORMAT)
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")

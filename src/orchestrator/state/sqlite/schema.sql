@@ -1,0 +1,51 @@
+-- Format 1. `position` is execution * 2^32 + seq of the commit's last fact: one integer key keeps an execution's
+-- commits side by side, and its uniqueness is what decides between two writers.
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE executions (
+    id           INTEGER PRIMARY KEY,
+    execution_id TEXT    NOT NULL UNIQUE,
+    pipeline_id  TEXT    NOT NULL,
+    status       TEXT    NOT NULL,
+    total        INTEGER NOT NULL,
+    created_at   REAL    NOT NULL,
+    epoch        INTEGER NOT NULL,
+    owner        TEXT,               -- for people; NULL when nobody owns it
+    token        TEXT,               -- identifies the owner
+    locked       INTEGER NOT NULL,   -- 1 when the owner also holds the lock file
+    lease_until  REAL    NOT NULL,   -- on the host's boot clock
+    cancel_by    TEXT
+) STRICT;
+
+CREATE INDEX executions_by_pipeline ON executions (pipeline_id);
+
+CREATE TABLE journal (
+    position  INTEGER PRIMARY KEY,
+    at        REAL    NOT NULL,
+    completed INTEGER NOT NULL,
+    record    BLOB    NOT NULL
+) STRICT;
+
+-- Values too large for the journal and too small for a file of their own, by digest.
+CREATE TABLE vals (
+    digest BLOB PRIMARY KEY,
+    record BLOB NOT NULL
+) STRICT;
+
+-- Which execution needs which value, inside or outside of `vals`: what the collection of garbage goes by.
+CREATE TABLE refs (
+    execution INTEGER NOT NULL,
+    digest    BLOB    NOT NULL,
+    PRIMARY KEY (execution, digest)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX refs_by_digest ON refs (digest);
+
+CREATE TABLE hidden (
+    execution INTEGER NOT NULL,
+    seq       INTEGER NOT NULL,
+    PRIMARY KEY (execution, seq)
+) STRICT, WITHOUT ROWID;
