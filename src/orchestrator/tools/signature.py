@@ -1,0 +1,325 @@
+"""What a function takes: its parameters, told from its signature and checked against its annotations.
+
+Numbers and booleans are not read out of text ("5" is no int), while text is good for whatever is written as text
+in YAML: a Path, a date, an Enum's value.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Annotated, Any
+
+from orchestrator.errors import TaskError
+from orchestrator.ports.context import TaskContext
+from orchestrator.ports.tools import Problem
+from orchestrator.tools.names import did_you_mean, listing
+from orchestrator.tools.typetext import type_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
+
+_EMPTY = inspect.Parameter.empty
+_EXACT = (int, float, bool, str, bytes)
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter: its annotation as evaluated (Any if there is none), and its default (``required``: none)."""
+
+    name: str
+    annotation: Any
+    required: bool
+    default: Any
+    description: str
+
+    @property
+    def type(self) -> str:
+        """The annotation as text, like ``list[str] | None``."""
+        return type_text(self.annotation)
+
+
+class Signature:
+    """The parameters of a function as a step gives them.
+
+    ``context_parameter`` is the name of the parameter that takes the TaskContext, or None. Raise TaskError (kind
+    ``tool``) for a function that cannot be called with keywords only.
+    """
+
+    def __init__(self, function: Callable[..., Any], label: str) -> None:
+        self.label = label
+        self.context_parameter: str | None = None
+        self.parameters: dict[str, Parameter] = {}
+        self.extra: Parameter | None = None
+        hints = _hints(function)
+        for parameter in _parameters(function, label):
+            annotation = hints.get(parameter.name, Any)
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                continue
+            if parameter.name == "context" or _is_context(annotation):
+                self.context_parameter = parameter.name
+                continue
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                if parameter.default is _EMPTY:
+                    raise _unusable(label, f"its parameter {parameter.name!r} is positional-only")
+                continue
+            made = Parameter(
+                parameter.name,
+                annotation,
+                parameter.default is _EMPTY,
+                None if parameter.default is _EMPTY else parameter.default,
+                _description(annotation),
+            )
+            if parameter.kind is parameter.VAR_KEYWORD:
+                self.extra = made
+            else:
+                self.parameters[parameter.name] = made
+
+    @property
+    def takes_nothing(self) -> bool:
+        """True if a step has nothing to give."""
+        return not self.parameters and self.extra is None
+
+    @cached_property
+    def _required(self) -> tuple[str, ...]:
+        return tuple(name for name, parameter in self.parameters.items() if parameter.required)
+
+    def validate(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments for rendered parameters.
+
+        Raise TaskError (kind ``parameters``, not retryable) telling every mistake; values are not quoted in it, for
+        one may be a secret.
+        """
+        arguments: dict[str, Any] = {}
+        problems = self._names(given)
+        for name, value in given.items():
+            parameter = self.parameters.get(name, self.extra)
+            if parameter is not None:
+                arguments[name], found = _validated(parameter.annotation, value)
+                problems += [_at(name, detail, quote=False) for detail in found]
+        if problems:
+            listed = "; ".join(f"{dotted(problem.path)}{problem.message}" for problem in problems)
+            raise TaskError(f"{self.label}: {listed}", kind="parameters", retryable=False)
+        return arguments
+
+    def check(self, given: Mapping[str, Any], is_template: Callable[[Any], bool]) -> list[Problem]:
+        """Return every mistake in parameters as they are written; what a template yields is not looked at."""
+        problems = self._names(given)
+        for name, value in given.items():
+            parameter = self.parameters.get(name, self.extra)
+            if parameter is not None and not is_template(value):
+                _, found = _validated(parameter.annotation, value)
+                if found:
+                    problems += _literal(name, value, found, is_template)
+        return problems
+
+    def _names(self, given: Mapping[str, Any]) -> list[Problem]:
+        problems = [
+            Problem(f"parameter {name!r} is missing", (), f"it is {self.parameters[name].type}")
+            for name in self._required
+            if name not in given
+        ]
+        if self.extra is None:
+            problems += [
+                Problem(
+                    f"no parameter named {name!r}; there are {listing(self.parameters)}",
+                    (name,),
+                    did_you_mean(str(name), self.parameters),
+                )
+                for name in given
+                if name not in self.parameters
+            ]
+        return problems
+
+
+def dotted(path: tuple[str | int, ...]) -> str:
+    """Return ``name[0].key: `` for a path into parameters, or nothing for an empty one."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return f"{text[1:]}: " if text else ""
+
+
+def _parameters(function: Callable[..., Any], label: str) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise _unusable(label, f"Python does not tell its parameters ({error})") from error
+
+
+def _unusable(label: str, why: str) -> TaskError:
+    return TaskError(
+        f"{label} cannot be called from a pipeline: {why}; write a small function around it",
+        kind="tool",
+        retryable=False,
+    )
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations, evaluated one by one: a name imported for type checkers only spoils no other."""
+    target = inspect.unwrap(function)
+    if isinstance(target, type):
+        target = getattr(target, "__init__", None)
+    elif not hasattr(target, "__annotations__") and not hasattr(target, "func"):
+        target = type(target).__call__
+    while hasattr(target, "func"):
+        target = target.func
+    target = getattr(target, "__func__", target)
+    scope = getattr(target, "__globals__", {})
+    found: dict[str, Any] = {}
+    for name, annotation in getattr(target, "__annotations__", {}).items():
+        try:
+            found[name] = typing.get_type_hints(
+                types.SimpleNamespace(__annotations__={name: annotation}), scope, include_extras=True
+            )[name]
+        except Exception:  # noqa: BLE001 - an annotation is code: it may raise anything
+            found[name] = TaskContext if "TaskContext" in str(annotation) else Any
+    return found
+
+
+def _is_context(annotation: Any) -> bool:
+    if annotation is TaskContext:
+        return True
+    return any(_is_context(part) for part in typing.get_args(annotation)) and _is_union(annotation)
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType, Annotated)
+
+
+def _description(annotation: Any) -> str:
+    for extra in getattr(annotation, "__metadata__", ()):
+        text = extra if isinstance(extra, str) else getattr(extra, "description", getattr(extra, "documentation", ""))
+        if isinstance(text, str) and text:
+            return text
+    return ""
+
+
+def _validated(annotation: Any, value: Any) -> tuple[Any, list[ErrorDetails]]:
+    if annotation is Any:
+        return value, []
+    adapter = _adapter_of(annotation)
+    if adapter is None:
+        return value, []
+    from pydantic import ValidationError
+
+    try:
+        return adapter.validate_python(value), []
+    except ValidationError as error:
+        return None, error.errors(include_url=False, include_context=False)
+
+
+def _adapter_of(annotation: Any) -> TypeAdapter[Any] | None:
+    try:
+        return _adapter(annotation)
+    except TypeError:  # an annotation that cannot be hashed, like one with a list in its metadata
+        return _adapter.__wrapped__(annotation)
+
+
+@lru_cache(maxsize=4096)
+def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    from pydantic import ConfigDict, TypeAdapter
+    from pydantic.errors import PydanticUserError
+
+    try:
+        return TypeAdapter(_exact(annotation))
+    except PydanticUserError:
+        pass
+    try:
+        return TypeAdapter(_exact(annotation), config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        return None  # a type that nothing can be checked against
+
+
+def _exact(annotation: Any) -> Any:
+    """Return the annotation with numbers, booleans and texts in it taken as they are, never converted."""
+    from pydantic import Strict
+
+    if annotation in _EXACT if isinstance(annotation, type) else False:
+        return Annotated[annotation, Strict()]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if not arguments or origin is typing.Literal:
+        return annotation
+    if origin is Annotated:
+        inner = _exact(annotation.__origin__)
+        return Annotated[(inner, *annotation.__metadata__)]
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_exact(argument) for argument in arguments)]  # noqa: UP007 - made at run time
+    if isinstance(origin, type) and not any(isinstance(argument, list) for argument in arguments):
+        try:
+            return types.GenericAlias(origin, tuple(_exact(argument) for argument in arguments))
+        except TypeError:
+            return annotation
+    return annotation
+
+
+def _literal(
+    name: str, value: Any, details: list[ErrorDetails], is_template: Callable[[Any], bool]
+) -> Iterator[Problem]:
+    """Yield the mistakes of a literal value that hold whatever the templates inside it will yield."""
+    templated = _holds_template(value, is_template)
+    merged: dict[tuple[str | int, ...], list[str]] = {}
+    for detail in details:
+        place, clean = _walk(value, detail["loc"])
+        inner = _inside(value, place)
+        if templated and (not clean or _holds_template(inner, is_template)):
+            continue
+        problem = _at(name, detail, quote=True, place=place, value=inner)
+        merged.setdefault(problem.path, []).append(problem.message)
+    for path, messages in merged.items():
+        yield Problem(" or ".join(dict.fromkeys(messages)), path)
+
+
+def _at(
+    name: str, detail: ErrorDetails, *, quote: bool, place: tuple[str | int, ...] = (), value: Any = None
+) -> Problem:
+    message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    shown = repr(value) if quote else type(detail["input"]).__name__
+    if len(shown) > _SHOWN:
+        shown = f"{shown[:_SHOWN]}..."
+    path = place if quote else tuple(part for part in detail["loc"] if isinstance(part, int))
+    return Problem(f"{message}, not {shown}", (name, *path))
+
+
+def _walk(value: Any, location: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], bool]:
+    """Return the part of an error's location that leads into the value, and whether that was all of it.
+
+    The rest are names that pydantic gives to the branches of a union.
+    """
+    place: list[str | int] = []
+    clean = True
+    for part in location:
+        known = part in value if isinstance(value, dict) else _is_index(part, value)
+        if known:
+            value = value[part]
+            place.append(part)
+        clean = clean and known
+    return tuple(place), clean
+
+
+def _is_index(part: Any, value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and isinstance(part, int) and part < len(value)
+
+
+def _inside(value: Any, place: tuple[str | int, ...]) -> Any:
+    for part in place:
+        value = value[part]
+    return value
+
+
+def _holds_template(value: Any, is_template: Callable[[Any], bool]) -> bool:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if is_template(item):
+            return True
+        if isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+    return False
