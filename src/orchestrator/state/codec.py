@@ -1,0 +1,502 @@
+"""Values to bytes and back: MessagePack, with an extension for each further type of one closed list.
+
+What comes back has the same type and the same value as what went in; what cannot be kept so is refused with its path.
+Kept are: None, bool, int of any size, float, str, bytes, bytearray, list, tuple, dict (any storable keys, in order),
+set, frozenset, datetime, date, time, timedelta, timezone, ZoneInfo, Decimal, UUID, complex, range, pure and concrete
+paths; numpy arrays and scalars, pandas and polars frames and series, and Arrow tables; and the classes that the user
+has registered. A subclass of any of these is another type: refused unless registered.
+
+Loading never imports, calls or constructs anything else, whatever the bytes are.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from itertools import compress
+from sys import getrefcount
+from typing import Any, NoReturn
+
+import ormsgpack
+from ormsgpack import packb, unpackb
+
+from orchestrator.errors import UnstorableValue
+from orchestrator.state import exttypes as ext
+from orchestrator.state import frames, registry
+from orchestrator.state.exttypes import Unstorable
+from orchestrator.state.registry import register
+
+__all__ = ["MAX_DEPTH", "SIZE_LIMIT", "CodecError", "UnknownType", "copy", "decode", "encode", "register"]
+
+SIZE_LIMIT = 256 << 20
+"""By default no value may take more encoded bytes than this."""
+MAX_DEPTH = 200
+"""Containers may be nested this deep; a value in no container has depth 0."""
+
+_OPTIONS = (
+    ormsgpack.OPT_PASSTHROUGH_BIG_INT
+    | ormsgpack.OPT_PASSTHROUGH_DATACLASS
+    | ormsgpack.OPT_PASSTHROUGH_DATETIME
+    | ormsgpack.OPT_PASSTHROUGH_ENUM
+    | ormsgpack.OPT_PASSTHROUGH_SUBCLASS
+    | ormsgpack.OPT_PASSTHROUGH_TUPLE
+    | ormsgpack.OPT_PASSTHROUGH_UUID
+)
+
+
+class CodecError(ValueError):
+    """The bytes are no value that ``encode`` made."""
+
+
+class UnknownType(CodecError):
+    """The bytes hold a type that this process does not know: not registered, or of a newer version."""
+
+
+def encode(value: Any, *, name: str = "result", limit: int = SIZE_LIMIT) -> bytes:
+    """Return the bytes that hold ``value``; equal values (of equal types, in equal order) give equal bytes.
+
+    ``name`` starts the path in errors (``result.rows[3].when``). Raises UnstorableValue for what cannot be kept
+    faithfully, and for a value that takes more than ``limit`` bytes.
+    """
+    if value is None:
+        return b"\xc0"
+    kind = type(value)
+    try:
+        if kind is dict:
+            flat = _FLAT.issuperset(map(type, value.values()))
+        elif kind is list:
+            flat = _FLAT.issuperset(map(type, value))
+        else:
+            flat = kind in _FLAT
+            if (kind is str or kind is bytes) and len(value) > limit:
+                _refuse_size(value, name, len(value), limit)
+        data = packb(value, default=_extend, option=_OPTIONS) if flat else _encode_nested(value)
+    except UnstorableValue:
+        raise
+    except Exception:  # noqa: BLE001  # whatever it was, the careful way finds its place or encodes the value
+        data = None
+    if data is None:
+        data = _encode_carefully(value, name)
+    if len(data) > limit:
+        _refuse_size(value, name, len(data), limit)
+    return data
+
+
+def decode(data: bytes) -> Any:
+    """Return the value that ``encode`` made these bytes of.
+
+    Raises UnknownType for a registered name or an extension that this process does not know, CodecError for any
+    other bytes. Memory stays within a small multiple of ``len(data)``.
+    """
+    if data == b"\xc0":
+        return None
+    reading = _Reading()
+    try:
+        value, end = unpackb(b"\x92%b%b" % (data, _TRAILER), ext_hook=reading.hook)
+        if end is not _END:
+            raise CodecError("bytes follow the end of the value")
+        if reading.marks:
+            value = reading.restore(value, 0)
+            if reading.marks:
+                raise CodecError("a mark of a container where none belongs")
+    except BaseException as error:
+        cause = reading.failure or error  # the decoder hides what its hook raised
+        if isinstance(cause, UnknownType) or not isinstance(cause, Exception):
+            raise cause from None
+        raise CodecError(f"not an encoded value: {cause}") from cause
+    return value
+
+
+def copy(value: Any, *, name: str = "result") -> Any:
+    """Return what a later process would load: ``decode(encode(value))``."""
+    return decode(encode(value, name=name))
+
+
+def _refuse_size(value: Any, name: str, size: int, limit: int) -> NoReturn:
+    raise UnstorableValue(name, _type_name(value), f"takes {size} bytes, more than the limit of {limit}")
+
+
+# --- the fast way: one call of the encoder, and a check that nothing in it was quietly changed ------------------------
+
+# A container that MessagePack lacks is an array led by a mark: an extension without content, e.g. [TUPLE, 1, 2].
+_TUPLE = ormsgpack.Ext(ext.TUPLE, b"")
+_MAPPING = ormsgpack.Ext(ext.MAPPING, b"")
+_SET = ormsgpack.Ext(ext.SET, b"")
+_FROZENSET = ormsgpack.Ext(ext.FROZENSET, b"")
+_REGISTERED = ormsgpack.Ext(ext.REGISTERED, b"")
+
+_CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
+_FLAT = frozenset({type(None), bool, bytes, float, *ext.WRITERS}) - {bytearray}
+_QUIET = frozenset({bytearray, memoryview, ormsgpack.Ext, ormsgpack.Fragment})
+"""What the encoder takes without asking and the decoder does not give back."""
+
+_DEPTH_OF_ENCODER = 255
+_WRAP = _DEPTH_OF_ENCODER - MAX_DEPTH
+
+
+class _Wrapped(threading.local):
+    """Lists around a slot, one in another, so that the encoder reaches its own depth limit where ours is."""
+
+    def __init__(self) -> None:
+        self.slot: list[Any] = [None]
+        self.outer = self.slot
+        for _ in range(_WRAP - 1):
+            self.outer = [self.outer]
+
+
+_wrapped = _Wrapped()
+_idle = (getrefcount(ormsgpack.Ext), getrefcount(ormsgpack.Fragment))
+
+
+class _Careful(Exception):
+    """The fast way does not do for this value."""
+
+
+def _extend(value: Any) -> Any:
+    """Give the encoder something it knows for what it does not; called by it."""
+    kind = type(value)
+    if kind is tuple:
+        return [_TUPLE, *value]
+    writer = ext.WRITERS.get(kind)
+    if writer is not None:
+        tag, to_bytes = writer
+        return ormsgpack.Ext(tag, to_bytes(value))
+    if (kind is set or kind is frozenset) and _FLAT.issuperset(map(type, value)):
+        parts = [packb(item, default=_extend, option=_OPTIONS) for item in value]
+        return _sorted_array(_SET if kind is set else _FROZENSET, parts)
+    entry = registry.BY_TYPE.get(kind)
+    if entry is not None:
+        return [_REGISTERED, entry.name, entry.take(value)]
+    foreign = frames.take(value)
+    if foreign is not None:
+        return ormsgpack.Ext(*foreign)
+    raise _Careful
+
+
+def _sorted_array(mark: ormsgpack.Ext, parts: list[bytes]) -> list[Any]:
+    parts.sort()
+    return [mark, *map(ormsgpack.Fragment, parts)]
+
+
+def _encode_nested(value: Any) -> bytes | None:
+    wrapped = _wrapped
+    wrapped.slot[0] = value
+    try:
+        data = packb(wrapped.outer, default=_extend, option=_OPTIONS)[_WRAP:]
+    finally:
+        wrapped.slot[0] = None
+    if (
+        b"\xc4" in data  # every bytes-like value starts with one of these; so may a part of a number or text
+        or b"\xc5" in data
+        or b"\xc6" in data
+        or getrefcount(ormsgpack.Ext) != _idle[0]  # each instance holds its class
+        or getrefcount(ormsgpack.Fragment) != _idle[1]
+    ) and _has_quiet(value):
+        return None
+    return data
+
+
+def _has_quiet(value: Any) -> bool:
+    """Tell whether a value that the encoder took holds anything that it changes without asking."""
+    level = [value]
+    while level:
+        found: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is dict:
+                found += item.values()
+            elif kind in _CONTAINERS:
+                found += item
+            else:
+                found.append(registry.BY_TYPE[kind].take(item))
+        kinds = list(map(type, found))
+        distinct = set(kinds)
+        if not distinct.isdisjoint(_QUIET):
+            return True
+        deeper = distinct & (_CONTAINERS | registry.BY_TYPE.keys())
+        if not deeper:
+            return False
+        level = list(compress(found, map(deeper.__contains__, kinds)))
+    return False
+
+
+# --- the careful way: every part is looked at, and a refusal knows its place ------------------------------------------
+
+
+class _Refused(Exception):
+    def __init__(self, type_name: str, reason: str) -> None:
+        self.type_name = type_name
+        self.reason = reason
+        self.steps: list[str] = []  # innermost first
+
+
+def _encode_carefully(value: Any, name: str) -> bytes:
+    try:
+        return packb(_Lowering().lower(value), option=_OPTIONS)
+    except _Refused as refused:
+        path = name + "".join(reversed(refused.steps))
+        raise UnstorableValue(path, refused.type_name, refused.reason) from None
+    except RecursionError:
+        raise UnstorableValue(name, _type_name(value), "is nested too deep for the stack that is left") from None
+    except RuntimeError as error:
+        raise UnstorableValue(name, _type_name(value), f"was changed while it was being stored ({error})") from error
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _step(key: Any) -> str:
+    if type(key) is str and key.isidentifier():
+        return f".{key}"
+    if type(key) in _FLAT:
+        text = repr(key)
+        return f"[{text if len(text) <= _LONG_KEY else text[:_LONG_KEY] + '...'}]"
+    return f"[a key of type {_type_name(key)}]"
+
+
+_LONG_KEY = 80
+
+
+class _Lowering:
+    """Rewrites a value into what the encoder keeps as it is: plain types, and extensions for the rest."""
+
+    def __init__(self) -> None:
+        self.open: set[int] = set()  # the containers around the value at hand
+
+    def lower(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is str:
+            return value if _is_utf8(value) else ormsgpack.Ext(ext.TEXT, ext.text_to_bytes(value))
+        if kind is int:
+            if _INT_MIN <= value <= _INT_MAX:
+                return value
+        elif kind in _PLAIN:
+            return value
+        writer = ext.WRITERS.get(kind)
+        try:
+            if writer is not None:
+                tag, to_bytes = writer
+                return ormsgpack.Ext(tag, to_bytes(value))
+            if kind in _CONTAINERS:
+                return self._container(value, kind)
+            entry = registry.BY_TYPE.get(kind)
+            if entry is not None:
+                return self._registered(value, entry)
+            foreign = frames.take(value)
+        except Unstorable as refusal:
+            raise _Refused(_type_name(value), str(refusal)) from None
+        if foreign is not None:
+            return ormsgpack.Ext(*foreign)
+        raise _Refused(_type_name(value), _why_not(value))
+
+    def _container(self, value: Any, kind: type) -> Any:
+        self._enter(value)
+        if kind is list:
+            done: Any = self._items(value)
+        elif kind is dict:
+            done = self._mapping(value)
+        elif kind is tuple:
+            done = [_TUPLE, *self._items(value)]
+        else:
+            done = self._set(value, _SET if kind is set else _FROZENSET)
+        self.open.remove(id(value))
+        return done
+
+    def _enter(self, value: Any) -> None:
+        if id(value) in self.open:
+            raise _Refused(_type_name(value), "contains itself")
+        if len(self.open) >= MAX_DEPTH:
+            raise _Refused(_type_name(value), f"is nested deeper than {MAX_DEPTH} levels")
+        self.open.add(id(value))
+
+    def _items(self, value: Iterable[Any]) -> list[Any]:
+        done: list[Any] = []
+        try:
+            for item in value:
+                done.append(self.lower(item))  # noqa: PERF401  # its length at a refusal is the index
+        except _Refused as refused:
+            refused.steps.append(f"[{len(done)}]")
+            raise
+        return done
+
+    def _set(self, value: Iterable[Any], mark: ormsgpack.Ext) -> list[Any]:
+        try:
+            return _sorted_array(mark, [packb(self.lower(item), option=_OPTIONS) for item in value])
+        except _Refused as refused:
+            refused.steps.append("{element}")
+            raise
+
+    def _mapping(self, value: dict[Any, Any]) -> Any:
+        if all(type(key) is str and _is_utf8(key) for key in value):
+            return {key: self._item(key, item) for key, item in value.items()}
+        pairs: list[Any] = [_MAPPING]
+        for key, item in value.items():
+            pairs += (self._key(key), self._item(key, item))
+        return pairs
+
+    def _item(self, key: Any, item: Any) -> Any:
+        try:
+            return self.lower(item)
+        except _Refused as refused:
+            refused.steps.append(_step(key))
+            raise
+
+    def _key(self, key: Any) -> Any:
+        try:
+            return self.lower(key)
+        except _Refused as refused:
+            refused.steps.append(f"[key of type {_type_name(key)}]")
+            raise
+
+    def _registered(self, value: Any, entry: registry.Registered) -> list[Any]:
+        self._enter(value)
+        name, state = self.lower(entry.name), entry.take(value)
+        if type(state) is dict:
+            self._enter(state)
+            lowered: Any = self._mapping(state)
+            self.open.remove(id(state))
+        else:
+            lowered = self.lower(state)
+        self.open.remove(id(value))
+        return [_REGISTERED, name, lowered]
+
+
+_PLAIN = frozenset({type(None), bool, bytes, float})
+_INT_MIN = -(1 << 63)
+_INT_MAX = (1 << 64) - 1
+
+
+def _is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _why_not(value: Any) -> str:
+    kind = type(value)
+    if isinstance(value, type):
+        return "is a class, and code is not stored"
+    for base in kind.__mro__[1:]:
+        if base in _FLAT or base in _CONTAINERS or base is bytearray:
+            return (
+                f"is a subclass of {base.__name__} and would come back as a plain one: convert it, "
+                f"or decide how to keep it with orchestrator.state.codec.register({kind.__name__}, ...)"
+            )
+    if callable(value) and (hasattr(value, "__code__") or hasattr(value, "__self__")):
+        return "is a function, and code is not stored"
+    if hasattr(value, "fileno") and hasattr(value, "close"):
+        return "is an open file: return its content or its path"
+    if hasattr(value, "__next__") or hasattr(value, "__anext__"):
+        return "can be read only once: return list(...) of it"
+    if kind is memoryview:
+        return "refers to foreign memory: return bytes(...) of it"
+    return f"cannot be kept: return plain data, or decide with orchestrator.state.codec.register({kind.__name__}, ...)"
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+class _Mark:
+    """Stands at the head of a decoded array that is to become another container."""
+
+    __slots__ = ("tag",)
+
+    def __init__(self, tag: int) -> None:
+        self.tag = tag
+
+
+_MARKS = {tag: _Mark(tag) for tag in (ext.TUPLE, ext.MAPPING, ext.SET, ext.FROZENSET, ext.REGISTERED)}
+_END = object()
+_SECRET = os.urandom(16)
+_TRAILER = b"\xd8\x7f" + _SECRET  # decoded right behind the value, or else something else stands there
+assert _TRAILER[1] == ext.END  # noqa: S101
+
+
+class _Reading:
+    """One call of ``decode``."""
+
+    __slots__ = ("failure", "marks")
+
+    def __init__(self) -> None:
+        self.marks = 0
+        self.failure: BaseException | None = None
+
+    def hook(self, tag: int, data: bytes) -> Any:
+        """Return what an extension stands for; called by the decoder."""
+        try:
+            reader = ext.READERS.get(tag)
+            if reader is not None:
+                return reader(data)
+            mark = _MARKS.get(tag)
+            if mark is not None and not data:
+                self.marks += 1
+                return mark
+            if tag in frames.TAGS:
+                return frames.make(tag, data)
+            if tag == ext.END and data == _SECRET:
+                return _END
+            if tag in _MARKS or not 0 <= tag < ext.END:
+                raise CodecError(f"extension {tag} with unexpected content")
+            raise UnknownType(f"it holds a value of type {tag}, which only a newer version knows")
+        except frames.MissingLibrary as error:
+            self.failure = UnknownType(str(error))
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def restore(self, item: Any, depth: int) -> Any:
+        """Turn marked arrays into what they stand for; everything else is changed in place."""
+        if depth >= MAX_DEPTH:
+            raise CodecError(f"nested deeper than {MAX_DEPTH} levels")
+        if type(item) is dict:
+            for key, part in item.items():
+                if type(part) is list or type(part) is dict:
+                    item[key] = self.restore(part, depth + 1)
+            return item
+        for index, part in enumerate(item):
+            if type(part) is list or type(part) is dict:
+                item[index] = self.restore(part, depth + 1)
+        if item and type(item[0]) is _Mark:
+            self.marks -= 1
+            return _build(item[0].tag, item[1:])
+        return item
+
+
+def _build(tag: int, parts: list[Any]) -> Any:
+    if tag == ext.TUPLE:
+        return tuple(parts)
+    if tag == ext.MAPPING:
+        made: Any = dict(zip(parts[::2], parts[1::2], strict=True))
+        if len(made) * 2 != len(parts):
+            raise CodecError("the same key twice")
+        return made
+    if tag == ext.REGISTERED:
+        name, state = parts
+        return _make_registered(name, state)
+    made = set(parts) if tag == ext.SET else frozenset(parts)
+    if len(made) != len(parts):
+        raise CodecError("the same element twice")
+    return made
+
+
+def _make_registered(name: Any, state: Any) -> Any:
+    if type(name) is not str:
+        raise CodecError("a registered class without a name")
+    entry = registry.BY_NAME.get(name)
+    if entry is None:
+        raise UnknownType(
+            f"it holds an object of a class registered as {name[:200]!r}, and this process has registered none so: "
+            f"call orchestrator.state.codec.register(TheClass, {name[:200]!r}) before loading"
+        )
+    try:
+        return entry.make(state)
+    except Exception as error:
+        raise UnknownType(f"the class registered as {name!r} does not take what was stored: {error!r}") from error

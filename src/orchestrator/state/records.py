@@ -1,0 +1,180 @@
+"""The one record format: every stored byte is sealed in it, and every byte read comes out of it verified.
+
+::
+
+    magic 4 | format 1 | compression 1 | kind 1 | raw length 8 | checksum 16 | payload
+
+Numbers are little-endian. The checksum (BLAKE2b) covers the header before it, the *context* (who the record belongs
+to, see ``context_of``) and the payload as stored: one changed bit fails, and so does a record moved elsewhere.
+A checksum detects damage, not forgery: it has no key.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from hashlib import blake2b
+from struct import Struct
+from typing import Any
+
+from orchestrator.domain.values import INLINE_LIMIT, EncodedValue, ValueRef
+from orchestrator.errors import StoreDamaged, StoreIncompatible
+from orchestrator.state import codec
+from orchestrator.state.compression import RAW, THRESHOLD, CompressionError, compress, decompress
+
+FORMAT = 1
+"""The record format that this version writes; it reads every format up to this one."""
+MAX_RAW_LENGTH = codec.SIZE_LIMIT + (1 << 20)
+"""No record declares more bytes than this; a larger number is damage."""
+DIGEST_SIZE = 32
+
+_MAGIC = b"\x89orc"
+_HEAD = Struct("<4sBBBQ")
+_HEAD_SIZE = _HEAD.size
+_SUM_SIZE = 16
+_PAYLOAD_AT = _HEAD_SIZE + _SUM_SIZE
+_JOIN_LIMIT = 4096  # below, one concatenation is cheaper than feeding the hash in pieces
+_head = _HEAD.pack
+_unhead = _HEAD.unpack_from
+
+
+class Kind(IntEnum):
+    """What a record holds; stored, so a number is never given a second meaning."""
+
+    EVENTS = 1
+    VALUE = 2
+    EXECUTION = 3
+    LEASE = 4
+    STORE = 5
+    SNAPSHOT = 6
+    REQUEST = 7
+
+
+def context_of(*parts: str | bytes | int) -> bytes:
+    """Spell out who a record belongs to, e.g. ``context_of(execution_id, first_seq)``; no two lists collide."""
+    pieces = [
+        part if isinstance(part, bytes) else (part if isinstance(part, str) else f"#{part}").encode() for part in parts
+    ]
+    return b"".join(b"%d:%s" % (len(piece), piece) for piece in pieces)
+
+
+def seal(payload: bytes, *, kind: Kind, context: bytes) -> bytes:
+    """Return the record that holds ``payload`` for the owner named by ``context``; compressed if that pays."""
+    raw_length = len(payload)
+    compression = RAW
+    if raw_length > THRESHOLD:
+        compression, payload = compress(payload)
+    head = _head(_MAGIC, FORMAT, compression, kind, raw_length)
+    return b"%b%b%b" % (head, _checksum(head, context, payload), payload)
+
+
+def unseal(record: bytes, *, kind: Kind, context: bytes, name: str, limit: int = MAX_RAW_LENGTH) -> bytes:
+    """Return the payload of a record, verified: made by ``seal`` with the same ``kind`` and ``context``.
+
+    ``name`` is how errors call the record. Raises StoreIncompatible for a newer format, StoreDamaged for anything
+    else that is not exactly what was sealed.
+    """
+    if len(record) < _PAYLOAD_AT:
+        raise StoreDamaged(name, f"truncated: {len(record)} bytes are less than a header")
+    magic, format_, compression, found, raw_length = _unhead(record)
+    if magic != _MAGIC:
+        raise StoreDamaged(name, f"bad magic: starts with {magic.hex()}")
+    if format_ != FORMAT:
+        if format_ == 0:
+            raise StoreDamaged(name, "bad format number 0")
+        raise StoreIncompatible(
+            f"record {name} has format {format_}, and this version reads up to {FORMAT}: "
+            "it was written by a newer version (upgrade), or that byte is damaged"
+        )
+    if raw_length > limit:
+        raise StoreDamaged(name, f"absurd length: {raw_length} bytes declared, {limit} allowed")
+    payload = record[_PAYLOAD_AT:]
+    if compression == RAW and len(payload) != raw_length:
+        more = len(payload) - raw_length
+        raise StoreDamaged(name, f"trailing bytes: {more}" if more > 0 else f"truncated: {-more} bytes are missing")
+    if _checksum(record[:_HEAD_SIZE], context, payload) != record[_HEAD_SIZE:_PAYLOAD_AT]:
+        raise StoreDamaged(name, "wrong checksum: changed, cut short, or another owner's record")
+    if found != kind:
+        raise StoreDamaged(name, f"wrong kind: {_kind_name(found)} where {kind.name} belongs")
+    if compression == RAW:
+        return payload
+    try:
+        return decompress(compression, payload, raw_length)
+    except CompressionError as error:
+        raise StoreDamaged(name, str(error)) from error
+
+
+def _checksum(head: bytes, context: bytes, payload: bytes) -> bytes:
+    bound = b"%b%d:%b" % (head, len(context), context)
+    if len(payload) <= _JOIN_LIMIT:
+        return blake2b(bound + payload, digest_size=_SUM_SIZE).digest()
+    state = blake2b(bound, digest_size=_SUM_SIZE)
+    state.update(payload)
+    return state.digest()
+
+
+def _kind_name(number: int) -> str:
+    try:
+        return Kind(number).name
+    except ValueError:
+        return f"unknown kind {number}"
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def digest_of(payload: bytes) -> bytes:
+    """Return the name of an encoded value: its BLAKE2b-256."""
+    return blake2b(payload, digest_size=DIGEST_SIZE).digest()
+
+
+def _refer(payload: bytes) -> EncodedValue:
+    size = len(payload)
+    if size <= INLINE_LIMIT:
+        return EncodedValue(ValueRef(payload, size, inline=True), payload)
+    return EncodedValue(ValueRef(digest_of(payload), size, inline=False), payload)
+
+
+_NONE = _refer(codec.encode(None))
+_TRUE = _refer(codec.encode(True))  # noqa: FBT003
+_FALSE = _refer(codec.encode(False))  # noqa: FBT003
+
+
+def encode_value(value: Any, *, name: str = "result", limit: int = codec.SIZE_LIMIT) -> EncodedValue:
+    """Encode a value and say how the journal refers to it: inline up to ``INLINE_LIMIT`` bytes, else by digest.
+
+    Raises UnstorableValue (see ``codec.encode``).
+    """
+    if value is None:
+        return _NONE
+    if value is True:
+        return _TRUE
+    if value is False:
+        return _FALSE
+    return _refer(codec.encode(value, name=name, limit=limit))
+
+
+def decode_value(payload: bytes, *, name: str) -> Any:
+    """Return the value of verified encoded bytes; ``name`` is how errors call the record.
+
+    Raises StoreIncompatible if the value needs a newer version or a class that this process has not registered,
+    StoreDamaged if the bytes are no encoded value.
+    """
+    try:
+        return codec.decode(payload)
+    except codec.UnknownType as error:
+        raise StoreIncompatible(f"record {name}: {error}") from error
+    except codec.CodecError as error:
+        raise StoreDamaged(name, str(error)) from error
+
+
+def seal_value(encoded: EncodedValue) -> bytes:
+    """Return the record under which a store keeps a value that is not inline; its owner is its digest."""
+    return seal(encoded.payload, kind=Kind.VALUE, context=encoded.ref.data)
+
+
+def unseal_value(ref: ValueRef, record: bytes, *, name: str) -> bytes:
+    """Return the encoded bytes that ``ref`` stands for out of their record, verified down to the digest."""
+    payload = unseal(record, kind=Kind.VALUE, context=ref.data, name=name)
+    if len(payload) != ref.size or digest_of(payload) != ref.data:
+        raise StoreDamaged(name, "wrong checksum: the content does not have the digest it is stored under")
+    return payload
