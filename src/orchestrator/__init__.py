@@ -1,1 +1,132 @@
-"""Pipelines whose runs survive anything."""
+"""Pipelines declared in YAML or Python whose runs survive anything.
+
+>>> import orchestrator as orc
+>>> pipeline = orc.Pipeline.from_yaml('''
+... id: hello
+... steps:
+...   - id: greet
+...     tool: shell
+...     parameters: {command: [echo, hello]}
+... ''')
+>>> pipeline.id
+'hello'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.api import Pipeline, compile  # noqa: A004
+    from orchestrator.core.pipeline_resume_manager import PipelineResumeManager, ResumeState
+    from orchestrator.domain.execution import ExecutionStatus, TaskStatus
+    from orchestrator.domain.pipeline import Input, RetryPolicy, Task
+    from orchestrator.domain.strategy import ResumeStrategy
+    from orchestrator.errors import (
+        CheckpointUnreadable,
+        DefinitionError,
+        ExecutionCancelled,
+        ExecutionError,
+        ExecutionFailed,
+        ExecutionOwned,
+        ExecutionStopped,
+        LeaseLost,
+        NoCheckpoint,
+        OrchestratorError,
+        ResumeError,
+        StoreError,
+        TaskError,
+        UsageError,
+    )
+    from orchestrator.models import init_models
+    from orchestrator.orchestrator import Orchestrator, Result
+    from orchestrator.ports.context import TaskContext
+    from orchestrator.state.manager import StateManager
+    from orchestrator.state.registry import register
+    from orchestrator.tools.decorator import tool
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CheckpointUnreadable": "errors",
+    "DefinitionError": "errors",
+    "ExecutionCancelled": "errors",
+    "ExecutionError": "errors",
+    "ExecutionFailed": "errors",
+    "ExecutionOwned": "errors",
+    "ExecutionStatus": "domain.execution",
+    "ExecutionStopped": "errors",
+    "Input": "domain.pipeline",
+    "LeaseLost": "errors",
+    "NoCheckpoint": "errors",
+    "Orchestrator": "orchestrator",
+    "OrchestratorError": "errors",
+    "Pipeline": "api",
+    "PipelineResumeManager": "core.pipeline_resume_manager",
+    "ResumeError": "errors",
+    "ResumeState": "core.pipeline_resume_manager",
+    "ResumeStrategy": "domain.strategy",
+    "Result": "orchestrator",
+    "RetryPolicy": "domain.pipeline",
+    "StateManager": "state.manager",
+    "StoreError": "errors",
+    "Task": "domain.pipeline",
+    "TaskContext": "ports.context",
+    "TaskError": "errors",
+    "TaskStatus": "domain.execution",
+    "UsageError": "errors",
+    "compile": "api",
+    "init_models": "models",
+    "register": "state.registry",
+    "tool": "tools.decorator",
+}
+
+__all__ = [
+    "CheckpointUnreadable",
+    "DefinitionError",
+    "ExecutionCancelled",
+    "ExecutionError",
+    "ExecutionFailed",
+    "ExecutionOwned",
+    "ExecutionStatus",
+    "ExecutionStopped",
+    "Input",
+    "LeaseLost",
+    "NoCheckpoint",
+    "Orchestrator",
+    "OrchestratorError",
+    "Pipeline",
+    "PipelineResumeManager",
+    "ResumeError",
+    "ResumeState",
+    "ResumeStrategy",
+    "Result",
+    "RetryPolicy",
+    "StateManager",
+    "StoreError",
+    "Task",
+    "TaskContext",
+    "TaskError",
+    "TaskStatus",
+    "UsageError",
+    "compile",
+    "init_models",
+    "register",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import orchestrator` itself stays light."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")
+    value = getattr(import_module(f"orchestrator.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

@@ -88,6 +88,11 @@ class Engine:
         """The state, ahead of the store by what is not flushed yet."""
         return self.recorder.state
 
+    @property
+    def stopped_by(self) -> int | None:
+        """The signal that asked this engine to stop, or None."""
+        return self._stopping
+
     # -- from outside, any thread --------------------------------------------------------------------------------
 
     def finished(self, attempt: Attempt, outcome: Outcome) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.events import ExecutionCreated
-from orchestrator.domain.execution import ExecutionState
+from orchestrator.domain.execution import DONE, ExecutionState
 from orchestrator.errors import StoreDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from orchestrator.domain.ids import ExecutionId
     from orchestrator.domain.pipeline import Pipeline
     from orchestrator.domain.values import ValueRef
@@ -87,8 +85,19 @@ def referenced_values(state: ExecutionState) -> list[ValueRef]:
     return [ref for ref in refs if ref is not None]
 
 
-async def read_all(store: Store, execution_id: ExecutionId) -> AsyncIterator[tuple[int, object]]:
-    """Yield (seq, event) of an execution, in order."""
+async def results_at(store: Store, codec: Codec, execution_id: ExecutionId, seq: int) -> dict[str, Any]:
+    """Return the results of the tasks that were done at a position: task id -> value."""
+    state: ExecutionState | None = None
     async for commit in store.read(execution_id):
-        for seq, event in enumerate(commit.events, commit.first):
-            yield seq, event
+        if state is None:
+            state = ExecutionState(await load_pipeline(store, codec, _first(execution_id, commit).definition))
+        for event in commit.events:
+            if state.seq == seq:
+                break
+            state.apply(event)
+    tasks = state.tasks if state is not None else {}
+    return {
+        name: codec.decode(await store.get(task.value)) if task.value is not None else None
+        for name, task in tasks.items()
+        if task.status in DONE
+    }

@@ -9,14 +9,15 @@ those from ``create`` or ``append`` the outcome is unknown: the caller ends, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from orchestrator.domain.execution import ExecutionStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.domain.events import Event
-    from orchestrator.domain.execution import ExecutionStatus
     from orchestrator.domain.ids import Epoch, ExecutionId, Seq
     from orchestrator.domain.values import EncodedValue, ValueRef
 
@@ -68,6 +69,13 @@ class ExecutionSummary:
     created_at: float
     updated_at: float
     holder: Holder | None
+
+    def shown(self) -> ExecutionSummary:
+        """Return it as people see it: one that is recorded as running but whose owner is gone was interrupted."""
+        gone = self.holder is None or not self.holder.alive
+        if self.status is ExecutionStatus.RUNNING and gone:
+            return replace(self, status=ExecutionStatus.INTERRUPTED)
+        return self
 
 
 class Journal(Protocol):
@@ -173,6 +181,9 @@ class Maintenance(Protocol):
 
     async def check(self) -> list[str]:
         """Verify the store's own structure (pages, references, orphans); return what is wrong, in words."""
+
+    async def probe(self) -> None:
+        """Do nothing but what shows that the store can be written; raises StoreError if not."""
 
     async def statistics(self) -> dict[str, Any]:
         """Return counts and sizes in bytes."""

@@ -560,6 +560,12 @@ class SqliteStore:
             problems.append(f"{self.path}: {orphans} commits belong to no execution")
         return problems
 
+    async def probe(self) -> None:
+        """See ports.store.Maintenance."""
+        self._check_identity()
+        with self._transaction() as db:
+            db.execute("UPDATE meta SET value = value WHERE key = 'uuid'")
+
     async def statistics(self) -> dict[str, Any]:
         """See ports.store.Maintenance."""
         with self._guarded() as db:

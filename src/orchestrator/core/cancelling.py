@@ -1,0 +1,57 @@
+"""Cancelling: asking the owner, or recording it oneself where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.events import CancelRequested, ExecutionFinished
+from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.errors import ExecutionOwned, ResumeError
+
+if TYPE_CHECKING:
+    from orchestrator.core.adapters import Adapters
+    from orchestrator.core.live import LiveExecutions
+    from orchestrator.domain.ids import ExecutionId
+
+ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED})
+
+
+async def cancel_execution(
+    adapters: Adapters, live: LiveExecutions, execution_id: ExecutionId, by: str, wait_seconds: float
+) -> bool:
+    """Cancel; True once the journal says so, False if the owner has not answered within ``wait_seconds``."""
+    engine = live.engine(execution_id)
+    if engine is not None:
+        engine.cancel(by)
+    deadline = adapters.clock.monotonic() + wait_seconds
+    asked = engine is not None
+    while True:
+        summary = await adapters.store.summary(execution_id)
+        if summary.status is ExecutionStatus.CANCELLED and asked:
+            return True
+        if summary.status in ENDED:
+            raise ResumeError(f"execution {execution_id!r} is {summary.status.value}: there is nothing to cancel")
+        if summary.holder is None or not summary.holder.alive:
+            try:
+                await _record_cancel(adapters, live, execution_id, by)
+            except ExecutionOwned:
+                continue  # somebody took it up meanwhile: ask them
+            return True
+        if not asked:
+            await adapters.store.request_cancel(execution_id, by)
+            asked = True
+        if adapters.clock.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(0.1)
+
+
+async def _record_cancel(adapters: Adapters, live: LiveExecutions, execution_id: ExecutionId, by: str) -> None:
+    recorder = await live.borrow(execution_id)
+    try:
+        now = adapters.clock.now()
+        recorder.record(CancelRequested(now, by))
+        recorder.record(ExecutionFinished(now, ExecutionStatus.CANCELLED.value, None, None))
+        await recorder.flush()
+    finally:
+        await live.give_back(recorder)

@@ -1,0 +1,106 @@
+"""Checking a whole store against what we promise: I2, I3, I9, I10, I11."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.core.recovery import load_state, referenced_values
+from orchestrator.domain.events import (
+    ExecutionFinished,
+    ExecutionStarted,
+    TaskClaimed,
+    TaskCompleted,
+    TaskSkipped,
+    TasksReset,
+)
+from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.errors import StoreDamaged, StoreIncompatible, UnknownExecution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.execution import ExecutionState
+    from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.ports.codec import Codec
+    from orchestrator.ports.store import ExecutionSummary, Store
+
+
+async def verify_store(store: Store, codec: Codec, progress: Callable[[int, int], None] | None = None) -> list[str]:
+    """Return everything that is wrong with a store; empty means that every promise holds.
+
+    Reads every record and value once; ``progress`` is told how many executions of how many are done.
+    """
+    problems = await store.check()
+    try:
+        summaries = await store.summaries()
+    except StoreDamaged as error:
+        return [*problems, str(error)]
+    for done, summary in enumerate(summaries, 1):
+        problems += await _verify_execution(store, codec, summary)
+        if progress is not None:
+            progress(done, len(summaries))
+    return problems
+
+
+async def _verify_execution(store: Store, codec: Codec, summary: ExecutionSummary) -> list[str]:
+    name = summary.execution_id
+    try:
+        state = await load_state(store, codec, name)
+        problems = await _verify_history(store, state, summary)
+    except UnknownExecution:
+        return []  # pruned since the list was made
+    except (StoreDamaged, StoreIncompatible) as error:
+        return [f"{name}: {error}"]
+    for ref in referenced_values(state):
+        try:
+            codec.decode(await store.get(ref))
+        except (StoreDamaged, StoreIncompatible) as error:
+            problems.append(f"{name}: {error}")
+    if summary.seq == state.seq and summary.status is not state.status and state.pipeline is not None:
+        problems.append(f"{name}: the list says {summary.status.value}, the journal {state.status.value} (I11)")
+    if state.status is ExecutionStatus.COMPLETED and state.done_count != len(state.tasks):
+        problems.append(f"{name}: completed with {state.done_count} of {len(state.tasks)} tasks done (I4)")
+    return problems
+
+
+async def _verify_history(store: Store, state: ExecutionState, summary: ExecutionSummary) -> list[str]:
+    """Walk the facts once more, with the rules that the fold does not enforce."""
+    walker = _Walker(summary.execution_id, state.pipeline)
+    async for commit in store.read(summary.execution_id):
+        for seq, event in enumerate(commit.events, commit.first):
+            walker.step(seq, event)
+    return walker.problems
+
+
+class _Walker:
+    def __init__(self, execution_id: str, pipeline: Pipeline | None) -> None:
+        self._execution_id = execution_id
+        self._pipeline = pipeline
+        self._done: set[str] = set()
+        self._finished = False
+        self.problems: list[str] = []
+
+    def _say(self, seq: int, text: str) -> None:
+        self.problems.append(f"{self._execution_id}@{seq}: {text}")
+
+    def step(self, seq: int, event: Event) -> None:
+        if isinstance(event, TasksReset):
+            self._done.difference_update(event.tasks)
+        elif isinstance(event, TaskClaimed):
+            if event.task in self._done:
+                self._say(seq, f"{event.task} is claimed after it was done (I1)")
+            needs = self._pipeline.tasks[event.task].needs if self._pipeline else ()
+            missing = [need for need in needs if need not in self._done]
+            if missing:
+                self._say(seq, f"{event.task} is claimed before {', '.join(missing)} was done (I3)")
+            if self._finished:
+                self._say(seq, f"{event.task} is claimed after the end (I12)")
+        elif isinstance(event, (TaskCompleted, TaskSkipped)):
+            if event.task in self._done:
+                self._say(seq, f"{event.task} is done twice (I2)")
+            self._done.add(event.task)
+        if isinstance(event, ExecutionFinished):
+            self._finished = True
+        elif isinstance(event, ExecutionStarted):
+            self._finished = False

@@ -1,0 +1,426 @@
+"""The one place that wires adapters to the core."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.core.adapters import Adapters
+from orchestrator.core.keeper import LeaseKeeper
+from orchestrator.core.live import LiveExecutions
+from orchestrator.core.pipeline_resume_manager import PipelineResumeManager
+from orchestrator.core.system import SystemChance, SystemClock
+from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
+from orchestrator.domain.ids import execution_id as valid_execution_id
+from orchestrator.domain.ids import parse_checkpoint_id
+from orchestrator.domain.plan import Plan, ResumeRequest, exhaustion
+from orchestrator.domain.strategy import ResumeStrategy
+from orchestrator.errors import (
+    ExecutionCancelled,
+    ExecutionFailed,
+    ExecutionOwned,
+    ExecutionStopped,
+    ResumeError,
+    UsageError,
+)
+from orchestrator.settings import Settings, load_settings
+from orchestrator.state.manager import StateManager
+from orchestrator.state.url import open_store
+from orchestrator.state.valuecodec import ValueCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from orchestrator.core.engine import Engine
+    from orchestrator.core.recorder import Listener
+    from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.ports.executor import Executor
+    from orchestrator.ports.store import ExecutionSummary, Store
+    from orchestrator.ports.tools import Tools
+
+LEASE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an execution ended: its id, its outputs by name (empty where the pipeline declares none).
+
+    ``statuses`` maps task id to ``completed`` or ``skipped``. Results of single steps are read on demand:
+    ``await Orchestrator().get_result(execution_id, step)``.
+    """
+
+    execution_id: str
+    status: str
+    outputs: dict[str, Any]
+    statuses: dict[str, str]
+
+
+class Orchestrator:
+    """Runs, resumes and inspects executions of one store.
+
+    Without arguments it finds the store that ``pipeline.run()`` writes to: ``ORCHESTRATOR_STORE``, else
+    ``orchestrator.toml``, else ``.orchestrator/`` of the project folder. ``store`` is a URL that goes before these.
+    ``tools`` is a registry other than the process-wide one. ``listeners`` hear of every fact once it is durable.
+    Nothing is opened before it is needed. Use it as an async context manager, or call ``close``.
+
+    >>> orchestrator = Orchestrator(store="memory://docs")
+    >>> orchestrator.store_url
+    'memory://docs'
+    """
+
+    def __init__(
+        self,
+        store: str | None = None,
+        *,
+        settings: Settings | None = None,
+        tools: Tools | None = None,
+        listeners: Sequence[Listener] = (),
+        max_concurrency: int | None = None,
+    ) -> None:
+        self._explicit_store = store
+        self._settings = settings or load_settings(store=store)
+        if max_concurrency is not None:
+            if max_concurrency < 1:
+                raise UsageError(f"max_concurrency: expected 1 or more, got {max_concurrency}")
+            self._settings = replace(self._settings, max_concurrency=max_concurrency)
+        self._tools = tools
+        self._listeners = tuple(listeners)
+        self._clock = SystemClock()
+        self._chance = SystemChance()
+        self._opened = False
+
+    # -- wiring --------------------------------------------------------------------------------------------------
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL as configured."""
+        return self._settings.store
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold."""
+        return self._settings
+
+    @cached_property
+    def tools(self) -> Tools:
+        """The registry that steps' tools are looked up in."""
+        if self._tools is not None:
+            return self._tools
+        from orchestrator.tools import configured_registry
+
+        return configured_registry(
+            project=self._settings.project,
+            allow_modules=self._settings.allow_modules,
+            allow_paths=self._settings.allow_paths,
+        )
+
+    @cached_property
+    def _adapters(self) -> Adapters:
+        from orchestrator.compiler.templates import Templates
+
+        settings = self._settings
+        store: Store = open_store(
+            settings.store,
+            project=settings.project,
+            clock=self._clock,
+            chance=self._chance,
+            durable=settings.durability == "full",
+        )
+        codec = ValueCodec()
+        self._opened = True
+        return Adapters(
+            store=store,
+            executor=self._make_executor(codec),
+            renderer=Templates(),
+            codec=codec,
+            clock=self._clock,
+            chance=self._chance,
+            keeper=LeaseKeeper(store, self._clock, LEASE_SECONDS),
+            project=settings.project,
+            capacity=settings.max_concurrency,
+            grace_seconds=settings.grace,
+            listeners=self._listeners,
+        )
+
+    def _make_executor(self, codec: ValueCodec) -> Executor:
+        from orchestrator.executors.local import LocalExecutor
+        from orchestrator.executors.routing import RoutingExecutor
+
+        def processes() -> Executor:
+            from orchestrator.executors.process import ProcessExecutor
+
+            return ProcessExecutor(snapshot=codec.snapshot)
+
+        return RoutingExecutor(LocalExecutor(self.tools, snapshot=codec.snapshot), processes)
+
+    @cached_property
+    def _live(self) -> LiveExecutions:
+        return LiveExecutions(self._adapters)
+
+    @cached_property
+    def resume_manager(self) -> PipelineResumeManager:
+        """What can be resumed, from where, and checkpoints made by hand."""
+        return PipelineResumeManager(self._adapters, self._live)
+
+    @cached_property
+    def state_manager(self) -> StateManager:
+        """The door to the store: checkpoints, clean-up, health, statistics."""
+        return StateManager(self._adapters, self._live)
+
+    async def close(self) -> None:
+        """End what still runs here and close the store; idempotent."""
+        if not self._opened:
+            return
+        self._opened = False
+        await self.resume_manager.close()
+        self._adapters.keeper.close()
+        try:
+            await self._adapters.executor.close()
+        finally:
+            await self._adapters.store.close()
+
+    async def __aenter__(self) -> Orchestrator:
+        """Return self."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def new_execution_id(self) -> str:
+        """Return a fresh execution id."""
+        return f"exec_{self._chance.token()}"
+
+    async def run_pipeline(
+        self,
+        pipeline: Pipeline,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        execution_id: str | None = None,
+        admitted: Callable[[Engine], None] | None = None,
+    ) -> Result:
+        """Run a pipeline as a new execution and return how it ended.
+
+        ``inputs`` are checked against the declared ones. ``admitted`` is called with the engine once the execution
+        is durable. Raises DefinitionError for wrong inputs, ExecutionExists for a taken id, ExecutionFailed,
+        ExecutionCancelled, ExecutionStopped - each with the ``execution_id``; LeaseLost; StoreError.
+        """
+        from orchestrator.compiler.inputs import bind_inputs
+
+        name = valid_execution_id(execution_id) if execution_id is not None else self.new_execution_id()
+        bound = bind_inputs(pipeline, inputs or {})
+        engines: list[Engine] = []
+
+        def note(engine: Engine) -> None:
+            engines.append(engine)
+            if admitted is not None:
+                admitted(engine)
+
+        state = await self._live.run(pipeline, bound, name, note)
+        return await self._conclude(name, state, engines)
+
+    async def resume_pipeline(
+        self,
+        execution_id: str,
+        resume_strategy: ResumeStrategy | None = None,
+        *,
+        from_checkpoint: str | int | None = None,
+        retry: Sequence[str] = (),
+        skip: Sequence[str] = (),
+        steal: bool = False,
+        admitted: Callable[[Engine], None] | None = None,
+        planned: Callable[[Plan], None] | None = None,
+    ) -> Result:
+        """Go on with an execution exactly where it was, and return how it ended; a completed one is not run again.
+
+        ``resume_strategy`` None means the pipeline's own. ``from_checkpoint`` goes back to a position first
+        (``EXECUTION@SEQ`` or the seq). ``retry`` releases parked or failed steps with their failures forgiven,
+        ``skip`` lets the pipeline go on without them. ``steal`` takes over from an owner that is stopped. ``planned``
+        is told the plan before it is carried out.
+
+        Raises NoCheckpoint, CheckpointUnreadable, ExecutionOwned, ResumeError, and what ``run_pipeline`` raises.
+        """
+        name = valid_execution_id(execution_id)
+        request = ResumeRequest(_seq_of(name, from_checkpoint), frozenset(retry), frozenset(skip))
+        if self._live.engine(name) is not None:
+            raise ExecutionOwned(name, "this very process, which is at work on it")
+        engines: list[Engine] = []
+
+        def note(engine: Engine) -> None:
+            engines.append(engine)
+            if admitted is not None:
+                admitted(engine)
+
+        state = await self._live.resume(name, resume_strategy, request, steal=steal, admitted=note, planned=planned)
+        return await self._conclude(name, state, engines)
+
+    async def _conclude(self, name: str, state: ExecutionState, engines: list[Engine]) -> Result:
+        """Return the result of a completed execution, raise the error of any other."""
+        if state.status is ExecutionStatus.COMPLETED:
+            outputs = {}
+            if state.outputs is not None:
+                outputs = self._adapters.codec.decode(await self._adapters.store.get(state.outputs))
+            statuses = {task: known.status.value for task, known in state.tasks.items()}
+            return Result(name, state.status.value, outputs, statuses)
+        if state.status is ExecutionStatus.CANCELLED:
+            raise ExecutionCancelled(
+                f"execution {name} was cancelled by {state.cancel_requested}; "
+                f"to go on after all: {self.resume_command(name)}",
+                name,
+            )
+        if state.status is ExecutionStatus.STOPPED:
+            number = engines[0].stopped_by if engines else None
+            raise ExecutionStopped(
+                f"execution {name} was stopped; go on with: {self.resume_command(name)}",
+                name,
+                number or int(signal.SIGTERM),
+            )
+        raise self._failure(name, state)
+
+    def _failure(self, name: str, state: ExecutionState) -> ExecutionFailed:
+        failures = {
+            str(task): known.error.message if known.error else known.status.value
+            for task, known in state.tasks.items()
+            if known.status in (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
+        }
+        parked = [str(task) for task, known in state.tasks.items() if known.status is TaskStatus.PARKED]
+        lines = []
+        for task, text in failures.items():
+            known = state.tasks[task]  # type: ignore[index]
+            lines.append(f"step {task!r} {known.status.value.replace('_', ' ')} (attempt {known.attempt}): {text}")
+            if known.status is TaskStatus.PARKED and state.pipeline is not None:
+                strategy = ResumeStrategy(**state.strategy)
+                why = exhaustion(state.pipeline.tasks[task], known, strategy)  # type: ignore[index]
+                lines.append(f"  parked: {why}; release it with --retry {task}, --skip {task} or a higher maximum")
+            if known.status is TaskStatus.IN_DOUBT:
+                lines.append(f"  it may have had its effect; decide with --retry {task} or --skip {task}")
+        if not failures and state.error is not None:
+            lines.append(state.error.message)
+        blocked = len(state.blocked())
+        if blocked:
+            lines.append(f"{blocked} step{'s' if blocked > 1 else ''} blocked behind")
+        command = self.resume_command(name)
+        lines.append(f"resume with: {command}")
+        return ExecutionFailed("\n".join(lines), name, failures, parked, command)
+
+    def resume_command(self, execution_id: str) -> str:
+        """Return the exact command that resumes an execution of this store."""
+        command = ["orchestrator", "resume", execution_id]
+        if self._explicit_store is not None:
+            command += ["--store", self._explicit_store]
+        return shlex.join(command)
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    async def list_executions(
+        self, *, pipeline_id: str | None = None, status: str | None = None, limit: int | None = None
+    ) -> list[ExecutionSummary]:
+        """Return the executions of the store, newest first.
+
+        ``status`` is as shown: a running one whose owner is gone counts as ``interrupted``.
+        """
+        wanted = None
+        if status is not None:
+            try:
+                wanted = ExecutionStatus(status)
+            except ValueError:
+                known = ", ".join(ExecutionStatus)
+                raise UsageError(f"unknown status {status!r} (there are {known})") from None
+        found = await self._adapters.store.summaries(pipeline_id=pipeline_id)
+        shown = [summary.shown() for summary in found]
+        chosen = [summary for summary in shown if wanted is None or summary.status is wanted]
+        return chosen if limit is None else chosen[:limit]
+
+    async def get_state(self, execution_id: str) -> ExecutionState:
+        """Return the folded state of an execution. Raises NoCheckpoint, CheckpointUnreadable."""
+        return await self._live.load(valid_execution_id(execution_id))
+
+    async def get_result(self, execution_id: str, task: str) -> Any:
+        """Return the recorded result of one step. Raises ResumeError if it has none."""
+        state = await self.get_state(execution_id)
+        known = state.tasks.get(task)  # type: ignore[call-overload]
+        if known is None:
+            raise ResumeError(f"no step named {task!r} in execution {execution_id!r}")
+        if known.value is None:
+            if known.status is TaskStatus.SKIPPED:
+                return None
+            raise ResumeError(f"step {task!r} of execution {execution_id!r} has no result: it is {known.status.value}")
+        return self._adapters.codec.decode(await self._adapters.store.get(known.value))
+
+    async def cancel(self, execution_id: str, *, by: str | None = None, wait_seconds: float = 15.0) -> bool:
+        """Cancel an execution; True once it is recorded: from then on no attempt begins (I12).
+
+        With an owner at work it is asked, and waited for ``wait_seconds``; False means that it has not answered yet.
+        An execution nobody works on is cancelled at once. Raises ResumeError if it has ended already.
+        """
+        from orchestrator.core.cancelling import cancel_execution
+
+        name = valid_execution_id(execution_id)
+        return await cancel_execution(self._adapters, self._live, name, by or _user(), wait_seconds)
+
+    # -- the sync door -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Within: the first SIGINT or SIGTERM stops gracefully all that runs here, the second leaves at once."""
+        loop = asyncio.get_running_loop()
+        seen: list[int] = []
+
+        def handle(number: int) -> None:
+            if seen:
+                os._exit(128 + number)
+            seen.append(number)
+            for engine in self._live.engines():
+                engine.stop(number)
+            self._stop_asked = number
+
+        handled = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, handle, number)
+                handled.append(number)
+            except (NotImplementedError, RuntimeError, ValueError):
+                pass  # not the main thread, or a system without: the default handling stays
+        try:
+            yield
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+
+    _stop_asked: int | None = None
+
+    @property
+    def stop_asked(self) -> int | None:
+        """The signal that asked to stop, while ``signals`` is in force; None if none did."""
+        return self._stop_asked
+
+
+def _seq_of(execution_id: str, checkpoint: str | int | None) -> int | None:
+    if checkpoint is None or isinstance(checkpoint, int):
+        return checkpoint
+    if checkpoint.isascii() and checkpoint.isdigit():
+        return int(checkpoint)
+    name, seq = parse_checkpoint_id(checkpoint)
+    if name != execution_id:
+        raise UsageError(f"checkpoint {checkpoint!r} belongs to another execution than {execution_id!r}")
+    return seq
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

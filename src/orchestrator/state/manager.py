@@ -1,0 +1,208 @@
+"""StateManager: the public door to the store."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.core.checkpoints import Checkpoint, newest_checkpoints
+from orchestrator.core.live import no_checkpoint
+from orchestrator.core.recovery import results_at
+from orchestrator.core.verify import verify_store
+from orchestrator.domain.events import CheckpointMade
+from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.domain.ids import ExecutionId, checkpoint_id, parse_checkpoint_id
+from orchestrator.domain.ids import execution_id as valid_execution_id
+from orchestrator.errors import NoCheckpoint, OrchestratorError, StoreError, UnknownExecution, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.core.adapters import Adapters
+    from orchestrator.core.live import LiveExecutions
+    from orchestrator.core.recorder import Recorder
+    from orchestrator.ports.store import ExecutionSummary
+
+_log = logging.getLogger("orchestrator.state_manager")
+
+
+class StateManager:
+    """Lists, keeps and cleans up checkpoints and executions of one store."""
+
+    def __init__(self, adapters: Adapters, live: LiveExecutions) -> None:
+        self._adapters = adapters
+        self._live = live
+
+    @property
+    def url(self) -> str:
+        """The store, as a URL without secrets."""
+        return self._adapters.store.url
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    async def list_checkpoints(self, execution_id: str, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return the checkpoints of an execution, newest first; empty if it is unknown.
+
+        Each has ``checkpoint_id``, ``execution_id``, ``pipeline_id``, ``timestamp`` (datetime, UTC), ``reason``,
+        ``task``, ``completed_count``, ``total_count`` and ``metadata`` (the same facts, and what came with it).
+        """
+        try:
+            summary = await self._adapters.store.summary(valid_execution_id(execution_id))
+        except UnknownExecution:
+            return []
+        found: list[dict[str, Any]] = []
+        async for checkpoint in newest_checkpoints(self._adapters.store, self._adapters.codec, summary):
+            if limit is not None and len(found) >= limit:
+                break
+            found.append(checkpoint.to_dict())
+        return found
+
+    async def save_checkpoint(
+        self, execution_id: str, state: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
+    ) -> str:
+        """Keep ``state``, any storable mapping, as a checkpoint of an execution; return ``EXECUTION@SEQ``. Durable.
+
+        An unknown execution is created, without a pipeline. Raises UnstorableValue for what cannot be kept,
+        ExecutionOwned while another process is at work on it.
+        """
+        name = valid_execution_id(execution_id)
+        encoded = self._adapters.codec.encode(dict(state))
+        details = dict(metadata or {})
+        self._adapters.codec.encode(details)
+        position: list[int] = []
+
+        def record(recorder: Recorder) -> None:
+            event = CheckpointMade(self._adapters.clock.now(), "saved", None, details, encoded.ref)
+            recorder.record(event, encoded, durable=True)
+            position.append(recorder.state.seq)
+
+        engine = self._live.engine(name)
+        if engine is not None:
+            await engine.call(record)
+            return checkpoint_id(name, position[0])
+        held = self._live.recorder(name)
+        recorder = held or await self._borrow(name)
+        try:
+            record(recorder)
+            await recorder.flush()
+        finally:
+            if held is None:
+                await self._live.give_back(recorder)
+        return checkpoint_id(name, position[0])
+
+    async def _borrow(self, name: ExecutionId) -> Recorder:
+        try:
+            return await self._live.borrow(name)
+        except UnknownExecution:
+            return await self._live.admit(None, "", {}, name, "manual")
+
+    async def restore_checkpoint(self, checkpoint: str) -> dict[str, Any]:
+        """Return a checkpoint with what was kept in it: the keys of ``list_checkpoints``, and ``state``.
+
+        ``state`` is what ``save_checkpoint`` was given, the context of a manual checkpoint, else the results of the
+        tasks done there (``{"task_results": {...}}``). Also takes an execution id: its newest checkpoint. Raises
+        NoCheckpoint if there is none such, StoreDamaged if it is not what was written.
+        """
+        found = await self._find(checkpoint)
+        entry = found.to_dict()
+        if found.state is not None:
+            entry["state"] = self._adapters.codec.decode(await self._adapters.store.get(found.state))
+        else:
+            entry["state"] = {"task_results": await self._results_at(found)}
+        return entry
+
+    async def _find(self, checkpoint: str) -> Checkpoint:
+        if "@" in checkpoint:
+            name, seq = parse_checkpoint_id(checkpoint)
+        else:
+            name, seq = valid_execution_id(checkpoint), None  # type: ignore[assignment]
+        try:
+            summary = await self._adapters.store.summary(name)
+        except UnknownExecution as error:
+            raise no_checkpoint(name, "there is no such execution in this store") from error
+        async for found in newest_checkpoints(self._adapters.store, self._adapters.codec, summary):
+            if seq is None or found.seq == seq:
+                return found
+        raise NoCheckpoint(
+            f"No resume checkpoint found: {checkpoint!r} is none of execution {name!r}; "
+            f"`orchestrator checkpoints {name}` lists them"
+        )
+
+    async def _results_at(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        return await results_at(self._adapters.store, self._adapters.codec, checkpoint.execution_id, checkpoint.seq)
+
+    async def delete_checkpoint(self, checkpoint: str) -> bool:
+        """Take a checkpoint out of the lists; True if it was there. The execution's facts stay what they are."""
+        try:
+            found = await self._find(checkpoint)
+        except NoCheckpoint:
+            return False
+        await self._adapters.store.hide_checkpoint(found.execution_id, found.seq)
+        return True
+
+    # -- the store -----------------------------------------------------------------------------------------------
+
+    async def cleanup(
+        self,
+        older_than: timedelta | float | None = None,
+        keep_last: int | None = None,
+        *,
+        pipeline_id: str | None = None,
+        dry_run: bool = False,
+    ) -> list[str]:
+        """Remove completed executions and return their ids; what can still be resumed is never touched.
+
+        ``older_than`` (a timedelta, or seconds) spares those that ended more recently, ``keep_last`` the newest so
+        many of each pipeline; both given, both spare. ``dry_run`` only tells. Interruptible, idempotent.
+        """
+        doomed = await self._prunable(older_than, keep_last, pipeline_id)
+        if not dry_run and doomed:
+            await self._adapters.store.remove([summary.execution_id for summary in doomed])
+        return [summary.execution_id for summary in doomed]
+
+    async def _prunable(
+        self, older_than: timedelta | float | None, keep_last: int | None, pipeline_id: str | None
+    ) -> list[ExecutionSummary]:
+        seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
+        if seconds is not None and seconds < 0:
+            raise UsageError(f"older_than: expected 0 or more, got {seconds} s")
+        if keep_last is not None and keep_last < 0:
+            raise UsageError(f"keep_last: expected 0 or more, got {keep_last}")
+        now = self._adapters.clock.now()
+        completed = await self._adapters.store.summaries(pipeline_id=pipeline_id, status=ExecutionStatus.COMPLETED)
+        seen: dict[str, int] = {}
+        doomed = []
+        for summary in completed:  # newest first
+            seen[summary.pipeline_id] = seen.get(summary.pipeline_id, 0) + 1
+            if keep_last is not None and seen[summary.pipeline_id] <= keep_last:
+                continue
+            if seconds is not None and now - summary.updated_at < seconds:
+                continue
+            if summary.holder is None or not summary.holder.alive:
+                doomed.append(summary)
+        return doomed
+
+    async def remove(self, execution_ids: list[str]) -> None:
+        """Remove these executions, whatever their status; raises UnknownExecution, ExecutionOwned."""
+        names = [valid_execution_id(name) for name in execution_ids]
+        for name in names:
+            await self._adapters.store.summary(name)
+        await self._adapters.store.remove(names)
+
+    async def verify(self) -> list[str]:
+        """Check the whole store (I2, I3, I9, I10, I11); return what is wrong, one sentence each."""
+        return await verify_store(self._adapters.store, self._adapters.codec)
+
+    async def is_healthy(self) -> bool:
+        """Tell whether the store answers and can be written: False instead of an error, with the reason logged."""
+        try:
+            await self._adapters.store.probe()
+        except (StoreError, OrchestratorError) as error:
+            _log.warning("the store is not healthy: %s", error)
+            return False
+        return True
+
+    async def get_statistics(self) -> dict[str, Any]:
+        """Return counts (executions, by status, commits, values, blobs) and sizes in bytes."""
+        return {"url": self.url, **await self._adapters.store.statistics()}
