@@ -14,12 +14,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from itertools import compress
+from functools import partial
+from itertools import chain, compress
+from operator import is_
 from sys import getrefcount
 from typing import Any, NoReturn
 
 import ormsgpack
-from ormsgpack import packb, unpackb
+from ormsgpack import Ext, Fragment, packb, unpackb
 
 from orchestrator.errors import UnstorableValue
 from orchestrator.state import exttypes as ext
@@ -100,8 +102,8 @@ def decode(data: bytes) -> Any:
             value = reading.restore(value, 0)
             if reading.marks:
                 raise CodecError("a mark of a container where none belongs")
-    except BaseException as error:
-        cause = reading.failure or error  # the decoder hides what its hook raised
+    except BaseException as error:  # noqa: BLE001  # the decoder hides what its hook raised: an interrupt, too
+        cause = reading.failure or error
         if isinstance(cause, UnknownType) or not isinstance(cause, Exception):
             raise cause from None
         raise CodecError(f"not an encoded value: {cause}") from cause
@@ -120,16 +122,18 @@ def _refuse_size(value: Any, name: str, size: int, limit: int) -> NoReturn:
 # --- the fast way: one call of the encoder, and a check that nothing in it was quietly changed ------------------------
 
 # A container that MessagePack lacks is an array led by a mark: an extension without content, e.g. [TUPLE, 1, 2].
-_TUPLE = ormsgpack.Ext(ext.TUPLE, b"")
-_MAPPING = ormsgpack.Ext(ext.MAPPING, b"")
-_SET = ormsgpack.Ext(ext.SET, b"")
-_FROZENSET = ormsgpack.Ext(ext.FROZENSET, b"")
-_REGISTERED = ormsgpack.Ext(ext.REGISTERED, b"")
+_TUPLE = Ext(ext.TUPLE, b"")
+_MAPPING = Ext(ext.MAPPING, b"")
+_SET = Ext(ext.SET, b"")
+_FROZENSET = Ext(ext.FROZENSET, b"")
+_REGISTERED = Ext(ext.REGISTERED, b"")
 
 _CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
 _FLAT = frozenset({type(None), bool, bytes, float, *ext.WRITERS}) - {bytearray}
-_QUIET = frozenset({bytearray, memoryview, ormsgpack.Ext, ormsgpack.Fragment})
+_QUIET = frozenset({bytearray, memoryview, Ext, Fragment})
 """What the encoder takes without asking and the decoder does not give back."""
+
+_BIN_8, _BIN_16, _BIN_32 = 0xC4, 0xC5, 0xC6
 
 _DEPTH_OF_ENCODER = 255
 _WRAP = _DEPTH_OF_ENCODER - MAX_DEPTH
@@ -139,14 +143,16 @@ class _Wrapped(threading.local):
     """Lists around a slot, one in another, so that the encoder reaches its own depth limit where ours is."""
 
     def __init__(self) -> None:
-        self.slot: list[Any] = [None]
-        self.outer = self.slot
+        slot: list[Any] = [None]
+        outer = slot
         for _ in range(_WRAP - 1):
-            self.outer = [self.outer]
+            outer = [outer]
+        self.lists = slot, outer
 
 
 _wrapped = _Wrapped()
-_idle = (getrefcount(ormsgpack.Ext), getrefcount(ormsgpack.Fragment))
+_EXT_IDLE = getrefcount(Ext)
+_FRAGMENT_IDLE = getrefcount(Fragment)
 
 
 class _Careful(Exception):
@@ -161,7 +167,7 @@ def _extend(value: Any) -> Any:
     writer = ext.WRITERS.get(kind)
     if writer is not None:
         tag, to_bytes = writer
-        return ormsgpack.Ext(tag, to_bytes(value))
+        return Ext(tag, to_bytes(value))
     if (kind is set or kind is frozenset) and _FLAT.issuperset(map(type, value)):
         parts = [packb(item, default=_extend, option=_OPTIONS) for item in value]
         return _sorted_array(_SET if kind is set else _FROZENSET, parts)
@@ -170,28 +176,28 @@ def _extend(value: Any) -> Any:
         return [_REGISTERED, entry.name, entry.take(value)]
     foreign = frames.take(value)
     if foreign is not None:
-        return ormsgpack.Ext(*foreign)
+        return Ext(*foreign)
     raise _Careful
 
 
-def _sorted_array(mark: ormsgpack.Ext, parts: list[bytes]) -> list[Any]:
+def _sorted_array(mark: Ext, parts: list[bytes]) -> list[Any]:
     parts.sort()
-    return [mark, *map(ormsgpack.Fragment, parts)]
+    return [mark, *map(Fragment, parts)]
 
 
 def _encode_nested(value: Any) -> bytes | None:
-    wrapped = _wrapped
-    wrapped.slot[0] = value
+    slot, outer = _wrapped.lists
+    slot[0] = value
     try:
-        data = packb(wrapped.outer, default=_extend, option=_OPTIONS)[_WRAP:]
+        data = packb(outer, default=_extend, option=_OPTIONS)[_WRAP:]
     finally:
-        wrapped.slot[0] = None
+        slot[0] = None
     if (
-        b"\xc4" in data  # every bytes-like value starts with one of these; so may a part of a number or text
-        or b"\xc5" in data
-        or b"\xc6" in data
-        or getrefcount(ormsgpack.Ext) != _idle[0]  # each instance holds its class
-        or getrefcount(ormsgpack.Fragment) != _idle[1]
+        _BIN_8 in data  # every bytes-like value starts with one of these; so may a part of a number or text
+        or _BIN_16 in data
+        or _BIN_32 in data
+        or getrefcount(Ext) != _EXT_IDLE  # each instance holds its class
+        or getrefcount(Fragment) != _FRAGMENT_IDLE
     ) and _has_quiet(value):
         return None
     return data
@@ -200,25 +206,20 @@ def _encode_nested(value: Any) -> bytes | None:
 def _has_quiet(value: Any) -> bool:
     """Tell whether a value that the encoder took holds anything that it changes without asking."""
     level = [value]
-    while level:
-        found: list[Any] = []
-        for item in level:
-            kind = type(item)
-            if kind is dict:
-                found += item.values()
-            elif kind in _CONTAINERS:
-                found += item
-            else:
-                found.append(registry.BY_TYPE[kind].take(item))
-        kinds = list(map(type, found))
-        distinct = set(kinds)
-        if not distinct.isdisjoint(_QUIET):
+    while True:
+        kinds: list[type] = list(map(type, level))
+        if not _QUIET.isdisjoint(kinds):
             return True
-        deeper = distinct & (_CONTAINERS | registry.BY_TYPE.keys())
-        if not deeper:
+        parts: list[Iterable[Any]] = []
+        for kind in set(kinds):
+            if kind in _CONTAINERS:
+                chosen = compress(level, map(partial(is_, kind), kinds))
+                parts.append(chain.from_iterable(map(dict.values, chosen) if kind is dict else chosen))
+            elif kind in registry.BY_TYPE:
+                parts.append(map(registry.BY_TYPE[kind].take, compress(level, map(partial(is_, kind), kinds))))
+        if not parts:
             return False
-        level = list(compress(found, map(deeper.__contains__, kinds)))
-    return False
+        level = list(chain.from_iterable(parts))
 
 
 # --- the careful way: every part is looked at, and a refusal knows its place ------------------------------------------
@@ -269,7 +270,7 @@ class _Lowering:
     def lower(self, value: Any) -> Any:
         kind = type(value)
         if kind is str:
-            return value if _is_utf8(value) else ormsgpack.Ext(ext.TEXT, ext.text_to_bytes(value))
+            return value if _is_utf8(value) else Ext(ext.TEXT, ext.text_to_bytes(value))
         if kind is int:
             if _INT_MIN <= value <= _INT_MAX:
                 return value
@@ -279,7 +280,7 @@ class _Lowering:
         try:
             if writer is not None:
                 tag, to_bytes = writer
-                return ormsgpack.Ext(tag, to_bytes(value))
+                return Ext(tag, to_bytes(value))
             if kind in _CONTAINERS:
                 return self._container(value, kind)
             entry = registry.BY_TYPE.get(kind)
@@ -289,7 +290,7 @@ class _Lowering:
         except Unstorable as refusal:
             raise _Refused(_type_name(value), str(refusal)) from None
         if foreign is not None:
-            return ormsgpack.Ext(*foreign)
+            return Ext(*foreign)
         raise _Refused(_type_name(value), _why_not(value))
 
     def _container(self, value: Any, kind: type) -> Any:
@@ -322,7 +323,7 @@ class _Lowering:
             raise
         return done
 
-    def _set(self, value: Iterable[Any], mark: ormsgpack.Ext) -> list[Any]:
+    def _set(self, value: Iterable[Any], mark: Ext) -> list[Any]:
         try:
             return _sorted_array(mark, [packb(self.lower(item), option=_OPTIONS) for item in value])
         except _Refused as refused:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import zoneinfo
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from struct import Struct
 from typing import Any
@@ -75,12 +75,10 @@ def _zone(value: tzinfo | None) -> Any:
     if value is None:
         return None
     if type(value) is timezone:
-        offset = value.utcoffset(None)
-        fixed: list[Any] = [offset.days, offset.seconds, offset.microseconds]
-        (*_, name) = value.__getinitargs__() if len(value.__getinitargs__()) == 2 else (None,)  # type: ignore[attr-defined]  # noqa: PLR2004
-        return fixed if name is None else [*fixed, text_to_bytes(name)]
+        offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]  # the one way to learn of a given name
+        return [offset.days, offset.seconds, offset.microseconds, *map(text_to_bytes, name)]
     if type(value) is ZoneInfo:
-        if value.key is None or not _zone_exists(value.key):
+        if not _zone_exists(str(value.key)):
             raise Unstorable("has a time zone that no key names: build it as ZoneInfo('Area/City')")
         return value.key
     raise Unstorable(f"has a time zone of type {type(value).__qualname__}; use zoneinfo.ZoneInfo or datetime.timezone")
@@ -140,12 +138,9 @@ def _zone_exists(key: str) -> bool:
         return False
     if any(os.path.isfile(os.path.join(folder, key)) for folder in zoneinfo.TZPATH):  # noqa: PTH113, PTH118
         return True
-    try:
-        import tzdata  # noqa: F401
-    except ImportError:
-        return False
-    folder = os.path.dirname(sys.modules["tzdata"].__file__ or "")  # noqa: PTH120
-    return os.path.isfile(os.path.join(folder, "zoneinfo", key))  # noqa: PTH113, PTH118
+    package = find_spec("tzdata")
+    folders = package.submodule_search_locations if package is not None else None
+    return any(os.path.isfile(os.path.join(folder, "zoneinfo", key)) for folder in folders or ())  # noqa: PTH113, PTH118
 
 
 def _zone_of(stored: Any) -> tzinfo | None:

@@ -47,11 +47,12 @@ def take(value: Any) -> tuple[int, bytes] | None:
             return ext.POLARS_SERIES, _checked(value, data, _polars_series_of, _polars_series_differs)
         case "pyarrow", "Table":
             return ext.ARROW_TABLE, _table_to_bytes(value)
-    return None
+        case _:
+            return None
 
 
 def make(tag: int, data: bytes) -> Any:
-    """Return the array or frame of an extension; raises MissingLibrary, or any error for bytes that are none of ours."""
+    """Return the array or frame of an extension; raises MissingLibrary, or any error for other bytes."""
     return _MAKERS[tag](data)
 
 

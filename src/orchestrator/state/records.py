@@ -4,8 +4,9 @@
 
     magic 4 | format 1 | compression 1 | kind 1 | raw length 8 | checksum 16 | payload
 
-Numbers are little-endian. The checksum (BLAKE2b) covers the header before it, the *context* (who the record belongs
-to, see ``context_of``) and the payload as stored: one changed bit fails, and so does a record moved elsewhere.
+Numbers are little-endian. The checksum (BLAKE2b) covers the *context* (who the record belongs to, see
+``context_of``), the header before it and the payload as stored: one changed bit fails, and so does a record moved
+elsewhere.
 A checksum detects damage, not forgery: it has no key.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 from enum import IntEnum
 from hashlib import blake2b
 from struct import Struct
-from typing import Any
+from typing import Any, NoReturn
 
 from orchestrator.domain.values import INLINE_LIMIT, EncodedValue, ValueRef
 from orchestrator.errors import StoreDamaged, StoreIncompatible
@@ -51,10 +52,7 @@ class Kind(IntEnum):
 
 def context_of(*parts: str | bytes | int) -> bytes:
     """Spell out who a record belongs to, e.g. ``context_of(execution_id, first_seq)``; no two lists collide."""
-    pieces = [
-        part if isinstance(part, bytes) else (part if isinstance(part, str) else f"#{part}").encode() for part in parts
-    ]
-    return b"".join(b"%d:%s" % (len(piece), piece) for piece in pieces)
+    return ascii(parts).encode("ascii")
 
 
 def seal(payload: bytes, *, kind: Kind, context: bytes) -> bytes:
@@ -64,7 +62,7 @@ def seal(payload: bytes, *, kind: Kind, context: bytes) -> bytes:
     if raw_length > THRESHOLD:
         compression, payload = compress(payload)
     head = _head(_MAGIC, FORMAT, compression, kind, raw_length)
-    return b"%b%b%b" % (head, _checksum(head, context, payload), payload)
+    return b"".join((head, _checksum(context + head, payload), payload))
 
 
 def unseal(record: bytes, *, kind: Kind, context: bytes, name: str, limit: int = MAX_RAW_LENGTH) -> bytes:
@@ -76,22 +74,15 @@ def unseal(record: bytes, *, kind: Kind, context: bytes, name: str, limit: int =
     if len(record) < _PAYLOAD_AT:
         raise StoreDamaged(name, f"truncated: {len(record)} bytes are less than a header")
     magic, format_, compression, found, raw_length = _unhead(record)
-    if magic != _MAGIC:
-        raise StoreDamaged(name, f"bad magic: starts with {magic.hex()}")
-    if format_ != FORMAT:
-        if format_ == 0:
-            raise StoreDamaged(name, "bad format number 0")
-        raise StoreIncompatible(
-            f"record {name} has format {format_}, and this version reads up to {FORMAT}: "
-            "it was written by a newer version (upgrade), or that byte is damaged"
-        )
+    if magic != _MAGIC or format_ != FORMAT:
+        _refuse_format(magic, format_, name)
     if raw_length > limit:
         raise StoreDamaged(name, f"absurd length: {raw_length} bytes declared, {limit} allowed")
     payload = record[_PAYLOAD_AT:]
     if compression == RAW and len(payload) != raw_length:
         more = len(payload) - raw_length
         raise StoreDamaged(name, f"trailing bytes: {more}" if more > 0 else f"truncated: {-more} bytes are missing")
-    if _checksum(record[:_HEAD_SIZE], context, payload) != record[_HEAD_SIZE:_PAYLOAD_AT]:
+    if _checksum(context + record[:_HEAD_SIZE], payload) != record[_HEAD_SIZE:_PAYLOAD_AT]:
         raise StoreDamaged(name, "wrong checksum: changed, cut short, or another owner's record")
     if found != kind:
         raise StoreDamaged(name, f"wrong kind: {_kind_name(found)} where {kind.name} belongs")
@@ -103,8 +94,18 @@ def unseal(record: bytes, *, kind: Kind, context: bytes, name: str, limit: int =
         raise StoreDamaged(name, str(error)) from error
 
 
-def _checksum(head: bytes, context: bytes, payload: bytes) -> bytes:
-    bound = b"%b%d:%b" % (head, len(context), context)
+def _refuse_format(magic: bytes, format_: int, name: str) -> NoReturn:
+    if magic != _MAGIC:
+        raise StoreDamaged(name, f"bad magic: starts with {magic.hex()}")
+    if format_ < FORMAT:
+        raise StoreDamaged(name, f"bad format number {format_}")
+    raise StoreIncompatible(
+        f"record {name} has format {format_}, and this version reads up to {FORMAT}: "
+        "it was written by a newer version (upgrade), or that byte is damaged"
+    )
+
+
+def _checksum(bound: bytes, payload: bytes) -> bytes:
     if len(payload) <= _JOIN_LIMIT:
         return blake2b(bound + payload, digest_size=_SUM_SIZE).digest()
     state = blake2b(bound, digest_size=_SUM_SIZE)
