@@ -32,7 +32,7 @@ from orchestrator.errors import (
 from orchestrator.settings import Settings, load_settings
 from orchestrator.state.manager import StateManager
 from orchestrator.state.url import open_store
-from orchestrator.state.valuecodec import ValueCodec
+from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,13 +113,14 @@ class Orchestrator:
         """The registry that steps' tools are looked up in."""
         if self._tools is not None:
             return self._tools
-        from orchestrator.tools import configured_registry
+        from orchestrator.tools.python import make_importable
+        from orchestrator.tools.registry import ToolRegistry, default_registry
 
-        return configured_registry(
-            project=self._settings.project,
-            allow_modules=self._settings.allow_modules,
-            allow_paths=self._settings.allow_paths,
-        )
+        settings = self._settings
+        make_importable(settings.project)
+        if settings.allow_modules == ("*",) and not settings.allow_paths:
+            return default_registry()
+        return ToolRegistry(allow_modules=settings.allow_modules, allow_paths=settings.allow_paths)
 
     @cached_property
     def _adapters(self) -> Adapters:
@@ -137,7 +138,7 @@ class Orchestrator:
         self._opened = True
         return Adapters(
             store=store,
-            executor=self._make_executor(codec),
+            executor=self._make_executor(),
             renderer=Templates(),
             codec=codec,
             clock=self._clock,
@@ -149,16 +150,16 @@ class Orchestrator:
             listeners=self._listeners,
         )
 
-    def _make_executor(self, codec: ValueCodec) -> Executor:
+    def _make_executor(self) -> Executor:
         from orchestrator.executors.local import LocalExecutor
         from orchestrator.executors.routing import RoutingExecutor
 
         def processes() -> Executor:
             from orchestrator.executors.process import ProcessExecutor
 
-            return ProcessExecutor(snapshot=codec.snapshot)
+            return ProcessExecutor(tools=self.tools, snapshot="orchestrator.state.valuecodec:snapshot")
 
-        return RoutingExecutor(LocalExecutor(self.tools, snapshot=codec.snapshot), processes)
+        return RoutingExecutor(LocalExecutor(self.tools, snapshot=snapshot), processes)
 
     @cached_property
     def _live(self) -> LiveExecutions:
@@ -271,7 +272,7 @@ class Orchestrator:
             outputs = {}
             if state.outputs is not None:
                 outputs = self._adapters.codec.decode(await self._adapters.store.get(state.outputs))
-            statuses = {task: known.status.value for task, known in state.tasks.items()}
+            statuses = {str(task): known.status.value for task, known in state.tasks.items()}
             return Result(name, state.status.value, outputs, statuses)
         if state.status is ExecutionStatus.CANCELLED:
             raise ExecutionCancelled(

@@ -270,13 +270,11 @@ class PipelineResumeManager:
             )
         report.check(state.pipeline.tasks)
         now = self._adapters.clock.now()
-        for task in state.pipeline.tasks:
-            known = state.tasks[task]
+        for task, known in state.tasks.items():
             if task in report.completed and known.status not in DONE:
                 value = codec.encode(report.results[task])
                 recorder.record(TaskCompleted(now, task, known.attempt + 1, value.ref), value)
-        for task, failures in report.failed.items():
-            self._report_failures(recorder, task, failures, now)  # type: ignore[arg-type]
+            self._report_failures(recorder, task, report.failed.get(task, 0), now)
         self._record_checkpoint(recorder, report)
         await recorder.flush()
         return checkpoint_id(recorder.lease.execution_id, recorder.state.seq)
@@ -436,8 +434,9 @@ class _Report:
 
     def inputs(self, pipeline: Pipeline) -> dict[str, Any]:
         """Find the execution's inputs in the context, else their defaults."""
-        given = self.context.get("inputs", self.context)
-        given = given if isinstance(given, dict) else {}
+        given: Any = self.context.get("inputs", self.context)
+        if not isinstance(given, dict):
+            given = {}
         return {name: given.get(name, declared.default) for name, declared in pipeline.inputs.items()}
 
 

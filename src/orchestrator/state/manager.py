@@ -113,10 +113,11 @@ class StateManager:
         return entry
 
     async def _find(self, checkpoint: str) -> Checkpoint:
+        seq: int | None = None
         if "@" in checkpoint:
             name, seq = parse_checkpoint_id(checkpoint)
         else:
-            name, seq = valid_execution_id(checkpoint), None  # type: ignore[assignment]
+            name = valid_execution_id(checkpoint)
         try:
             summary = await self._adapters.store.summary(name)
         except UnknownExecution as error:

@@ -23,10 +23,6 @@ class ValueCodec:
         """Decode a value."""
         return decode_value(payload, name="value")
 
-    def snapshot(self, value: Any) -> Any:
-        """Copy a value as the store would give it back."""
-        return self.decode(encode_value(value, name="state").payload)
-
     def encode_pipeline(self, pipeline: Pipeline) -> EncodedValue:
         """Encode a definition."""
         return encode_value(pack(pipeline), name="definition")
@@ -34,3 +30,8 @@ class ValueCodec:
     def decode_pipeline(self, payload: bytes) -> Pipeline:
         """Decode a definition."""
         return unpack(decode_value(payload, name="definition"))
+
+
+def snapshot(value: Any) -> Any:
+    """Copy a state as the store would give it back; raises UnstorableValue for one that cannot be kept."""
+    return decode_value(encode_value(value, name="state").payload, name="state")

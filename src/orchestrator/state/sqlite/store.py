@@ -287,7 +287,7 @@ class SqliteStore:
         expected: int | None = None if newest_first else 1
         while True:
             with self._guarded() as db:
-                rows = db.execute(sql, (low, high, READ_PAGE)).fetchall()
+                rows: list[Any] = db.execute(sql, (low, high, READ_PAGE)).fetchall()
             for position, completed, record in rows:
                 last = position & SEQ_MASK
                 commit = self._open_commit(execution_id, last, completed, record)
@@ -355,13 +355,13 @@ class SqliteStore:
         return Lease(execution_id, Epoch(epoch + 1), token, deadline)
 
     def _ownership(self, db: apsw.Connection, execution_id: str) -> tuple[int, int, str | None, str | None, int, float]:
-        row = db.execute(
+        row: Any = db.execute(
             "SELECT id, epoch, owner, token, locked, lease_until FROM executions WHERE execution_id = ?",
             (execution_id,),
         ).fetchone()
         if row is None:
             raise UnknownExecution(execution_id)
-        return row
+        return tuple(row)  # type: ignore[return-value]
 
     async def release(self, lease: Lease) -> None:
         """See ports.store.Leases."""
@@ -569,7 +569,8 @@ class SqliteStore:
     async def statistics(self) -> dict[str, Any]:
         """See ports.store.Maintenance."""
         with self._guarded() as db:
-            statuses = dict(db.execute("SELECT status, count(*) FROM executions GROUP BY status").fetchall())
+            rows: list[Any] = db.execute("SELECT status, count(*) FROM executions GROUP BY status").fetchall()
+            statuses: dict[str, int] = dict(rows)
             commits = db.execute("SELECT count(*) FROM journal").get
             values = db.execute("SELECT count(*) FROM vals").get
         blobs = list(self._blobs.iterate())
