@@ -1,0 +1,58 @@
+"""What every store does with a commit, wherever it keeps it: seal it, open it, tell the status it leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.events import ExecutionCreated, ExecutionFinished, ExecutionStarted
+from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.domain.ids import Seq
+from orchestrator.errors import StoreDamaged
+from orchestrator.ports.store import Commit
+from orchestrator.state.eventcodec import decode_events, encode_events
+from orchestrator.state.records import Kind, context_of, seal, unseal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.domain.events import Event
+
+
+def seal_events(execution_id: str, first: int, events: Sequence[Event]) -> bytes:
+    """Return the record of a commit, bound to its execution and to the seq of its last fact.
+
+    Raises UnstorableValue for a mapping inside an event that cannot be kept.
+    """
+    context = context_of(execution_id, first + len(events) - 1)
+    return seal(encode_events(Seq(first), events), kind=Kind.EVENTS, context=context)
+
+
+def open_commit(execution_id: str, last: int, completed: int, record: bytes) -> Commit:
+    """Return the commit that a record holds, verified to be the one that ends at ``last``.
+
+    Raises StoreDamaged (named ``EXECUTION@SEQ``) and StoreIncompatible.
+    """
+    name = f"{execution_id}@{last}"
+    payload = unseal(record, kind=Kind.EVENTS, context=context_of(execution_id, last), name=name)
+    first, events = decode_events(payload, name=name)
+    if first + len(events) - 1 != last:
+        raise StoreDamaged(name, f"it holds facts {first} to {first + len(events) - 1}")
+    return Commit(Seq(first), events, completed)
+
+
+def status_after(events: Sequence[Event]) -> str | None:
+    """Return the status that these facts leave an execution in; None if they do not change it."""
+    status: str | None = None
+    for event in events:
+        if isinstance(event, ExecutionFinished):
+            status = event.status
+        elif isinstance(event, ExecutionStarted):
+            status = ExecutionStatus.RUNNING.value
+        elif isinstance(event, ExecutionCreated):
+            status = ExecutionStatus.CREATED.value
+    return status
+
+
+def gives_back(events: Sequence[Event]) -> bool:
+    """Tell whether the commit of these facts is its owner's last: it gives the execution back as well."""
+    return any(isinstance(event, ExecutionFinished) for event in events)
