@@ -1,0 +1,283 @@
+"""The one road to a Pipeline: checks a graph of tasks, whether it was written in YAML or built in Python.
+
+Everything that needs the whole pipeline is checked here, and all mistakes are reported in one go. Cost is linear in
+tasks and dependencies; nothing recurses over the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from operator import attrgetter
+from typing import Any
+
+from orchestrator.compiler.diagnostics import Collector, NoSource, Path, Source, kind_of
+from orchestrator.compiler.expressions import RESERVED, Expression
+from orchestrator.compiler.fields import check_inputs, check_settings, check_texts, is_default
+from orchestrator.compiler.graph import cycle_text, cycles
+from orchestrator.compiler.limits import MAX_WORK, Meter, TemplateFault
+from orchestrator.compiler.plain import plain_copy
+from orchestrator.compiler.references import Names, task_of
+from orchestrator.compiler.templates import (
+    compile_condition,
+    compile_text,
+    evaluate_constant,
+    is_template,
+    texts_of,
+)
+from orchestrator.domain.ids import ID_RULE, TaskId, is_valid_id
+from orchestrator.domain.pipeline import Input, Pipeline, Task
+from orchestrator.domain.strategy import ResumeStrategy
+from orchestrator.errors import TaskError
+from orchestrator.ports.tools import Problem, Tools
+
+_NOTHING = Task(TaskId("a"), "a").parameters
+"""The one empty mapping that all tasks without parameters share."""
+_CONSTANTS = 4 * MAX_WORK
+"""What evaluating all constant templates of one pipeline may cost; those after it are left to the run."""
+
+
+def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
+    *,
+    id: str,  # noqa: A002
+    tasks: Iterable[Task],
+    name: str | None = None,
+    version: str | None = None,
+    description: str | None = None,
+    inputs: Mapping[str, Input] | Iterable[Input] = (),
+    outputs: Mapping[str, Any] | None = None,
+    resume: ResumeStrategy | None = None,
+    resume_enabled: bool = True,
+    tools: Tools | None = None,
+    where: Source | None = None,
+) -> Pipeline:
+    """Return the pipeline of these parts; raise DefinitionError with every mistake in them.
+
+    Fills in ``needs`` and ``reads`` of each task, and copies parameters and outputs. With ``tools``, unknown tools,
+    actions and parameters are mistakes too. ``where`` tells the places of a definition that was read from a file,
+    where ``tasks`` are its ``steps`` in order.
+
+    >>> tasks = [Task("a", "python"), Task("b", "python", parameters={"x": "{{ a.result }}"})]
+    >>> build(id="p", tasks=tasks).tasks["b"].needs
+    ('a',)
+    """
+    builder = _Builder(tools, where)
+    builder.check_id(id)
+    check_texts(builder.mistakes, (), {"name": name, "version": version, "description": description})
+    declared = check_inputs(builder.mistakes, inputs)
+    listed = builder.listed(tasks)
+    names = Names(declared, dict.fromkeys(builder.first))
+    built: dict[TaskId, Task] = {}
+    ordered = True  # every step stands after those it needs, as most pipelines are written: then there is no cycle
+    for index, task in enumerate(listed):
+        done = builder.task(index, task, names)
+        if ordered:
+            for need in done.needs:
+                if need not in built:
+                    ordered = False
+        built.setdefault(done.id, done)
+    templates, output_reads = builder.outputs(outputs or {}, names)
+    if not ordered:
+        builder.check_cycles(built)
+    if not listed and not builder.mistakes:
+        builder.mistakes.add(("steps",), "a pipeline needs at least one step")
+    builder.mistakes.check()
+    return Pipeline(
+        id=id,
+        tasks=built,
+        name=name,
+        version=version,
+        description=description,
+        inputs=declared,
+        outputs=templates,
+        output_reads=output_reads,
+        resume=resume or ResumeStrategy(),
+        resume_enabled=resume_enabled,
+    )
+
+
+class _Builder:
+    """Holds what the checks share: the mistakes found, the tools, and what has been asked of them already."""
+
+    def __init__(self, tools: Tools | None, where: Source | None) -> None:
+        self.mistakes = Collector(where or NoSource())
+        self.by_index = where is not None
+        self.tools = tools
+        self.bare_calls: dict[tuple[str, str | None], list[Problem]] = {}
+        self.constants_left = _CONSTANTS
+        self.first: dict[Any, int] = {}  # id -> index of the first task of that name
+
+    # --- the pipeline itself ---
+
+    def check_id(self, id: Any) -> None:  # noqa: A002
+        if not isinstance(id, str):
+            self.mistakes.add(("id",), f"expected text, got {kind_of(id)}")
+        elif not is_valid_id(id):
+            self.mistakes.add(("id",), f"{id[:140]!r} is not an id", f"an id is {ID_RULE}")
+
+    def outputs(self, outputs: Mapping[str, Any], names: Names) -> tuple[dict[str, Any], tuple[Any, ...]]:
+        copied = plain_copy(outputs, self.mistakes.under(("outputs",)))
+        if not isinstance(copied, dict):
+            self.mistakes.add(("outputs",), f"expected a mapping, got {kind_of(outputs)}")
+            return {}, ()
+        reads = self._templates(("outputs",), copied, names, None)
+        return copied, tuple(reads or ())
+
+    # --- tasks ---
+
+    def listed(self, tasks: Iterable[Task]) -> list[Task]:
+        """Return the tasks as they were given, with duplicate and unusable ids noted."""
+        found = list(tasks)
+        first = self.first
+        for index, task in enumerate(found):
+            name = task.id
+            if type(name) is not str or name in first or not is_valid_id(name) or name in RESERVED:
+                self._bad_id(index, name, first)
+            first.setdefault(name, index)
+        return found
+
+    def _bad_id(self, index: int, name: Any, first: Mapping[str, int]) -> None:
+        path = (*self._base(index, name), "id")
+        if not isinstance(name, str):
+            self.mistakes.add(path, f"expected text, got {kind_of(name)}")
+        elif name in first:
+            line, column, _ = self.mistakes.source.place(("steps", first[name], "id"))
+            hint = f"the first is at {line}:{column}" if line else f"steps {first[name]} and {index}"
+            self.mistakes.add(path, f"two steps are named {name!r}", hint)
+        elif name in RESERVED:
+            self.mistakes.add(path, f"no step can be named {name!r}", "the word has a meaning in templates")
+        else:
+            self.mistakes.add(path, f"{name[:140]!r} is not an id", f"an id is {ID_RULE}")
+
+    def _base(self, index: int, name: Any) -> Path:
+        return ("steps", index if self.by_index else str(name))
+
+    def task(self, index: int, task: Task, names: Names) -> Task:
+        """Return the task with ``needs`` and ``reads`` filled in, all its mistakes noted."""
+        needs = dependencies = self._dependencies(index, task, names)
+        reads = None
+        parameters = _NOTHING
+        if task.parameters or task.condition is not None:
+            base = self._base(index, task.id)
+            parameters = self._parameters(base, task)
+            reads = self._reads(base, task, parameters, names)
+        if reads or len(dependencies) > 1:
+            needs = tuple(dict.fromkeys(dependencies + (reads or ())))
+        changes: dict[str, Any] = {}
+        if not is_default(task):
+            changes = check_settings(self.mistakes, self._base(index, task.id), task)
+        self._tool(index, task, parameters)
+        if changes or dependencies is not task.dependencies or parameters is not task.parameters or reads is not None:
+            return replace(task, dependencies=dependencies, parameters=parameters, needs=needs, reads=reads, **changes)
+        if needs == task.needs and task.reads is None:
+            return task
+        return Task(*_BEFORE_NEEDS(task), needs)  # type: ignore[call-arg]
+
+    def _dependencies(self, index: int, task: Any, names: Names) -> tuple[Any, ...]:
+        found: Any = task.dependencies
+        if type(found) is not tuple:
+            if isinstance(found, str) or not isinstance(found, Iterable):
+                self.mistakes.add((*self._base(index, task.id), "dependencies"), f"expected ids, got {kind_of(found)}")
+                return ()
+            found = tuple(found)
+        for place, need in enumerate(found):
+            if need in names.tasks and need != task.id:
+                continue
+            path = (*self._base(index, task.id), "dependencies")
+            if need == task.id:
+                self.mistakes.add(path, "a step cannot depend on itself", at=(*path, place))
+            else:
+                hint = self.mistakes.guess(str(need), names.tasks)
+                self.mistakes.add(path, f"no step named {need!r}", hint, at=(*path, place))
+        dependencies: tuple[Any, ...] = found
+        return dependencies
+
+    def _parameters(self, base: Path, task: Any) -> Mapping[str, Any]:
+        if not isinstance(task.parameters, Mapping):
+            self.mistakes.add((*base, "parameters"), f"expected a mapping, got {kind_of(task.parameters)}")
+            return _NOTHING
+        if not task.parameters:
+            return _NOTHING
+        copied: dict[str, Any] = plain_copy(task.parameters, self.mistakes.under((*base, "parameters")))
+        return copied
+
+    def _reads(self, base: Path, task: Any, parameters: Mapping[str, Any], names: Names) -> tuple[Any, ...] | None:
+        """Return the tasks whose results the task's templates read; None if it has no templates."""
+        found = self._templates((*base, "parameters"), parameters, names, task.id)
+        if task.condition is None:
+            return None if found is None else tuple(found)
+        path = (*base, "condition")
+        if not isinstance(task.condition, str):
+            self.mistakes.add(path, f"expected an expression as text, got {kind_of(task.condition)}")
+            return None
+        found = {} if found is None else found
+        try:
+            self._expression(path, compile_condition(task.condition), names, task.id, found)
+        except TemplateFault as fault:
+            self.mistakes.add(path, str(fault))
+        return tuple(found)
+
+    def _templates(self, path: Path, value: Any, names: Names, own: str | None) -> dict[str, None] | None:
+        """Check the templates in a value; return the tasks they read in order, None if there are no templates."""
+        found: dict[str, None] | None = None
+        for place, text in texts_of(value):
+            try:
+                compiled = compile_text(text)
+            except TemplateFault as fault:
+                self.mistakes.add(path + place, str(fault))
+                continue
+            for expression in compiled.expressions:
+                found = {} if found is None else found
+                self._expression(path + place, expression, names, own, found)
+        return found
+
+    def _expression(
+        self, path: Path, expression: Expression, names: Names, own: str | None, found: dict[str, None]
+    ) -> None:
+        for reference in expression.references:
+            if fault := names.check(reference, expression, own):
+                self.mistakes.add(path, f"{{{{ {expression.text} }}}}: {fault.message}", fault.hint)
+            elif (task := task_of(reference, names.tasks)) is not None:
+                found[task] = None
+        if not expression.references and self.constants_left > 0:
+            meter = Meter()
+            try:
+                evaluate_constant(expression, meter)
+            except TaskError as error:
+                self.mistakes.add(path, error.message)
+            self.constants_left -= meter.limit - meter.left + 1
+
+    def _tool(self, index: int, task: Any, parameters: Mapping[str, Any]) -> None:
+        if self.tools is None or not isinstance(task.tool, str):
+            return
+        if parameters:
+            problems = self.tools.check(task.tool, task.action, parameters, is_template)
+        else:
+            key = (task.tool, task.action)
+            if key not in self.bare_calls:
+                self.bare_calls[key] = list(self.tools.check(task.tool, task.action, {}, is_template))
+            problems = self.bare_calls[key]
+        for problem in problems:
+            base = self._base(index, task.id)
+            if problem.path:
+                self.mistakes.add((*base, "parameters", *problem.path), problem.message, problem.hint)
+            else:
+                key_name = "action" if task.action is not None and "action" in problem.message else "tool"
+                self.mistakes.add((*base, key_name), problem.message, problem.hint)
+
+    def check_cycles(self, built: Mapping[TaskId, Task]) -> None:
+        position = self.first
+        for cycle in cycles({name: task.needs for name, task in built.items()}):
+            if len(cycle) == 1:
+                continue  # noted where it stands
+            first = min(range(len(cycle)), key=lambda at: position[cycle[at]])
+            cycle[:] = cycle[first:] + cycle[:first]
+            task: Any = built[TaskId(cycle[0])]
+            path = (*self._base(position[task.id], task.id), "dependencies")
+            at = (*path, task.dependencies.index(cycle[1])) if cycle[1] in task.dependencies else path[:-1]
+            path = path if len(at) > len(path) else path[:-1]
+            self.mistakes.add(path, f"the steps wait for each other: {cycle_text(cycle)}", at=at)
+
+
+_BEFORE_NEEDS = attrgetter(*(field.name for field in fields(Task)[:-2]))
+"""All of a task but ``needs`` and ``reads``: for the commonest change, several times faster than ``replace``."""

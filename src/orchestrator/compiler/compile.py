@@ -1,0 +1,233 @@
+"""Text, file or mapping to Pipeline: load, shape, build."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.compiler.build import build
+from orchestrator.compiler.diagnostics import Collector, NoSource, Path, Source, kind_of
+from orchestrator.compiler.plain import plain_copy
+from orchestrator.compiler.source import ALIASES, Document
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.pipeline import (
+    ONCE,
+    CheckpointWhen,
+    Input,
+    Isolation,
+    OnInterrupted,
+    Pipeline,
+    RetryPolicy,
+    Task,
+)
+from orchestrator.domain.strategy import ResumeStrategy
+from orchestrator.errors import DefinitionError, Diagnostic, UsageError
+
+if TYPE_CHECKING:
+    import os
+
+    from orchestrator.compiler.schema import InputModel, PipelineModel, ResumeModel, RetryModel, StepModel
+    from orchestrator.ports.tools import Tools
+
+
+def compile_text(text: str | bytes, *, file: str = "<pipeline>", tools: Tools | None = None) -> Pipeline:
+    """Return the pipeline that a YAML text describes; raise DefinitionError with every mistake in it.
+
+    ``file`` is the name shown in messages; without an ``id`` in the text, the pipeline is named after it. With
+    ``tools``, unknown tools, actions and parameters are mistakes. Evaluates nothing but constant templates, needs no
+    event loop, prints nothing, and raises nothing else, whatever the text.
+
+    >>> compile_text("steps: [{id: a, tool: python}]", file="flights.yaml").id
+    'flights'
+    """
+    from orchestrator.compiler.load import load
+
+    root = load(text, file=file)
+    plain = root.plain()
+    if isinstance(plain, dict):
+        version = root.value.get("version")
+        if version is not None and type(version.value) in (int, float) and version.text is not None:
+            plain["version"] = version.text
+        plain.setdefault("id", _id_of(file))
+    return _compile(plain, Document(root, file), tools)
+
+
+def compile_file(path: str | os.PathLike[str], tools: Tools | None = None) -> Pipeline:
+    """Return the pipeline in a file; raise DefinitionError with every mistake, an unreadable file included."""
+    from orchestrator.compiler.load import MAX_BYTES
+
+    name = str(path)
+    try:
+        with FilePath(path).open("rb") as stream:
+            text = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        message, hint = "there is no such file", None
+    except IsADirectoryError:
+        message, hint = "this is a folder, not a file", "name the pipeline file in it"
+    except (OSError, ValueError) as error:
+        message, hint = f"cannot be read: {getattr(error, 'strerror', None) or error}", None
+    else:
+        return compile_text(text, file=name, tools=tools)
+    raise DefinitionError([Diagnostic(message, file=name, hint=hint)])
+
+
+def compile_dict(definition: Mapping[str, Any], tools: Tools | None = None, *, file: str = "<pipeline>") -> Pipeline:
+    """Return the pipeline that a mapping in the language of the files describes (see ``dump.to_dict``).
+
+    Raises DefinitionError with every mistake; ``id`` must be given.
+    """
+    source = _DictSource(file)
+    mistakes = Collector(source)
+    plain = plain_copy(definition, mistakes.add)
+    mistakes.check()
+    if isinstance(plain, dict):
+        if "id" not in plain:
+            mistakes.add(("id",), "this key is missing", "it names the pipeline")
+            mistakes.check()
+        if type(plain.get("version")) in (int, float):
+            plain["version"] = str(plain["version"])
+    return _compile(plain, source, tools)
+
+
+class _DictSource(NoSource):
+    """Steps have indexes, but there are no lines."""
+
+
+def _id_of(file: str) -> str:
+    """Derive a pipeline's id from its file name: ``my flights.yaml`` -> ``my_flights``."""
+    stem = re.split(r"[/\\]", file)[-1].split(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).lstrip("-")[:128] or "pipeline"
+
+
+def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
+    from pydantic import ValidationError
+
+    from orchestrator.compiler.schema import PipelineModel
+    from orchestrator.compiler.shape import repair, report_shape
+
+    mistakes = Collector(source)
+    if not isinstance(plain, dict):
+        mistakes.add((), f"expected a mapping with the pipeline's keys, got {kind_of(plain)}")
+        mistakes.check()
+    _rename(plain, mistakes)
+    known: list[Path] = []
+    try:
+        model = PipelineModel.model_validate(plain)
+    except ValidationError as error:
+        known = report_shape(error, mistakes)
+        repair(plain, error)
+        try:
+            model = PipelineModel.model_validate(plain)
+        except ValidationError:
+            raise mistakes.error() from None
+    resume = _strategy(model.resume, mistakes)
+    try:
+        pipeline = _build(model, resume, tools, source)
+    except DefinitionError as error:
+        places = {source.place(path)[2] for path in known}
+        for diagnostic in error.diagnostics:
+            if not _is_inside(diagnostic.path, places):
+                mistakes.put(diagnostic)
+        raise mistakes.error() from None
+    mistakes.check()
+    return pipeline
+
+
+def _is_inside(path: str, places: set[str]) -> bool:
+    """Tell whether a place, or one around it, is among those whose mistake is reported already."""
+    ends = [index for index, character in enumerate(path) if character in ".["]
+    return any(path[:end] in places for end in (*ends, len(path)))
+
+
+def _rename(plain: dict[str, Any], mistakes: Collector) -> None:
+    """Give keys with second names their first one; note where both are given."""
+    steps = plain.get("steps")
+    places: list[tuple[str, Path, Any]] = [("pipeline", (), plain), ("resume", ("resume",), plain.get("resume"))]
+    places += [("step", ("steps", index), step) for index, step in enumerate(steps if isinstance(steps, list) else ())]
+    for kind, path, mapping in places:
+        if not isinstance(mapping, dict):
+            continue
+        for other, first in ALIASES[kind].items():
+            if other not in mapping:
+                continue
+            if first in mapping:
+                mistakes.add((*path, other), f"{other} is another name of {first}: give one of them", key=True)
+                del mapping[other]
+            else:
+                mapping[first] = mapping.pop(other)
+
+
+def _strategy(model: ResumeModel, mistakes: Collector) -> ResumeStrategy:
+    names: dict[str, tuple[str, Any]] = {
+        "retry_failed_tasks": ("retry_failed", model.retry_failed),
+        "reset_running_tasks": ("reset_running_tasks", model.reset_running_tasks),
+        "preserve_completed_tasks": ("preserve_completed_tasks", model.preserve_completed_tasks),
+        "max_retry_attempts": ("max_retries", model.max_retries),
+        "checkpoint_interval_seconds": ("checkpoint_interval", model.checkpoint_interval),
+        "validate_checkpoint_integrity": ("validate_checkpoint_integrity", model.validate_checkpoint_integrity),
+    }
+    good: dict[str, Any] = {}
+    for field, (key, value) in names.items():
+        try:
+            ResumeStrategy(**(good | {field: value}))
+            good[field] = value
+        except UsageError as error:
+            mistakes.add(("resume", key), str(error).removeprefix(f"{field}: "))
+    return ResumeStrategy(**good)
+
+
+def _build(model: PipelineModel, resume: ResumeStrategy, tools: Tools | None, source: Source) -> Pipeline:
+    return build(
+        id=model.id or "",
+        tasks=[_task(step) for step in model.steps],
+        name=model.name,
+        version=model.version,
+        description=model.description,
+        inputs={name: _input(name, item) for name, item in model.inputs.items()},
+        outputs=model.outputs,
+        resume=resume,
+        resume_enabled=model.resume.enabled,
+        tools=tools,
+        where=source,
+    )
+
+
+def _task(step: StepModel) -> Task:
+    return Task(
+        id=TaskId(step.id),
+        tool=step.tool,
+        action=step.action,
+        parameters=step.parameters,
+        dependencies=tuple(TaskId(name) for name in step.dependencies),
+        name=step.name,
+        description=step.description,
+        condition=step.condition,
+        timeout=step.timeout,
+        retry=_retry(step.retry),
+        critical=step.resume.critical,
+        checkpoint=CheckpointWhen(step.resume.checkpoint),
+        on_interrupted=OnInterrupted(step.on_interrupted),
+        isolation=Isolation(step.isolation),
+    )
+
+
+def _retry(model: RetryModel) -> RetryPolicy:
+    policy = RetryPolicy(
+        max_attempts=model.max_attempts,
+        delay_seconds=model.delay,
+        backoff=model.backoff,
+        max_delay_seconds=model.max_delay,
+        jitter=model.jitter,
+        on=tuple(model.on),
+    )
+    return ONCE if policy == ONCE else policy
+
+
+def _input(name: str, model: InputModel) -> Input:
+    from orchestrator.compiler.inputs import type_of
+
+    given = model.model_fields_set
+    required = model.required if model.required is not None else "default" not in given
+    return Input(name, model.type or type_of(model.default), required, model.default, model.description)

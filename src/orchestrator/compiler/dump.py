@@ -1,0 +1,156 @@
+"""A pipeline back into the language: mappings and YAML that compile to an equal pipeline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from orchestrator.compiler.inputs import type_of
+from orchestrator.domain.pipeline import ONCE, CheckpointWhen, Input, Isolation, OnInterrupted, Pipeline, Task
+from orchestrator.domain.strategy import ResumeStrategy
+
+_RETRY = {
+    "max_attempts": "max_attempts",
+    "delay_seconds": "delay",
+    "backoff": "backoff",
+    "max_delay_seconds": "max_delay",
+    "jitter": "jitter",
+}
+_RESUME = {
+    "checkpoint_interval_seconds": "checkpoint_interval",
+    "max_retry_attempts": "max_retries",
+    "retry_failed_tasks": "retry_failed",
+}
+_CORE_NUMBER = re.compile(
+    r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)$"
+)
+
+
+def to_dict(pipeline: Pipeline) -> dict[str, Any]:
+    r"""Return ``pipeline`` in the language of the files: only what differs from the defaults.
+
+    ``compile_dict`` of it is an equal pipeline.
+
+    >>> from orchestrator.compiler.compile import compile_text
+    >>> to_dict(compile_text("id: p\nsteps: [{id: a, tool: t, timeout: 1m}]"))
+    {'id': 'p', 'steps': [{'id': 'a', 'tool': 't', 'timeout': 60}]}
+    """
+    found: dict[str, Any] = {"id": pipeline.id}
+    _texts(found, pipeline, "name", "version", "description")
+    if pipeline.inputs:
+        found["inputs"] = {name: _input(item) for name, item in pipeline.inputs.items()}
+    if resume := _resume(pipeline):
+        found["resume"] = resume
+    found["steps"] = [_step(task) for task in pipeline.tasks.values()]
+    if pipeline.outputs:
+        found["outputs"] = _copy(pipeline.outputs)
+    return found
+
+
+def to_yaml(pipeline: Pipeline) -> str:
+    """Return ``pipeline`` as a file; ``compile_text`` of it is an equal pipeline.
+
+    Text that any YAML version could take for something else (``no``, ``1:30``, ``1e3``) stands in quotes.
+    """
+    import yaml
+
+    return yaml.dump(to_dict(pipeline), Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=1 << 30)
+
+
+@cache
+def _dumper() -> type[Any]:
+    """Make the writer: lists indented, many-line text as blocks, no aliases, numbers of YAML 1.2 quoted."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:  # noqa: ARG002, FBT001, FBT002
+            return super().increase_indent(flow, indentless=False)
+
+        def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+            return True
+
+    def text(dumper: Any, value: str) -> Any:
+        block = "\n" in value and all(line.isprintable() and line == line.strip() for line in value.split("\n"))
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if block else None)
+
+    Dumper.add_representer(str, text)
+    Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _CORE_NUMBER, list("-+.0123456789"))
+    return Dumper
+
+
+def _texts(found: dict[str, Any], item: Any, *names: str) -> None:
+    found.update({name: value for name in names if (value := getattr(item, name)) is not None})
+
+
+def _input(item: Input) -> Any:
+    """Return an input in its shortest form that means the same."""
+    inferred = item.type == type_of(item.default)
+    if item.default is not None and inferred and item.description is None and not isinstance(item.default, Mapping):
+        return _copy(item.default)
+    found: dict[str, Any] = {}
+    if item.type != type_of(item.default):
+        found["type"] = item.type
+    if item.default is not None:
+        found["default"] = _copy(item.default)
+    elif not item.required:
+        found["required"] = False
+    _texts(found, item, "description")
+    return found
+
+
+def _resume(pipeline: Pipeline) -> dict[str, Any]:
+    usual = ResumeStrategy().to_dict()
+    found: dict[str, Any] = {} if pipeline.resume_enabled else {"enabled": False}
+    for name, value in pipeline.resume.to_dict().items():
+        if value != usual[name]:
+            found[_RESUME.get(name, name)] = _number(value)
+    return found
+
+
+def _step(task: Task) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": str(task.id)}
+    _texts(found, task, "name", "description", "tool", "action")
+    if task.parameters:
+        found["parameters"] = _copy(task.parameters)
+    if task.dependencies:
+        found["dependencies"] = [str(need) for need in task.dependencies]
+    _texts(found, task, "condition")
+    if task.timeout is not None:
+        found["timeout"] = _number(task.timeout)
+    if task.retry != ONCE:
+        found["retry"] = _retry(task)
+    resume: dict[str, Any] = {"critical": True} if task.critical else {}
+    if task.checkpoint is not CheckpointWhen.AFTER:
+        resume["checkpoint"] = str(task.checkpoint)
+    if resume:
+        found["resume"] = resume
+    if task.on_interrupted is not OnInterrupted.RERUN:
+        found["on_interrupted"] = str(task.on_interrupted)
+    if task.isolation is not Isolation.NONE:
+        found["isolation"] = str(task.isolation)
+    return found
+
+
+def _retry(task: Task) -> Any:
+    changed = {
+        key: _number(getattr(task.retry, field))
+        for field, key in _RETRY.items()
+        if getattr(task.retry, field) != getattr(ONCE, field)
+    }
+    if task.retry.on:
+        changed["on"] = list(task.retry.on)
+    return changed["max_attempts"] if list(changed) == ["max_attempts"] else changed
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53 else value
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copy(item) for item in value]
+    return value

@@ -1,0 +1,68 @@
+"""Where each part of a loaded file stands, under the names that its author used."""
+
+from __future__ import annotations
+
+from orchestrator.compiler.diagnostics import Path, path_text
+from orchestrator.compiler.load import Node
+
+ALIASES: dict[str, dict[str, str]] = {
+    "pipeline": {"parameters": "inputs"},
+    "step": {"depends_on": "dependencies"},
+    "resume": {
+        "checkpoint_interval_seconds": "checkpoint_interval",
+        "max_retry_attempts": "max_retries",
+        "retry_failed_tasks": "retry_failed",
+    },
+}
+"""Second names of keys: kind of mapping -> second name -> the name used everywhere else."""
+
+
+def kind_at(path: Path) -> str:
+    """Return which kind of mapping stands at ``path``, as a key of ALIASES (or empty)."""
+    match path:
+        case ():
+            return "pipeline"
+        case ("steps", int()):
+            return "step"
+        case ("resume",):
+            return "resume"
+        case _:
+            return ""
+
+
+class Document:
+    """A loaded file: its tree, and the place of everything in it (a ``diagnostics.Source``)."""
+
+    def __init__(self, root: Node, file: str) -> None:
+        self.root = root
+        self.file = file
+
+    def place(self, path: Path, *, key: bool = False) -> tuple[int, int, str]:
+        """Return line, column and name of a place; of a missing one, the place of the nearest thing around it."""
+        node = self.root
+        line, column = node.line, node.column
+        written = list(path)
+        for index, part in enumerate(path):
+            if isinstance(part, int):
+                if not isinstance(node.value, list) or not 0 <= part < len(node.value):
+                    break
+                node = node.value[part]
+                line, column = node.line, node.column
+                continue
+            name = self._written_name(node, path[:index], part)
+            if node.keys is None or name not in node.keys:
+                break
+            written[index] = name
+            if key and index == len(path) - 1:
+                line, column = node.keys[name]
+            else:
+                node = node.value[name]
+                line, column = node.line, node.column
+        return line, column, path_text(written)
+
+    @staticmethod
+    def _written_name(node: Node, path: Path, name: str) -> str:
+        if node.keys is None or name in node.keys:
+            return name
+        others = ALIASES.get(kind_at(path), {})
+        return next((other for other, first in others.items() if first == name and other in node.keys), name)

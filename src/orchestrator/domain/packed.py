@@ -1,0 +1,192 @@
+"""A compiled pipeline as plain data, small and quick to read, for the store.
+
+Format 1 is a mapping of text, numbers, true, false, null, lists and mappings only::
+
+    v             1
+    id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled
+    calls         [[tool, action], ...]: each pair once
+    tasks         [id, ...] in the order of the definition
+    call_of       [index into calls, ...], or one index if all tasks make the same call
+    needs         per task: the index of the one task it needs, or a list of indexes
+    more          [[index of the task, {field: value}], ...] for all that is not default; the fields are those of
+                  Task, with tasks as indexes; ``dependencies`` only where they differ from ``needs``
+
+Keys whose value is the default are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, fields, replace
+from typing import Any
+
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.pipeline import (
+    ONCE,
+    CheckpointWhen,
+    Input,
+    Isolation,
+    OnInterrupted,
+    Pipeline,
+    RetryPolicy,
+    Task,
+)
+from orchestrator.domain.strategy import ResumeStrategy
+from orchestrator.errors import StoreDamaged, StoreIncompatible, UsageError
+
+FORMAT = 1
+"""The newest format that is written, and read."""
+_EMPTY = Task(TaskId("a"), "a").parameters
+_PLAIN_FIELDS = ("name", "description", "condition", "timeout", "critical")
+_ENUMS: dict[str, Any] = {"checkpoint": CheckpointWhen, "on_interrupted": OnInterrupted, "isolation": Isolation}
+_TEXTS = ("name", "version", "description")
+_DEFAULTS: dict[str, Any] = {"critical": False} | {
+    field.name: field.default for field in fields(Task) if field.name in _ENUMS
+}
+
+
+def pack(pipeline: Pipeline) -> dict[str, Any]:
+    """Return ``pipeline`` as plain data; ``unpack`` makes an equal one of it."""
+    index = {task: number for number, task in enumerate(pipeline.tasks)}
+    calls: dict[tuple[str, str | None], int] = {}
+    call_of, needs, more = [], [], []
+    for number, task in enumerate(pipeline.tasks.values()):
+        call_of.append(calls.setdefault((task.tool, task.action), len(calls)))
+        needs.append(index[task.needs[0]] if len(task.needs) == 1 else [index[need] for need in task.needs])
+        if extra := _extra(task, index):
+            more.append([number, extra])
+    packed: dict[str, Any] = {"v": FORMAT, "id": pipeline.id}
+    packed |= {key: value for key in _TEXTS if (value := getattr(pipeline, key)) is not None}
+    packed |= {
+        "calls": [list(call) for call in calls],
+        "tasks": list(pipeline.tasks),
+        "call_of": 0 if len(calls) == 1 else call_of,
+        "needs": needs,
+    }
+    rest = {
+        "more": more,
+        "inputs": [list(astuple(item)) for item in pipeline.inputs.values()],
+        "outputs": dict(pipeline.outputs),
+        "output_reads": [index[task] for task in pipeline.output_reads],
+        "resume": _changed(pipeline.resume),
+    }
+    packed |= {key: value for key, value in rest.items() if value}
+    return packed if pipeline.resume_enabled else packed | {"resume_enabled": False}
+
+
+def unpack(packed: Any) -> Pipeline:
+    """Return the pipeline that ``pack`` made this of.
+
+    Raises StoreIncompatible if a newer version wrote it, StoreDamaged if it is nothing that ``pack`` makes.
+    """
+    version = packed.get("v") if isinstance(packed, Mapping) else None
+    if type(version) is not int or version < 1:
+        raise StoreDamaged("definition", "it is not a packed pipeline")
+    if version > FORMAT:
+        raise StoreIncompatible(
+            f"the definition was stored in format {version}, and this version reads up to {FORMAT}; "
+            "use the version that stored it, or a newer one"
+        )
+    try:
+        return _unpack(packed)
+    except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise StoreDamaged("definition", f"it is no packed pipeline: {error}") from None
+
+
+def _extra(task: Task, index: Mapping[TaskId, int]) -> dict[str, Any]:
+    """Return the fields of a task that are not default."""
+    extra: dict[str, Any] = {}
+    if task.parameters:
+        extra["parameters"] = dict(task.parameters)
+    if task.dependencies != task.needs:
+        extra["dependencies"] = [index[need] for need in task.dependencies]
+    if task.reads is not None:
+        extra["reads"] = [index[need] for need in task.reads]
+    for name in _PLAIN_FIELDS:
+        value = getattr(task, name)
+        if value != _DEFAULTS.get(name):
+            extra[name] = value
+    for name in _ENUMS:
+        value = getattr(task, name)
+        if value is not _DEFAULTS[name]:
+            extra[name] = str(value)
+    if task.retry != ONCE:
+        extra["retry"] = [*astuple(task.retry)[:-1], list(task.retry.on)]
+    return extra
+
+
+def _changed(resume: ResumeStrategy) -> dict[str, Any]:
+    usual = ResumeStrategy().to_dict()
+    return {key: value for key, value in resume.to_dict().items() if value != usual[key]}
+
+
+def _unpack(packed: Mapping[str, Any]) -> Pipeline:
+    ids: list[Any] = packed["tasks"]
+    tasks = _tasks(packed, ids)
+    for number, extra in packed.get("more", ()):
+        name = _at(ids, number)
+        tasks[name] = _with_extra(tasks[name], extra, ids)
+    inputs = [Input(*item) for item in packed.get("inputs", ())]
+    return Pipeline(
+        id=_text(packed["id"]),
+        tasks=tasks,
+        inputs={_text(item.name): item for item in inputs},
+        outputs=dict(packed.get("outputs", {})),
+        output_reads=_tuple(ids, packed.get("output_reads", ())),
+        resume=ResumeStrategy(**packed.get("resume", {})),
+        resume_enabled=bool(packed.get("resume_enabled", True)),
+        **{key: _text(packed[key]) for key in _TEXTS if key in packed},
+    )
+
+
+def _tasks(packed: Mapping[str, Any], ids: list[Any]) -> dict[TaskId, Task]:
+    """Return the tasks with their graph and calls, all else default."""
+    if type(ids) is not list or not all(type(name) is str for name in ids):
+        raise ValueError("tasks are not ids")
+    if len(set(ids)) != len(ids):
+        raise ValueError("two tasks have one id")
+    calls = [(_text(tool), None if action is None else _text(action)) for tool, action in packed["calls"]]
+    call_of = packed["call_of"]
+    per_task: Iterable[int] = call_of if type(call_of) is list else [call_of] * len(ids)
+    tasks: dict[TaskId, Task] = {}
+    none: tuple[TaskId, ...] = ()
+    for name, number, need in zip(ids, per_task, packed["needs"], strict=True):
+        needs = none if need == [] else _tuple(ids, (need,) if type(need) is int else need)
+        tool, action = _at(calls, number)
+        tasks[name] = Task(name, tool, action, _EMPTY, needs, needs=needs)
+    return tasks
+
+
+def _with_extra(task: Task, extra: Mapping[str, Any], ids: Sequence[Any]) -> Task:
+    values: dict[str, Any] = {field.name: getattr(task, field.name) for field in fields(Task)}
+    for name, value in extra.items():
+        if name in _PLAIN_FIELDS:
+            values[name] = value
+        elif name == "parameters":
+            values[name] = dict(value)
+        elif name in ("dependencies", "reads"):
+            values[name] = _tuple(ids, value)
+        elif name in _ENUMS:
+            values[name] = _ENUMS[name](value)
+        elif name == "retry":
+            policy = RetryPolicy(*value)
+            values[name] = replace(policy, on=tuple(_text(kind) for kind in policy.on))
+        else:
+            raise ValueError(f"unknown field {name!r}")
+    return Task(**values)
+
+
+def _tuple(ids: Sequence[Any], numbers: Iterable[Any]) -> tuple[TaskId, ...]:
+    return tuple([_at(ids, number) for number in numbers])
+
+
+def _at(items: Sequence[Any], number: Any) -> Any:
+    if type(number) is not int or number < 0:
+        raise ValueError(f"{number!r} is no index")
+    return items[number]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {type(value).__name__}")
+    return value
