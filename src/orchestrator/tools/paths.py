@@ -275,7 +275,7 @@ class _Walk:
 
     def _make(self, name: str) -> None:
         try:
-            os.mkdir(name, dir_fd=self._folders[-1])
+            os.mkdir(name, 0o700 if name == STORE else 0o777, dir_fd=self._folders[-1])
             os.fsync(self._folders[-1])
         except FileExistsError:
             pass

@@ -78,9 +78,19 @@ class Signature:
                 _description(annotation),
             )
             if parameter.kind is parameter.VAR_KEYWORD:
-                self.extra = made
+                self._spread(made)
             else:
                 self.parameters[parameter.name] = made
+
+    def _spread(self, made: Parameter) -> None:
+        """Take ``**options``: the keys of an unpacked TypedDict, or anything of the annotated type."""
+        if typing.get_origin(made.annotation) is not typing.Unpack:
+            self.extra = made
+            return
+        keys = typing.get_args(made.annotation)[0]
+        for name, annotation in typing.get_type_hints(keys, include_extras=True).items():
+            required = name in keys.__required_keys__
+            self.parameters.setdefault(name, Parameter(name, annotation, required, None, _description(annotation)))
 
     @property
     def takes_nothing(self) -> bool:
@@ -103,9 +113,9 @@ class Signature:
             parameter = self.parameters.get(name, self.extra)
             if parameter is not None:
                 arguments[name], found = _validated(parameter.annotation, value)
-                problems += [_at(name, detail, quote=False) for detail in found]
+                problems += _unquoted(name, found, value)
         if problems:
-            listed = "; ".join(f"{dotted(problem.path)}{problem.message}" for problem in problems)
+            listed = "; ".join(_line(problem) for problem in problems)
             raise TaskError(f"{self.label}: {listed}", kind="parameters", retryable=False)
         return arguments
 
@@ -143,6 +153,11 @@ def dotted(path: tuple[str | int, ...]) -> str:
     """Return ``name[0].key: `` for a path into parameters, or nothing for an empty one."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return f"{text[1:]}: " if text else ""
+
+
+def _line(problem: Problem) -> str:
+    hint = f" ({problem.hint})" if problem.hint else ""
+    return f"{dotted(problem.path)}{problem.message}{hint}"
 
 
 def _parameters(function: Callable[..., Any], label: str) -> list[inspect.Parameter]:
@@ -263,27 +278,36 @@ def _literal(
 ) -> Iterator[Problem]:
     """Yield the mistakes of a literal value that hold whatever the templates inside it will yield."""
     templated = _holds_template(value, is_template)
-    merged: dict[tuple[str | int, ...], list[str]] = {}
+    found: dict[tuple[str | int, ...], list[str]] = {}
     for detail in details:
         place, clean = _walk(value, detail["loc"])
-        inner = _inside(value, place)
-        if templated and (not clean or _holds_template(inner, is_template)):
+        if templated and (not clean or _holds_template(_inside(value, place), is_template)):
             continue
-        problem = _at(name, detail, quote=True, place=place, value=inner)
-        merged.setdefault(problem.path, []).append(problem.message)
-    for path, messages in merged.items():
-        yield Problem(" or ".join(dict.fromkeys(messages)), path)
+        found.setdefault(place, []).append(_message(detail))
+    for place, messages in found.items():
+        if any(other != place and other[: len(place)] == place for other in found):
+            continue  # another branch of a union gets further into the value, and tells more
+        shown = repr(_inside(value, place))
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+        yield Problem(f"{_either(messages)}, not {shown}", (name, *place))
 
 
-def _at(
-    name: str, detail: ErrorDetails, *, quote: bool, place: tuple[str | int, ...] = (), value: Any = None
-) -> Problem:
-    message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    shown = repr(value) if quote else type(detail["input"]).__name__
-    if len(shown) > _SHOWN:
-        shown = f"{shown[:_SHOWN]}..."
-    path = place if quote else tuple(part for part in detail["loc"] if isinstance(part, int))
-    return Problem(f"{message}, not {shown}", (name, *path))
+def _unquoted(name: str, details: list[ErrorDetails], value: Any) -> Iterator[Problem]:
+    """Yield the mistakes of a value without showing it."""
+    found: dict[tuple[str | int, ...], list[str]] = {}
+    for detail in details:
+        found.setdefault(_walk(value, detail["loc"])[0], []).append(_message(detail))
+    for place, messages in found.items():
+        yield Problem(f"{_either(messages)}, not {type(_inside(value, place)).__name__}", (name, *place))
+
+
+def _message(detail: ErrorDetails) -> str:
+    return detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+
+
+def _either(messages: list[str]) -> str:
+    first, *others = dict.fromkeys(messages)
+    return " or ".join([first, *(other.removeprefix("should be ") for other in others)])
 
 
 def _walk(value: Any, location: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], bool]:
