@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.core.progress import ProgressBook
 from orchestrator.core.scope import RecordedValues, Scope
 from orchestrator.crashpoints import point
-from orchestrator.domain.decide import Claim, Command, Finish, decide
+from orchestrator.domain.decide import Claim, Finish, decide
 from orchestrator.domain.events import (
     CancelRequested,
     CheckpointMade,
@@ -38,7 +38,7 @@ from orchestrator.domain.ids import idempotency_key
 from orchestrator.domain.pipeline import CheckpointWhen
 from orchestrator.domain.plan import interruption
 from orchestrator.domain.retry import after_failure
-from orchestrator.errors import TaskError, UnstorableValue
+from orchestrator.errors import OrchestratorError, ResumeError, TaskError, UnstorableValue
 from orchestrator.ports.executor import Attempt, Cancelled, Crashed, Failed, Outcome, Succeeded
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._now = 0.0
+        self._ended = False
+        self._callers: list[asyncio.Future[None]] = []
+        self._acted: list[asyncio.Future[None]] = []
 
     @property
     def state(self) -> ExecutionState:
@@ -123,17 +126,26 @@ class Engine:
         self._post(self._on_lost, error)
 
     async def call(self, action: Callable[[Recorder], None]) -> None:
-        """Record something more; returns when it is durable. Raises what the commit raised."""
+        """Record something more; returns when it is durable. Raises what ``action`` or the commit raised.
+
+        Raises ResumeError if the execution has ended meanwhile.
+        """
+        if self._ended:
+            raise ResumeError(f"execution {self.recorder.lease.execution_id!r} has ended meanwhile")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._callers.append(done)
 
         def act() -> None:
-            action(self.recorder)
-            self._waiting.append(done)
+            try:
+                action(self.recorder)
+            except OrchestratorError as error:
+                self._callers.remove(done)
+                done.set_exception(error)
+            else:
+                self._acted.append(done)
 
         self._post(act)
         await done
-
-    _waiting: list[asyncio.Future[None]]
 
     def _post(self, handler: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401
         self._inbox.append((handler, arguments))
@@ -157,7 +169,6 @@ class Engine:
         """
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._waiting = []
         inputs = await self._values.load(self.state.inputs)
         context = await self._values.load(self.state.context)
         self._scope = Scope(self.recorder, self._values, inputs or {}, context)
@@ -173,13 +184,14 @@ class Engine:
             await self._abandon(2)
             raise
         finally:
+            self._ended = True
             for timer in self._timers.values():
                 timer.cancel()
             for attempt in list(self._running.values()):
                 self._adapters.executor.cancel(attempt)
-            for waiting in self._waiting:
-                if not waiting.done():
-                    waiting.cancel()
+            for caller in self._callers:
+                if not caller.done():
+                    caller.set_exception(ResumeError("the execution ended before this was recorded"))
         return self.state
 
     async def _turn(self) -> None:
@@ -193,14 +205,19 @@ class Engine:
         capacity = self._adapters.capacity
         while commands := decide(state, self._now, capacity, stopping=self._stopping is not None):
             for command in commands:
-                await self._carry_out(command)
+                match command:
+                    case Claim(name):
+                        await self._claim(self.pipeline.tasks[name])
+                    case Finish(status):
+                        await self._finish(status)
         await self.recorder.flush()
         if state.finished:
             point("after_finish")
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
-        self._waiting.clear()
+        for caller in self._acted:
+            self._callers.remove(caller)
+            if not caller.done():
+                caller.set_result(None)
+        self._acted.clear()
         if self._claimed:
             claimed, self._claimed = self._claimed, []
             self._check_lease()
@@ -213,7 +230,7 @@ class Engine:
         """Before each effect, look at our own clock: a lease that is about to run out must be renewed first."""
         adapters = self._adapters
         lease = self.recorder.lease
-        if adapters.clock.monotonic() > lease.deadline:
+        if adapters.clock.monotonic() > lease.deadline - adapters.keeper.margin:
             adapters.store.renew(lease)
 
     async def _wait(self) -> None:
@@ -232,13 +249,6 @@ class Engine:
                 timer.cancel()
         else:
             await self._waiter
-
-    async def _carry_out(self, command: Command) -> None:
-        match command:
-            case Claim(task):
-                await self._claim(self.pipeline.tasks[task])
-            case Finish(status):
-                await self._finish(status)
 
     # -- claiming ------------------------------------------------------------------------------------------------
 
@@ -277,7 +287,7 @@ class Engine:
                 idempotency_key=idempotency_key(self.recorder.lease.execution_id, name),
                 inputs=self._scope.inputs,  # type: ignore[union-attr]
                 project=self._adapters.project,
-                saved=await self._values.load(state.saved),
+                saved=None if state.saved is None else await self._values.load(state.saved),
                 timeout=task.timeout,
                 isolation=task.isolation,
                 critical=task.critical,

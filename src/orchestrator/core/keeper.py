@@ -46,6 +46,11 @@ class LeaseKeeper:
         self._thread: threading.Thread | None = None
         self._closed = False
 
+    @property
+    def margin(self) -> float:
+        """How many seconds before a lease's end its holder must no longer rely on it."""
+        return self._lease_seconds / 3
+
     def keep(self, lease: Lease, lost: Callable[[BaseException], None], cancelled: Callable[[str], None]) -> None:
         """Renew this lease from now on."""
         with self._mutex:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator import crashpoints
 from orchestrator.crashpoints import point
 from orchestrator.domain.events import TaskClaimed, TaskCompleted
 from orchestrator.domain.ids import Seq
@@ -88,7 +89,8 @@ class Recorder:
         if self._broken is not None:
             raise self._broken
         expected = Seq(self.state.seq - len(events))
-        _points("before", events)
+        if crashpoints.ACTIVE:
+            _points("before", events)
         try:
             await self._journal.append(
                 self.lease,
@@ -101,7 +103,8 @@ class Recorder:
         except BaseException as error:
             self._broken = error
             raise
-        _points("after", events)
+        if crashpoints.ACTIVE:
+            _points("after", events)
         self._events, self._values, self._durable = [], [], False
         if self._listeners:
             point("before_acknowledge")

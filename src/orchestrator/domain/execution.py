@@ -285,6 +285,8 @@ class ExecutionState:
     def _completed(self, event: TaskCompleted) -> None:
         name = event.task
         task = self.tasks[name]
+        if task.status in DONE:
+            raise ValueError(f"{name} is done twice")
         self.running.pop(name, None)
         self.ready.pop(name, None)
         self._set(task, TaskStatus.COMPLETED)
@@ -330,6 +332,8 @@ class ExecutionState:
 
     def _skipped(self, event: TaskSkipped) -> None:
         task = self.tasks[event.task]
+        if task.status in DONE:
+            raise ValueError(f"{event.task} is done twice")
         self.ready.pop(event.task, None)
         self.running.pop(event.task, None)
         self._set(task, TaskStatus.SKIPPED)

@@ -49,6 +49,7 @@ SEQ_MASK = (1 << SHIFT) - 1
 BLOB_THRESHOLD = 64 * 1024
 """Sealed values above this many bytes become files."""
 LEASE_SECONDS = 30.0
+IDENTITY_SECONDS = 0.1
 ACQUIRE_PATIENCE = 5
 """Somebody who merely looks whether a lock is held holds it for a moment; we try again so many times, 10 ms apart."""
 
@@ -56,7 +57,8 @@ _APPEND = """
     INSERT INTO journal (position, at, completed, record)
     SELECT ?1, ?2, ?3, ?4
     WHERE (SELECT epoch FROM executions WHERE id = ?5) = ?6
-      AND (SELECT max(position) FROM journal WHERE position BETWEEN ?5 << 32 AND ?1 | 4294967295) = ?7
+      AND (SELECT position FROM journal WHERE position BETWEEN ?7 AND ?1 | 4294967295
+           ORDER BY position DESC LIMIT 1) = ?7
 """
 
 READ_PAGE = 1000
@@ -98,6 +100,7 @@ class SqliteStore:
         self._db = connect(self.path, durable=durable)
         stat = self.path.stat()
         self._identity = (stat.st_dev, stat.st_ino)
+        self._identity_checked = 0.0
         self._keeper_db: apsw.Connection | None = None
         self._keeper_mutex = threading.Lock()
 
@@ -145,7 +148,14 @@ class SqliteStore:
                     set_durable(db, durable=False)
 
     def _check_identity(self) -> None:
-        """Notice that the file was deleted or replaced under us: our commits would go nowhere."""
+        """Notice that the file was deleted or replaced under us: our commits would go nowhere.
+
+        Looked at no more often than every tenth of a second, for a look costs a fifth of a commit without fsync.
+        """
+        now = self._clock.monotonic()
+        if now - self._identity_checked < IDENTITY_SECONDS:
+            return
+        self._identity_checked = now
         try:
             stat = os.stat(self.path)
         except FileNotFoundError:
@@ -224,11 +234,19 @@ class SqliteStore:
         base = held.row << SHIFT
         binding = (base | last, events[-1].at, completed, record, held.row, lease.epoch, base | expected_seq)
         status = _status_after(events)
-        if not values and status is None and not (durable and not self._durable):
-            with self._guarded() as db:
-                db.execute(_APPEND, binding)
-                if not db.changes():
-                    self._refuse(db, lease, held, expected_seq)
+        if not values and status is None and (self._durable or not durable):
+            # The usual commit is one statement. Spelled out, for every chain of steps waits for it.
+            with self._mutex:
+                if self._broken is not None:
+                    raise StoreUnavailable(self._broken)
+                db = self._db
+                try:
+                    db.execute(_APPEND, binding)
+                    if not db.changes():
+                        self._refuse(db, lease, held, expected_seq)
+                except apsw.Error as error:
+                    self._after_error(error)
+                    raise translate(error, self.path) from error
             return Seq(last)
         blobs = self._write_blobs(values)
         with self._transaction(durable=durable) as db:
