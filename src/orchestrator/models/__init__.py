@@ -4,6 +4,7 @@
 key: an entry knows the name of the variable that holds it.
 """
 
-from orchestrator.models.registry import Model, ModelRegistry, init_models
+from orchestrator.models.discovery import init_models
+from orchestrator.models.registry import Model, ModelRegistry
 
 __all__ = ["Model", "ModelRegistry", "init_models"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,9 +11,6 @@ from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-DEFAULT_MODEL = "ORCHESTRATOR_MODEL"
-"""Environment variable: the name of the model to use where a step names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,35 +99,6 @@ class ModelRegistry(Mapping[str, Model]):
         near = difflib.get_close_matches(name, self._models, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise UsageError(f"there is no model {name!r}{hint}; there are {', '.join(self._models) or 'none'}")
-
-
-_lock = threading.Lock()
-_known: tuple[object, ModelRegistry] | None = None
-_local: tuple[Model, ...] | None = None
-
-
-def init_models(*, find_local: bool = True, refresh: bool = False) -> ModelRegistry:
-    """Return the registry of the models that the environment configures or this machine serves.
-
-    Configured are, in this order: those of ORCHESTRATOR_MODELS (a JSON list of `{name, provider, model, base_url,
-    key_variable}`, or the path of a file with one), then OpenAI (OPENAI_API_KEY, OPENAI_BASE_URL, OPENAI_MODEL),
-    Anthropic (ANTHROPIC_...) and Google (GEMINI_... or GOOGLE_...). With ``find_local`` the usual ports of Ollama, LM
-    Studio, llama.cpp and vLLM are asked on 127.0.0.1, all at once, for at most 0.4 seconds.
-
-    Asking again gives the same registry until the environment changes; local servers are asked once in a process,
-    and again with ``refresh``. Raise UsageError if ORCHESTRATOR_MODELS cannot be understood.
-    """
-    from orchestrator.models import environment, local
-
-    global _known, _local  # noqa: PLW0603 - the registry of the process
-    with _lock:
-        if find_local and (_local is None or refresh):
-            _local = local.find()
-        models = (*environment.configured(os.environ), *((_local or ()) if find_local else ()))
-        default = os.environ.get(DEFAULT_MODEL) or None
-        if _known is None or _known[0] != (models, default):
-            _known = ((models, default), ModelRegistry(models, default))
-        return _known[1]
 
 
 def shown_url(url: str) -> str:

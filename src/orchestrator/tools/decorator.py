@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import UsageError
-from orchestrator.tools.names import action_name, tool_name
+from orchestrator.tools.names import SHIPPED, action_name, tool_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -180,8 +180,6 @@ def _collect_methods(definition: Definition, instance: Any, mark: Mark) -> None:
 
 
 def _refuse_shipped(name: str, target: Any) -> None:
-    from orchestrator.tools.sources import SHIPPED
-
     module = SHIPPED.get(name)
     if module is not None and getattr(target, "__module__", None) != module:
         raise UsageError(f"{name!r} is a shipped tool; give yours another name")

@@ -10,6 +10,14 @@ from orchestrator.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+SHIPPED = {
+    "data-processing": "orchestrator.tools.data_processing",
+    "filesystem": "orchestrator.tools.filesystem",
+    "python": "orchestrator.tools.python",
+    "shell": "orchestrator.tools.shell",
+}
+"""The shipped tools and the module of each."""
+
 _TOOL = re.compile(r"[A-Za-z][A-Za-z0-9.-]{0,63}")
 _ACTION = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 

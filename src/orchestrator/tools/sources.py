@@ -10,21 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.errors import TaskError
 from orchestrator.tools import decorator
-from orchestrator.tools.names import canonical
+from orchestrator.tools.names import SHIPPED, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from importlib.metadata import EntryPoint
 
     from orchestrator.tools.decorator import Definition
-
-SHIPPED = {
-    "data-processing": "orchestrator.tools.data_processing",
-    "filesystem": "orchestrator.tools.filesystem",
-    "python": "orchestrator.tools.python",
-    "shell": "orchestrator.tools.shell",
-}
-"""The shipped tools and the module of each."""
 
 GROUP = "orchestrator.tools"
 """The entry-point group in which other distributions announce tools."""
