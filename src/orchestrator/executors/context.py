@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.observe.lines import TASK_LOGGER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from orchestrator.ports.executor import Attempt, Reporter
-
-TASK_LOGGER = "orchestrator.task"
-"""Name of the logger that every line of every step goes through."""
 
 MESSAGE_LIMIT = 1024
 """Longest progress message, in characters; the rest is cut."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import ErrorInfo
 from orchestrator.errors import LeaseLost, TaskError
+from orchestrator.observe.lines import cut
 from orchestrator.ports.executor import Cancelled, Failed
 
 if TYPE_CHECKING:
@@ -49,15 +50,6 @@ def describe(error: BaseException) -> ErrorInfo:
     elif not isinstance(error, Exception):
         message = f"the task raised {name} without being asked to end{': ' if message else ''}{message}"
     return ErrorInfo(name, message or name, retryable=True, trace=_trace(error))
-
-
-def cut(text: str, limit: int) -> str:
-    """Return ``text`` in at most ``limit`` bytes of UTF-8, saying so if something is missing."""
-    raw = text.encode("utf-8", "backslashreplace")
-    if len(raw) <= limit:
-        return raw.decode()
-    note = f" ... (cut, {len(raw)} bytes in all)"
-    return raw[: limit - len(note)].decode("utf-8", "ignore") + note
 
 
 def _text(error: BaseException) -> str:

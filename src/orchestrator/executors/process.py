@@ -16,10 +16,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import TaskError, UnstorableValue
-from orchestrator.executors.context import TASK_LOGGER
 from orchestrator.executors.failure import outcome_of
 from orchestrator.executors.supervisor import Job, Supervisor
 from orchestrator.executors.wire import frame
+from orchestrator.observe.lines import TASK_LOGGER
 
 if TYPE_CHECKING:
     from orchestrator.ports.executor import Attempt, Reporter

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UnstorableValue
 from orchestrator.executors.child import Child, Stage
-from orchestrator.executors.context import TASK_LOGGER
 from orchestrator.executors.failure import outcome_of, timed_out
+from orchestrator.observe.lines import TASK_LOGGER
 from orchestrator.ports.executor import Cancelled, Crashed
 
 if TYPE_CHECKING:

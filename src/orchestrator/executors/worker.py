@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import logging
 import os
@@ -16,9 +15,10 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import TaskError, UnstorableValue
-from orchestrator.executors.context import TASK_LOGGER, Context
-from orchestrator.executors.failure import cut, outcome_of
+from orchestrator.executors.context import Context
+from orchestrator.executors.failure import outcome_of
 from orchestrator.executors.wire import FrameBuffer, frame
+from orchestrator.observe.lines import LINE_BYTES, TASK_LOGGER, cut
 from orchestrator.ports.executor import Succeeded
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from orchestrator.ports.executor import Attempt, Outcome
     from orchestrator.ports.tools import ToolCall, Tools
 
-LOG_BYTES = 8192
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -87,7 +86,7 @@ class _LogsToExecutor(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = cut(self.format(record), LOG_BYTES)
+            text = cut(self.format(record), LINE_BYTES)
             self._channel.send("logged", record.levelno, text, record.created)
         except Exception:  # noqa: BLE001 - logging never disturbs the task
             self.handleError(record)
@@ -163,7 +162,11 @@ class Worker:
         if call.context_parameter is not None:
             self._context = Context(attempt, self._channel, self._snapshot)
             arguments[call.context_parameter] = self._context
-        return asyncio.run(call.function(**arguments)) if call.is_async else call.function(**arguments)
+        if not call.is_async:
+            return call.function(**arguments)
+        import asyncio  # a third of a worker's start-up, which plain functions need not wait for
+
+        return asyncio.run(call.function(**arguments))
 
     def _resolve(self, attempt: Attempt, module: str | None) -> ToolCall:
         try:

@@ -19,13 +19,13 @@ from orchestrator.domain.pipeline import Isolation
 from orchestrator.executors.process import ProcessExecutor
 from orchestrator.ports.executor import Cancelled, Crashed, Failed, Succeeded
 from tests.unit.executors.helpers import FakeTools, Recorder, attempt, wait_until
-from tests.unit.executors.process_tools import FUNCTIONS, fork
+from tests.unit.executors.process_tools import fork
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 HERE = "tests.unit.executors.process_tools"
-GRACE = 0.2
+GRACE = 0.1
 
 
 @contextlib.asynccontextmanager
@@ -214,8 +214,7 @@ async def test_kills_in_the_middle_of_messages_never_hurt_a_neighbour() -> None:
     recorder = Recorder()
     async with running(max_workers=3) as executor:
         executor.start(attempt("flood", {"size": 300_000}, task="neighbour"), recorder)
-        for number in range(12):
-            started = len(recorder.states)
+        for number in range(8):
             victim = (await one(executor, "who", recorder, task=f"who{number}")).value["pid"]
             executor.start(attempt("flood", {"size": 5_000_000}, task=f"victim{number}"), recorder)
             await asyncio.sleep(0.02 + number * 0.003)
@@ -223,7 +222,6 @@ async def test_kills_in_the_middle_of_messages_never_hurt_a_neighbour() -> None:
             assert isinstance(await recorder.outcome(f"victim{number}"), Crashed)
             recorder.states.clear()
             await wait_until(lambda: recorder.states, "a sign of the neighbour")
-            assert started >= 0
         assert not any(task == "neighbour" for task, _, _ in recorder.ends)
 
 
@@ -403,4 +401,3 @@ async def test_nothing_is_left_after_close() -> None:
 async def test_an_executor_never_used_closes() -> None:
     async with running() as executor:
         executor.cancel(attempt("add"))
-    assert set(FUNCTIONS)

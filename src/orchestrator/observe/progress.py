@@ -1,0 +1,152 @@
+"""What happens in an execution, as objects for people and machines: the CLI's ``--json`` and the web share them.
+
+Every object has ``event`` (its name), ``execution_id``, ``seq`` (its number in the journal) and ``at`` (ISO 8601, UTC,
+milliseconds). Names and fields are stable; new fields may come. No values are inside, only their sizes in bytes of
+the encoded, uncompressed value. An ``error`` is null or ``{kind, message, retryable}``. By event:
+
+``execution_created``
+    ``pipeline``, ``tasks`` (how many), ``origin`` (``run`` or ``manual``), ``inputs_bytes``
+``execution_started``, ``execution_resumed``
+    ``epoch``, ``owner``, ``strategy`` (the resume strategy's fields)
+``task_started``
+    ``task``, ``attempt``
+``task_completed``
+    ``task``, ``attempt``, ``bytes``
+``task_failed``
+    ``task``, ``attempt``, ``error``, ``retry_at`` (null: not again in this run), ``crashed``, ``parked``
+``task_interrupted``
+    ``task``, ``attempt``, ``outcome`` (``rerun``, ``fail`` or ``ask``), ``reason``
+``task_skipped``
+    ``task``, ``reason``
+``tasks_reset``
+    ``tasks``, ``reason``, ``forgive``
+``task_progressed``
+    ``task``, ``attempt``, ``done``, ``total``, ``message``, ``saved_bytes`` (null: no state saved)
+``checkpoint_made``
+    ``checkpoint`` (``EXECUTION@SEQ``), ``reason``, ``task`` (or null)
+``cancel_requested``
+    ``by``
+``execution_finished``
+    ``status`` (``completed``, ``failed``, ``cancelled`` or ``stopped``), ``error``, ``outputs_bytes`` (or null)
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol, TypeAlias, assert_never
+
+from orchestrator.domain.events import (
+    CancelRequested,
+    CheckpointMade,
+    ErrorInfo,
+    Event,
+    ExecutionCreated,
+    ExecutionFinished,
+    ExecutionStarted,
+    TaskClaimed,
+    TaskCompleted,
+    TaskFailed,
+    TaskInterrupted,
+    TaskProgressed,
+    TaskSkipped,
+    TasksReset,
+)
+from orchestrator.domain.ids import checkpoint_id
+
+if TYPE_CHECKING:
+    from orchestrator.domain.values import ValueRef
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+
+class Listener(Protocol):
+    """Somebody who wants to see an execution go on: a terminal, a web page, a test."""
+
+    def notify(self, event: Event, execution_id: str, seq: int) -> None:
+        """Take note of a fact that is durable now; called on the engine's loop, in order, and must return at once."""
+
+
+def describe(event: Event, execution_id: str, seq: int) -> dict[str, JSON]:
+    """Return a fact as an object that ``json.dumps`` takes; the fields are those of this module's docstring."""
+    name, fields = _fields(event, execution_id, seq)
+    return {"event": name, "execution_id": execution_id, "seq": seq, "at": _time(event.at), **fields}
+
+
+def _fields(event: Event, execution_id: str, seq: int) -> tuple[str, dict[str, JSON]]:  # noqa: C901, PLR0912 - one case for each event
+    match event:
+        case ExecutionCreated():
+            return "execution_created", {
+                "pipeline": event.pipeline_id,
+                "tasks": event.total,
+                "origin": event.origin,
+                "inputs_bytes": _size(event.inputs),
+            }
+        case ExecutionStarted():
+            name = "execution_resumed" if event.resumed else "execution_started"
+            return name, {"epoch": event.epoch, "owner": event.owner, "strategy": event.strategy}
+        case TaskClaimed():
+            return "task_started", {"task": event.task, "attempt": event.attempt}
+        case TaskCompleted():
+            return "task_completed", {"task": event.task, "attempt": event.attempt, "bytes": _size(event.value)}
+        case TaskFailed():
+            return "task_failed", {
+                "task": event.task,
+                "attempt": event.attempt,
+                "error": _error(event.error),
+                "retry_at": None if event.retry_at is None else _time(event.retry_at),
+                "crashed": event.crashed,
+                "parked": event.parked,
+            }
+        case TaskInterrupted():
+            return "task_interrupted", {
+                "task": event.task,
+                "attempt": event.attempt,
+                "outcome": event.outcome,
+                "reason": event.reason,
+            }
+        case TaskSkipped():
+            return "task_skipped", {"task": event.task, "reason": event.reason}
+        case TasksReset():
+            return "tasks_reset", {"tasks": list(event.tasks), "reason": event.reason, "forgive": event.forgive}
+        case TaskProgressed():
+            return "task_progressed", {
+                "task": event.task,
+                "attempt": event.attempt,
+                "done": _finite(event.done),
+                "total": _finite(event.total),
+                "message": event.message,
+                "saved_bytes": _size(event.saved),
+            }
+        case CheckpointMade():
+            return "checkpoint_made", {
+                "checkpoint": checkpoint_id(execution_id, seq),
+                "reason": event.reason,
+                "task": event.task,
+            }
+        case CancelRequested():
+            return "cancel_requested", {"by": event.by}
+        case ExecutionFinished():
+            return "execution_finished", {
+                "status": event.status,
+                "error": _error(event.error),
+                "outputs_bytes": _size(event.outputs),
+            }
+        case _:
+            assert_never(event)
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _size(value: ValueRef | None) -> int | None:
+    return None if value is None else value.size
+
+
+def _error(error: ErrorInfo | None) -> JSON:
+    return error and {"kind": error.kind, "message": error.message, "retryable": error.retryable}
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.domain.events import (
+    TAGS,
+    CancelRequested,
+    CheckpointMade,
+    ErrorInfo,
+    Event,
+    ExecutionCreated,
+    ExecutionFinished,
+    ExecutionStarted,
+    TaskClaimed,
+    TaskCompleted,
+    TaskFailed,
+    TaskInterrupted,
+    TaskProgressed,
+    TaskSkipped,
+    TasksReset,
+)
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.values import ValueRef
+from orchestrator.observe.progress import describe
+
+if TYPE_CHECKING:
+    from orchestrator.observe.progress import JSON
+
+T = TaskId("t")
+SECRET = ValueRef(b"secret", 6, inline=True)
+ERROR = ErrorInfo("timeout", "too slow", retryable=True, trace="File ...")
+AT = 1_700_000_000.25
+ISO = "2023-11-14T22:13:20.250Z"
+
+CASES: list[tuple[Event, dict[str, JSON]]] = [
+    (
+        ExecutionCreated(AT, "p", None, SECRET, 3, "run"),
+        {"event": "execution_created", "pipeline": "p", "tasks": 3, "origin": "run", "inputs_bytes": 6},
+    ),
+    (
+        ExecutionStarted(AT, 1, "host", resumed=False, strategy={}),
+        {"event": "execution_started", "epoch": 1, "owner": "host", "strategy": {}},
+    ),
+    (
+        ExecutionStarted(AT, 2, "host", resumed=True, strategy={"max_retry_attempts": 3}),
+        {"event": "execution_resumed", "epoch": 2, "owner": "host", "strategy": {"max_retry_attempts": 3}},
+    ),
+    (TaskClaimed(AT, T, 1, SECRET), {"event": "task_started", "task": "t", "attempt": 1}),
+    (TaskCompleted(AT, T, 1, SECRET), {"event": "task_completed", "task": "t", "attempt": 1, "bytes": 6}),
+    (
+        TaskFailed(AT, T, 1, ERROR, AT, crashed=False, parked=False),
+        {
+            "event": "task_failed",
+            "task": "t",
+            "attempt": 1,
+            "error": {"kind": "timeout", "message": "too slow", "retryable": True},
+            "retry_at": ISO,
+            "crashed": False,
+            "parked": False,
+        },
+    ),
+    (
+        TaskInterrupted(AT, T, 1, "rerun", "killed"),
+        {"event": "task_interrupted", "task": "t", "attempt": 1, "outcome": "rerun", "reason": "killed"},
+    ),
+    (TaskSkipped(AT, T, "false"), {"event": "task_skipped", "task": "t", "reason": "false"}),
+    (
+        TasksReset(AT, [T], "asked", forgive=True),
+        {"event": "tasks_reset", "tasks": ["t"], "reason": "asked", "forgive": True},
+    ),
+    (
+        TaskProgressed(AT, T, 1, 0.5, float("inf"), "half", SECRET),
+        {
+            "event": "task_progressed",
+            "task": "t",
+            "attempt": 1,
+            "done": 0.5,
+            "total": None,
+            "message": "half",
+            "saved_bytes": 6,
+        },
+    ),
+    (
+        CheckpointMade(AT, "manual", None, {"who": "me"}, SECRET),
+        {"event": "checkpoint_made", "checkpoint": "e1@7", "reason": "manual", "task": None},
+    ),
+    (CancelRequested(AT, "me"), {"event": "cancel_requested", "by": "me"}),
+    (
+        ExecutionFinished(AT, "completed", SECRET, None),
+        {"event": "execution_finished", "status": "completed", "error": None, "outputs_bytes": 6},
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "expected"), CASES)
+def test_every_event_is_described_without_its_values(event: Event, expected: dict[str, JSON]) -> None:
+    described = describe(event, "e1", 7)
+    assert described == {"execution_id": "e1", "seq": 7, "at": ISO, **expected}
+    text = json.dumps(described, allow_nan=False)
+    assert "secret" not in text
+    assert "File" not in text
+
+
+def test_no_event_is_forgotten() -> None:
+    assert {type(event) for event, _ in CASES} == set(TAGS)
