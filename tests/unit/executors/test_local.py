@@ -22,7 +22,7 @@ from tests.unit.executors.helpers import FakeTools, Recorder, attempt, wait_unti
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-GRACE = 0.15
+GRACE = 0.08
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,7 @@ from tests.unit.executors.helpers import FakeTools, Recorder, attempt, wait_unti
 from tests.unit.executors.process_tools import fork
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 HERE = "tests.unit.executors.process_tools"
 GRACE = 0.1
@@ -39,6 +39,14 @@ async def running(
         yield executor
     finally:
         await executor.close()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[ProcessExecutor]:
+    """Return an executor with two workers that many tests use: starting some for each would take most of the time."""
+    executor = ProcessExecutor(registry_factory=f"{HERE}:registry", max_workers=2, grace_seconds=GRACE)
+    yield executor
+    asyncio.run(executor.close())
 
 
 async def one(executor: ProcessExecutor, tool: str, recorder: Recorder | None = None, **options: Any) -> Any:
@@ -74,10 +82,11 @@ async def test_plain_and_async_functions_run_in_a_kept_process_of_their_own() ->
     assert first["group"] == first["session"] != os.getsid(0)
 
 
-async def test_progress_states_and_log_lines_come_back_while_it_runs(caplog: pytest.LogCaptureFixture) -> None:
+async def test_progress_states_and_log_lines_come_back_while_it_runs(
+    shared: ProcessExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
     recorder = Recorder()
-    async with running() as executor:
-        outcome = await one(executor, "told", recorder, number=3, saved={"row": 0})
+    outcome = await one(shared, "told", recorder, number=3, saved={"row": 0})
     assert outcome == Succeeded([{"row": 0}, {"row": 1}, "e1", 3, "e1/t", {"who": "world"}])
     assert recorder.progress == [(1, 2, "half")]
     assert recorder.states == [{"row": 1}]
@@ -97,18 +106,18 @@ async def test_progress_states_and_log_lines_come_back_while_it_runs(caplog: pyt
         ("recursion", "RecursionError", True),
     ],
 )
-async def test_what_a_task_raises_fails_its_attempt(how: str, kind: str, retryable: bool) -> None:
-    async with running(max_workers=1) as executor:
-        outcome = await one(executor, "fail", parameters={"how": how})
-        assert isinstance(outcome, Failed)
-        assert (outcome.error.kind, outcome.error.retryable) == (kind, retryable)
-        assert "worker.py" not in outcome.error.trace
-        assert await one(executor, "add", parameters={"x": 1, "y": 1}) == Succeeded(2)
+async def test_what_a_task_raises_fails_its_attempt(
+    shared: ProcessExecutor, how: str, kind: str, retryable: bool
+) -> None:
+    outcome = await one(shared, "fail", parameters={"how": how})
+    assert isinstance(outcome, Failed)
+    assert (outcome.error.kind, outcome.error.retryable) == (kind, retryable)
+    assert "worker.py" not in outcome.error.trace
+    assert await one(shared, "add", parameters={"x": 1, "y": 1}) == Succeeded(2)
 
 
-async def test_sys_exit_in_an_async_function_fails_its_attempt() -> None:
-    async with running() as executor:
-        outcome = await one(executor, "leave_async")
+async def test_sys_exit_in_an_async_function_fails_its_attempt(shared: ProcessExecutor) -> None:
+    outcome = await one(shared, "leave_async")
     assert isinstance(outcome, Failed)
     assert outcome.error.kind == "SystemExit"
 
@@ -117,28 +126,25 @@ async def test_sys_exit_in_an_async_function_fails_its_attempt() -> None:
     ("tool", "text"),
     [("unpicklable", "cannot leave"), ("unreadable", "cannot be read"), ("save_unpicklable", "cannot leave")],
 )
-async def test_what_cannot_leave_the_process_fails_the_attempt(tool: str, text: str) -> None:
-    async with running(max_workers=1) as executor:
-        outcome = await one(executor, tool)
-        assert isinstance(outcome, Failed)
-        assert (outcome.error.kind, outcome.error.retryable) == ("unstorable", False)
-        assert text in outcome.error.message
-        assert await one(executor, "add", parameters={"x": 1, "y": 1}) == Succeeded(2)
+async def test_what_cannot_leave_the_process_fails_the_attempt(shared: ProcessExecutor, tool: str, text: str) -> None:
+    outcome = await one(shared, tool)
+    assert isinstance(outcome, Failed)
+    assert (outcome.error.kind, outcome.error.retryable) == ("unstorable", False)
+    assert text in outcome.error.message
+    assert await one(shared, "add", parameters={"x": 1, "y": 1}) == Succeeded(2)
 
 
-async def test_what_cannot_enter_the_process_fails_the_attempt() -> None:
-    async with running() as executor:
-        outcome = await one(executor, "add", parameters={"x": lambda: 1})
+async def test_what_cannot_enter_the_process_fails_the_attempt(shared: ProcessExecutor) -> None:
+    outcome = await one(shared, "add", parameters={"x": lambda: 1})
     assert isinstance(outcome, Failed)
     assert outcome.error.kind == "unstorable"
 
 
-async def test_large_values_go_in_and_out() -> None:
-    async with running() as executor:
-        data = b"x" * 20_000_000
-        assert await one(executor, "big", parameters={"size": len(data)}) == Succeeded(data)
-        outcome = await one(executor, "add", parameters={"x": "x" * 20_000_000, "y": "y"})
-        assert len(outcome.value) == 20_000_001
+async def test_large_values_go_in_and_out(shared: ProcessExecutor) -> None:
+    data = b"x" * 20_000_000
+    assert await one(shared, "big", parameters={"size": len(data)}) == Succeeded(data)
+    outcome = await one(shared, "add", parameters={"x": "x" * 20_000_000, "y": "y"})
+    assert len(outcome.value) == 20_000_001
 
 
 async def test_the_next_attempt_finds_folder_environment_signals_and_path_as_they_were(
@@ -162,11 +168,10 @@ async def test_a_worker_with_threads_left_behind_is_not_used_again() -> None:
         assert (await one(executor, "who")).value["pid"] != pid
 
 
-async def test_a_task_that_forks_ends_once() -> None:
+async def test_a_task_that_forks_ends_once(shared: ProcessExecutor) -> None:
     recorder = Recorder()
-    async with running() as executor:
-        assert await one(executor, fork.__name__, recorder) == Succeeded("the parent")
-        await asyncio.sleep(0.05)
+    assert await one(shared, fork.__name__, recorder) == Succeeded("the parent")
+    await asyncio.sleep(0.05)
     assert len(recorder.ends) == 1
 
 
@@ -199,15 +204,16 @@ async def test_an_unknown_tool_is_looked_for_in_the_module_it_was_defined_in() -
         ("guard", "with its guard"),
     ],
 )
-async def test_a_worker_that_dies_takes_only_its_own_attempt_with_it(how: str, text: str) -> None:
+async def test_a_worker_that_dies_takes_only_its_own_attempt_with_it(
+    shared: ProcessExecutor, how: str, text: str
+) -> None:
     recorder = Recorder()
-    async with running() as executor:
-        executor.start(attempt("nap", {"seconds": 0.4}, task="neighbour"), recorder)
-        outcome = await one(executor, "die", recorder, parameters={"how": how})
-        assert isinstance(outcome, Crashed)
-        assert text in outcome.reason
-        assert await one(executor, "add", recorder, task="next", parameters={"x": 1, "y": 1}) == Succeeded(2)
-        assert await recorder.outcome("neighbour") == Succeeded("rested")
+    shared.start(attempt("nap", {"seconds": 0.4}, task="neighbour"), recorder)
+    outcome = await one(shared, "die", recorder, parameters={"how": how})
+    assert isinstance(outcome, Crashed)
+    assert text in outcome.reason
+    assert await one(shared, "add", recorder, task="next", parameters={"x": 1, "y": 1}) == Succeeded(2)
+    assert await recorder.outcome("neighbour") == Succeeded("rested")
 
 
 async def test_kills_in_the_middle_of_messages_never_hurt_a_neighbour() -> None:
@@ -278,13 +284,12 @@ async def test_timeout_cancel_and_close_really_end_the_process(tool: str, way: s
     assert len(recorder.ends) == 2
 
 
-async def test_sigterm_lets_finally_blocks_run_and_save(tmp_path: Path) -> None:
+async def test_sigterm_lets_finally_blocks_run_and_save(shared: ProcessExecutor, tmp_path: Path) -> None:
     recorder = Recorder()
-    async with running() as executor:
-        outcome = await one(executor, "nap_async", parameters={"seconds": 30, "mark": str(tmp_path / "m")}, timeout=0.1)
-        assert isinstance(outcome, Failed)
-        assert (tmp_path / "m").read_text() == "cleaned up"
-        await one(executor, "polite", recorder, timeout=0.1)
+    outcome = await one(shared, "nap_async", parameters={"seconds": 30, "mark": str(tmp_path / "m")}, timeout=0.1)
+    assert isinstance(outcome, Failed)
+    assert (tmp_path / "m").read_text() == "cleaned up"
+    await one(shared, "polite", recorder, timeout=0.1)
     assert recorder.states == [{"cancelled": True}]
 
 
