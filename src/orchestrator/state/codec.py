@@ -249,13 +249,21 @@ def _type_name(value: Any) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _step(key: Any) -> str:
+def _step(container: Any, index: int, *, plain: bool) -> str:
+    """Spell the way from a container to its part number ``index``; a dict that is not ``plain`` has keys as parts."""
+    if isinstance(container, set | frozenset):
+        return "{element}"
+    if type(container) is not dict:
+        return f"[{index}]"
+    key = list(container)[index if plain else index // 2]
+    if not plain and index % 2 == 0:
+        return f"[key of type {_type_name(key)}]"
     if type(key) is str and key.isidentifier():
         return f".{key}"
-    if type(key) in _FLAT:
-        text = repr(key)
-        return f"[{text if len(text) <= _LONG_KEY else text[:_LONG_KEY] + '...'}]"
-    return f"[a key of type {_type_name(key)}]"
+    if type(key) not in _FLAT:
+        return f"[a key of type {_type_name(key)}]"
+    text = repr(key)
+    return f"[{text if len(text) <= _LONG_KEY else text[:_LONG_KEY] + '...'}]"
 
 
 _LONG_KEY = 80
@@ -295,14 +303,29 @@ class _Lowering:
 
     def _container(self, value: Any, kind: type) -> Any:
         self._enter(value)
+        plain = kind is dict and all(type(key) is str and _is_utf8(key) for key in value)
+        parts = value
+        if kind is dict:
+            parts = value.values() if plain else chain.from_iterable(value.items())
+        done: list[Any] = []
+        try:
+            for part in parts:
+                done.append(self.lower(part))  # noqa: PERF401  # its length at a refusal tells the place
+        except _Refused as refused:
+            refused.steps.append(_step(value, len(done), plain=plain))
+            raise
+        self.open.remove(id(value))
         if kind is list:
-            done: Any = self._items(value)
-        elif kind is dict:
-            done = self._mapping(value)
-        elif kind is tuple:
-            done = [_TUPLE, *self._items(value)]
-        else:
-            done = self._set(value, _SET if kind is set else _FROZENSET)
+            return done
+        if plain:
+            return dict(zip(value, done, strict=True))
+        if kind is tuple or kind is dict:
+            return [_TUPLE if kind is tuple else _MAPPING, *done]
+        return _sorted_array(_SET if kind is set else _FROZENSET, [packb(part, option=_OPTIONS) for part in done])
+
+    def _registered(self, value: Any, entry: registry.Registered) -> list[Any]:
+        self._enter(value)
+        done = [_REGISTERED, self.lower(entry.name), self.lower(entry.take(value))]
         self.open.remove(id(value))
         return done
 
@@ -312,57 +335,6 @@ class _Lowering:
         if len(self.open) >= MAX_DEPTH:
             raise _Refused(_type_name(value), f"is nested deeper than {MAX_DEPTH} levels")
         self.open.add(id(value))
-
-    def _items(self, value: Iterable[Any]) -> list[Any]:
-        done: list[Any] = []
-        try:
-            for item in value:
-                done.append(self.lower(item))  # noqa: PERF401  # its length at a refusal is the index
-        except _Refused as refused:
-            refused.steps.append(f"[{len(done)}]")
-            raise
-        return done
-
-    def _set(self, value: Iterable[Any], mark: Ext) -> list[Any]:
-        try:
-            return _sorted_array(mark, [packb(self.lower(item), option=_OPTIONS) for item in value])
-        except _Refused as refused:
-            refused.steps.append("{element}")
-            raise
-
-    def _mapping(self, value: dict[Any, Any]) -> Any:
-        if all(type(key) is str and _is_utf8(key) for key in value):
-            return {key: self._item(key, item) for key, item in value.items()}
-        pairs: list[Any] = [_MAPPING]
-        for key, item in value.items():
-            pairs += (self._key(key), self._item(key, item))
-        return pairs
-
-    def _item(self, key: Any, item: Any) -> Any:
-        try:
-            return self.lower(item)
-        except _Refused as refused:
-            refused.steps.append(_step(key))
-            raise
-
-    def _key(self, key: Any) -> Any:
-        try:
-            return self.lower(key)
-        except _Refused as refused:
-            refused.steps.append(f"[key of type {_type_name(key)}]")
-            raise
-
-    def _registered(self, value: Any, entry: registry.Registered) -> list[Any]:
-        self._enter(value)
-        name, state = self.lower(entry.name), entry.take(value)
-        if type(state) is dict:
-            self._enter(state)
-            lowered: Any = self._mapping(state)
-            self.open.remove(id(state))
-        else:
-            lowered = self.lower(state)
-        self.open.remove(id(value))
-        return [_REGISTERED, name, lowered]
 
 
 _PLAIN = frozenset({type(None), bool, bytes, float})

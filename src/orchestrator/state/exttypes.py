@@ -12,6 +12,7 @@ import zoneinfo
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from functools import cache
 from importlib.util import find_spec
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from struct import Struct
@@ -138,9 +139,13 @@ def _zone_exists(key: str) -> bool:
         return False
     if any(os.path.isfile(os.path.join(folder, key)) for folder in zoneinfo.TZPATH):  # noqa: PTH113, PTH118
         return True
+    return any(os.path.isfile(os.path.join(folder, "zoneinfo", key)) for folder in _packaged_zones())  # noqa: PTH113, PTH118
+
+
+@cache
+def _packaged_zones() -> tuple[str, ...]:
     package = find_spec("tzdata")
-    folders = package.submodule_search_locations if package is not None else None
-    return any(os.path.isfile(os.path.join(folder, "zoneinfo", key)) for folder in folders or ())  # noqa: PTH113, PTH118
+    return tuple(package.submodule_search_locations or ()) if package is not None else ()
 
 
 def _zone_of(stored: Any) -> tzinfo | None:

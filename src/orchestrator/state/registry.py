@@ -168,10 +168,11 @@ def _pydantic(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         private = value.__pydantic_private__
         if private is not None:
             private = {name: item for name, item in private.items() if name in cls.__private_attributes__}
-        return [own, value.__pydantic_extra__, sorted(value.__pydantic_fields_set__), private]
+        return {**own, "": [value.__pydantic_extra__, sorted(value.__pydantic_fields_set__), private]}
 
     def make(stored: Any) -> Any:
-        own, extra, given, private = stored
+        own = dict(stored)
+        extra, given, private = own.pop("")  # no field has this name
         names = cls.model_fields
         _check_names(cls, own, names)
         for name, field in names.items():
