@@ -35,12 +35,14 @@ from orchestrator.state.url import open_store
 from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from orchestrator.core.engine import Engine
     from orchestrator.core.recorder import Listener
+    from orchestrator.domain.events import Event
     from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.domain.values import ValueRef
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.store import ExecutionSummary, Store
     from orchestrator.ports.tools import Tools
@@ -322,6 +324,20 @@ class Orchestrator:
             command += ["--store", self._explicit_store]
         return shlex.join(command)
 
+    async def plan_resume(
+        self,
+        execution_id: str,
+        resume_strategy: ResumeStrategy | None = None,
+        *,
+        from_checkpoint: str | int | None = None,
+        retry: Sequence[str] = (),
+        skip: Sequence[str] = (),
+    ) -> Plan:
+        """Return what ``resume_pipeline`` with the same arguments would do with each task; changes nothing."""
+        name = valid_execution_id(execution_id)
+        request = ResumeRequest(_seq_of(name, from_checkpoint), frozenset(retry), frozenset(skip))
+        return await self.resume_manager.plan(name, resume_strategy, request)
+
     # -- looking -------------------------------------------------------------------------------------------------
 
     async def list_executions(
@@ -346,6 +362,20 @@ class Orchestrator:
     async def get_state(self, execution_id: str) -> ExecutionState:
         """Return the folded state of an execution. Raises NoCheckpoint, CheckpointUnreadable."""
         return await self._live.load(valid_execution_id(execution_id))
+
+    async def get_summary(self, execution_id: str) -> ExecutionSummary:
+        """Return an execution as lists show it, without reading its journal. Raises UnknownExecution."""
+        return (await self._adapters.store.summary(valid_execution_id(execution_id))).shown()
+
+    async def facts(self, execution_id: str) -> AsyncIterator[tuple[int, Event]]:
+        """Yield every fact of an execution with its seq, in order. Raises UnknownExecution, StoreDamaged."""
+        async for commit in self._adapters.store.read(valid_execution_id(execution_id)):
+            for seq, event in enumerate(commit.events, commit.first):
+                yield seq, event
+
+    async def get_value(self, ref: ValueRef | None) -> Any:
+        """Return the recorded value that a fact or a state refers to; None for no value. Raises StoreDamaged."""
+        return None if ref is None else self._adapters.codec.decode(await self._adapters.store.get(ref))
 
     async def get_result(self, execution_id: str, task: str) -> Any:
         """Return the recorded result of one step. Raises ResumeError if it has none."""
@@ -373,31 +403,49 @@ class Orchestrator:
     # -- the sync door -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
-        """Within: the first SIGINT or SIGTERM stops gracefully all that runs here, the second leaves at once."""
-        loop = asyncio.get_running_loop()
-        seen: list[int] = []
+    def signals(self, told: Callable[[int, bool], None] | None = None) -> Iterator[None]:
+        """Within: the first SIGINT, SIGTERM or SIGHUP stops gracefully all that runs here, the second leaves at once.
 
-        def handle(number: int) -> None:
-            if seen:
-                os._exit(128 + number)
-            seen.append(number)
+        SIGHUP (the terminal is gone) counts as SIGTERM, and stays ignored under nohup. The second one works even
+        while something blocks the event loop. ``told`` is called with the signal and whether it is the second.
+        """
+        loop = asyncio.get_running_loop()
+        self._stop_asked = None
+
+        def stop(number: int) -> None:
             for engine in self._live.engines():
                 engine.stop(number)
-            self._stop_asked = number
+            if told is not None:
+                told(number, False)
 
-        handled = []
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                loop.add_signal_handler(number, handle, number)
-                handled.append(number)
-            except (NotImplementedError, RuntimeError, ValueError):
-                pass  # not the main thread, or a system without: the default handling stays
+        def handle(received: int, _frame: object) -> None:
+            number = int(signal.SIGTERM if received == signal.SIGHUP else received)
+            if self._stop_asked is not None:
+                try:
+                    if told is not None:
+                        told(number, True)
+                finally:
+                    os._exit(128 + number)
+            self._stop_asked = number
+            loop.call_soon_threadsafe(stop, number)
+
+        before: dict[signal.Signals, Any] = {}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            # The loop's own handler wakes it up whichever thread the signal reaches; ours then takes its place.
+            # Not the main thread, or a system without: the default handling stays.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                handler = signal.getsignal(number)
+                loop.add_signal_handler(number, _nothing)
+                before[number] = handler
+                signal.signal(number, handle)
         try:
             yield
         finally:
-            for number in handled:
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     _stop_asked: int | None = None
 
@@ -416,6 +464,10 @@ def _seq_of(execution_id: str, checkpoint: str | int | None) -> int | None:
     if name != execution_id:
         raise UsageError(f"checkpoint {checkpoint!r} belongs to another execution than {execution_id!r}")
     return seq
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _user() -> str:

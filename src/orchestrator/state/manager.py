@@ -17,7 +17,7 @@ from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.errors import NoCheckpoint, OrchestratorError, StoreError, UnknownExecution, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from orchestrator.core.adapters import Adapters
     from orchestrator.core.live import LiveExecutions
@@ -191,9 +191,12 @@ class StateManager:
             await self._adapters.store.summary(name)
         await self._adapters.store.remove(names)
 
-    async def verify(self) -> list[str]:
-        """Check the whole store (I2, I3, I9, I10, I11); return what is wrong, one sentence each."""
-        return await verify_store(self._adapters.store, self._adapters.codec)
+    async def verify(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
+        """Check the whole store (I2, I3, I9, I10, I11); return what is wrong, one sentence each.
+
+        ``progress`` is told how many executions of how many are done.
+        """
+        return await verify_store(self._adapters.store, self._adapters.codec, progress)
 
     async def is_healthy(self) -> bool:
         """Tell whether the store answers and can be written: False instead of an error, with the reason logged."""

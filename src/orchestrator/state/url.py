@@ -40,6 +40,14 @@ def open_store(url: str, *, project: Path, clock: Clock, chance: Chance, durable
     raise UsageError(f"not a store: {mask(url)!r}; expected {FORMS}")
 
 
+def store_file(url: str, *, project: Path) -> Path | None:
+    """Return the file of a store that is one, whether it exists yet or not; None for any other store."""
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite" or parts.netloc or not parts.path[1:]:
+        return None
+    return project / unquote(parts.path[1:])
+
+
 def mask(url: str) -> str:
     """Return the URL with a password in it replaced by ``***``."""
     head, separator, rest = url.partition("://")
