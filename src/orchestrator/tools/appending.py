@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tools.atomic import digest, file_name, replacing, write_all
-from orchestrator.tools.paths import STORE, missing, os_refused, refused
+from orchestrator.tools.fileerrors import missing, os_refused, refused
+from orchestrator.tools.paths import STORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

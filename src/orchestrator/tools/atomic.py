@@ -8,7 +8,7 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.tools.paths import cancelled, os_refused
+from orchestrator.tools.fileerrors import cancelled, os_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

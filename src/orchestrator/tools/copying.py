@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import TaskError
 from orchestrator.tools.atomic import part_name, rename, sha256_of, write_all
-from orchestrator.tools.paths import cancelled, os_refused
+from orchestrator.tools.fileerrors import cancelled, os_refused
 
 if TYPE_CHECKING:
     from orchestrator.ports.context import TaskContext

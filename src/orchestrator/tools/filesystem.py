@@ -21,8 +21,9 @@ from orchestrator.tools.appending import append_once
 from orchestrator.tools.atomic import replacing, write_all
 from orchestrator.tools.copying import copy_file
 from orchestrator.tools.decorator import tool
+from orchestrator.tools.fileerrors import kind_of, missing, os_refused, refused
 from orchestrator.tools.listing import entries
-from orchestrator.tools.paths import Sandbox, kind_of, missing, os_refused, refused
+from orchestrator.tools.paths import Sandbox
 
 if TYPE_CHECKING:
     from orchestrator.tools.paths import Place

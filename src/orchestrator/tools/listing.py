@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import TaskError
-from orchestrator.tools.paths import os_refused
+from orchestrator.tools.fileerrors import os_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import TaskError
+from orchestrator.tools.fileerrors import kind_of, missing, os_refused, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from orchestrator.errors import TaskError
 
 ALLOW_PATHS = "ORCHESTRATOR_ALLOW_PATHS"
 """Environment variable: folders besides the project that tools may use, separated by os.pathsep."""
@@ -32,11 +34,6 @@ STORE = ".orchestrator"
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 40
-
-
-def refused(message: str) -> TaskError:
-    """Return the error for a path that may not be used."""
-    return TaskError(message, kind="path", retryable=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,38 +307,3 @@ class _Walk:
 
 def _components(text: str) -> list[str]:
     return [part for part in text.split("/") if part not in ("", ".")]
-
-
-def kind_of(mode: int) -> str:
-    """Return what a file's mode tells it to be, with its article."""
-    kinds = {
-        stat.S_IFREG: "a file",
-        stat.S_IFDIR: "a folder",
-        stat.S_IFLNK: "a symlink",
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-    }
-    return kinds.get(stat.S_IFMT(mode), "a device")
-
-
-def missing(path: str, what: str = "file") -> TaskError:
-    """Return the error for something that is not there."""
-    return TaskError(f"there is no {what} {path!r}", kind="not_found")  # it may come: worth a retry
-
-
-def cancelled(what: str) -> TaskError:
-    """Return the error that ends a function whose attempt was cancelled; nobody waits for it any more."""
-    return TaskError(f"{what} was cancelled", kind="cancelled")
-
-
-def os_refused(path: str, error: OSError) -> TaskError:
-    """Translate what the system said about a path.
-
-    Names it cannot hold and permissions are final; a full disk or an I/O error may pass, so they can be retried.
-    """
-    final = error.errno in (
-        errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
-        errno.EILSEQ, errno.EROFS, errno.ENXIO, errno.ENOTEMPTY, errno.EEXIST,
-    )  # fmt: skip
-    kind = "path" if final else "io"
-    return TaskError(f"{path!r}: {os.strerror(error.errno or 0)}", kind=kind, retryable=not final)

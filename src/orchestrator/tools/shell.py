@@ -17,8 +17,9 @@ from orchestrator.ports.context import TaskContext
 from orchestrator.ports.tools import Problem
 from orchestrator.tools import process
 from orchestrator.tools.decorator import tool
+from orchestrator.tools.fileerrors import refused
 from orchestrator.tools.output import Kept, Lines, collect
-from orchestrator.tools.paths import Sandbox, refused
+from orchestrator.tools.paths import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.errors import TaskError
-from orchestrator.tools.paths import cancelled
+from orchestrator.tools.fileerrors import cancelled
 from orchestrator.tools.tables import sqltext
 
 if TYPE_CHECKING:

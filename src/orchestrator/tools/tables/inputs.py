@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import TaskError
 from orchestrator.tools import listing
 from orchestrator.tools.atomic import sha256_of
-from orchestrator.tools.paths import cancelled, missing
+from orchestrator.tools.fileerrors import cancelled, missing
 from orchestrator.tools.tables import sqltext
 from orchestrator.tools.tables.sqltext import wrong
 
