@@ -9,6 +9,7 @@ import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.core.collector import collector_paused
 from orchestrator.core.engine import Engine
 from orchestrator.core.recorder import Recorder
 from orchestrator.core.recovery import load_state, verify_values
@@ -146,7 +147,8 @@ class LiveExecutions:
         except UnknownExecution as error:
             raise no_checkpoint(execution_id, "there is no such execution in this store") from error
         try:
-            engine = await self._take_up(lease, strategy, request, planned)
+            with collector_paused():
+                engine = await self._take_up(lease, strategy, request, planned)
         except BaseException:
             await self._adapters.store.release(lease)
             raise
@@ -188,7 +190,7 @@ class LiveExecutions:
             return None
         now = adapters.clock.now()
         plan = plan_resume(pipeline, state, strategy, request, now)
-        for decision in plan.decisions:
+        for decision in plan.decisions if _log.isEnabledFor(logging.DEBUG) else ():
             _log.debug("resume of %s: %s %s: %s", execution_id, decision.verb.value, decision.task, decision.reason)
         if planned is not None:
             planned(plan)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -166,7 +167,8 @@ class ExecutionState:
         for name, task in tasks.items():
             for need in task.needs:
                 self.dependents.setdefault(need, []).append(name)
-        self.ready: dict[TaskId, None] = {name: None for name, task in tasks.items() if not task.needs}
+        # Taken from the front again and again: a plain dict would walk over its own holes to find its first key.
+        self.ready: OrderedDict[TaskId, None] = OrderedDict((name, None) for name, task in tasks.items() if not task.needs)
         self.running: dict[TaskId, None] = {}
         self.retry_heap: list[tuple[float, TaskId]] = []
         self.counts: dict[TaskStatus, int] = dict.fromkeys(TaskStatus, 0)

@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench` measures and writes docs/benchmarks.md. Never part of the tests."""

@@ -1,0 +1,203 @@
+"""The measurements, each with its goal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import floor
+from benchmarks.pipelines import PAYLOAD_BYTES, chain, payloads, registry
+from orchestrator import Orchestrator, Pipeline
+
+ROOT = Path(__file__).parents[1]
+ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the report; ``reached`` None where there is no goal to reach."""
+
+    what: str
+    measured: str
+    goal: str
+    reached: bool | None
+    floor: str = ""
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Lend a folder on the same disk as the checkout: /tmp may be memory, and then an fsync costs nothing."""
+    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".bench-") as name:
+        yield Path(name)
+
+
+async def _timed_run(pipeline: Pipeline, url: str) -> float:
+    async with Orchestrator(store=url, tools=registry()) as orchestrator:
+        start = time.perf_counter()
+        await orchestrator.run_pipeline(pipeline.definition)
+        return time.perf_counter() - start
+
+
+def chain_cost(length: int = 1000) -> list[Row]:
+    """Measure a chain beside the raw floor, in turns within the same minute."""
+    pipeline = chain(length, registry())
+    ratios, ours, raws, processes, raw_processes = [], [], [], [], []
+    for _ in range(ROUNDS):
+        with folder() as place:
+            raw = floor.commits(place / "raw.db", length, durable=True)
+            mine = asyncio.run(_timed_run(pipeline, f"sqlite:///{place}/ours.db")) / length
+            again = floor.commits(place / "raw2.db", length, durable=True)
+            raw_processes.append(floor.commits(place / "raw3.db", length, durable=False))
+            processes.append(asyncio.run(_timed_run(pipeline, f"sqlite:///{place}/p.db?durability=process")) / length)
+        raws.append((raw + again) / 2)
+        ours.append(mine)
+        ratios.append(mine / raws[-1])
+    ratio, mine, raw = statistics.median(ratios), statistics.median(ours), statistics.median(raws)
+    process = statistics.median(processes)
+    return [
+        Row(
+            f"chain of {length:,} no-op steps, durable",
+            f"{ratio:.2f} x the floor ({mine * 1e6:,.0f} us a step; rounds {_spread(ratios)})",
+            "<= 1.25 x",
+            ratio <= 1.25,
+            f"one INSERT, one commit: {raw * 1e6:,.0f} us",
+        ),
+        Row(
+            f"chain of {length:,} no-op steps, `durability: process`",
+            f"{process * 1e6:,.0f} us a step (rounds {_spread([value * 1e6 for value in processes], '.0f')})",
+            "<= 150 us",
+            process * 1e6 <= 150,
+            f"one INSERT, one commit: {statistics.median(raw_processes) * 1e6:,.0f} us",
+        ),
+    ]
+
+
+def _spread(values: list[float], form: str = ".2f") -> str:
+    return f"{min(values):{form}} to {max(values):{form}}"
+
+
+def fan_cost() -> list[Row]:
+    """Measure fan-outs of 100 to 100,000 steps, each in a process of its own."""
+    cost: dict[int, float] = {}
+    rates: dict[int, float] = {}
+    peak = build = 0.0
+    for width in (100, 1_000, 10_000, 100_000):
+        results = []
+        for _ in range(3 if width < 100_000 else 1):
+            with folder() as place:
+                results.append(_child("fan", str(width), str(place)))
+        best = min(results, key=lambda result: result["seconds"])
+        cost[width] = best["seconds"] / best["steps"]
+        rates[width] = statistics.median(result["steps"] / result["seconds"] for result in results)
+        peak, build = best["peak_mb"], best["build_seconds"]
+    flat = max(cost.values()) / min(cost.values())
+    costs = ", ".join(f"{width:,}: {seconds * 1e6:.0f} us" for width, seconds in cost.items())
+    return [
+        Row("fan-out 1 → 10,000 → 1, durable", f"{rates[10_000]:,.0f} steps/s", ">= 8,000 steps/s", rates[10_000] >= 8_000),
+        Row("cost per step at 100 ... 100,000", f"factor {flat:.2f} ({costs})", "<= factor 1.5", flat <= 1.5),
+        Row("memory of 100,000 steps", f"{peak:,.0f} MB at the peak", "<= 400 MB", peak <= 400),
+        Row("compiling 100,000 steps built in Python", f"{build:.2f} s", "", None),
+    ]
+
+
+def resume_cost() -> list[Row]:
+    """Measure process start to first new step, of a half-done execution whose process was killed."""
+    rows = []
+    for size, goal in ((1_000, 0.5), (100_000, 2.0)):
+        with folder() as place:
+            _child("half", "fan", str(size), str(place), expected=-9)
+            times = []
+            for _ in range(3):
+                start = time.clock_gettime(time.CLOCK_MONOTONIC)
+                times.append(_child("resume", str(place), expected=-9)["began"] - start)
+        seconds = statistics.median(times)
+        rows.append(
+            Row(
+                f"resume of a half-done execution of {size:,} steps, process start to first new step",
+                f"{seconds:.2f} s",
+                f"<= {goal:g} s",
+                seconds <= goal,
+            )
+        )
+    return rows
+
+
+def store_cost() -> list[Row]:
+    """Measure what the store takes on disk."""
+    rows = []
+    for length in (1_000, 10_000):
+        with folder() as place:
+            asyncio.run(_timed_run(chain(length, registry()), f"sqlite:///{place}/s.db?durability=process"))
+            size = _disk(place) / length
+        rows.append(Row(f"store, chain of {length:,} no-op steps", f"{size:.0f} bytes a step", "<= 300", size <= 300))
+    with folder() as place:
+        asyncio.run(_timed_run(payloads(200, registry()), f"sqlite:///{place}/s.db?durability=process"))
+        ratio = _disk(place) / (200 * PAYLOAD_BYTES)
+    rows.append(
+        Row("store, 200 steps of 100 KB", f"{ratio:.2f} x the distinct bytes (random: they do not compress)", "<= 1.2 x", ratio <= 1.2)
+    )
+    return rows
+
+
+def _disk(place: Path) -> int:
+    return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+
+
+def start_cost() -> list[Row]:
+    """Measure what a person waits for."""
+    python = [sys.executable, "-c"]
+    bare = _best([*python, "pass"])
+    imported = _best([*python, "import orchestrator"]) - bare
+    helped = _best([sys.executable, "-m", "orchestrator", "--help"])
+    with folder() as place:
+        file = place / "hello.yaml"
+        file.write_text("id: hello\nsteps:\n  - id: greet\n    tool: shell\n    parameters: {command: [echo, hi]}\n")
+        ran = _best([sys.executable, "-m", "orchestrator", "run", str(file), "--store", f"sqlite:///{place}/s.db"])
+    return [
+        Row("`import orchestrator`", f"{imported * 1e3:.0f} ms", "<= 80 ms", imported <= 0.08, f"bare Python: {bare * 1e3:.0f} ms"),
+        Row("`orchestrator --help`", f"{helped * 1e3:.0f} ms", "<= 250 ms", helped <= 0.25),
+        Row("a one-step run, start to exit", f"{ran * 1e3:.0f} ms", "<= 500 ms", ran <= 0.5),
+    ]
+
+
+def _best(command: list[str], rounds: int = 5) -> float:
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _child(*arguments: str, expected: int = 0) -> dict[str, float]:
+    """Run a case in a process of its own and return what it printed first."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.child", *arguments],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
+        check=False,
+    )
+    if done.returncode != expected:
+        raise RuntimeError(f"{arguments}: exit {done.returncode}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[0])
+    return result
+
+
+CASES: dict[str, Callable[[], list[Row]]] = {
+    "chain": chain_cost,
+    "fan": fan_cost,
+    "resume": resume_cost,
+    "store": store_cost,
+    "start": start_cost,
+}

@@ -1,0 +1,89 @@
+"""What a benchmark runs in a process of its own: ``python -m benchmarks.child CASE ARGUMENTS``; prints one JSON line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.pipelines import chain, fan, registry
+from orchestrator import Orchestrator
+
+
+async def run_fan(width: int, folder: Path) -> dict[str, float]:
+    """Run a fan; report seconds, steps, peak memory in MB."""
+    tools = registry()
+    start = time.perf_counter()
+    pipeline = fan(width, tools)
+    built = time.perf_counter() - start
+    async with Orchestrator(store=f"sqlite:///{folder}/store.db", tools=tools) as orchestrator:
+        # What a process pays once (imports, opening the store) is measured as the start, not as the cost of steps.
+        await orchestrator.run_pipeline(chain(1, tools).definition)
+        start = time.perf_counter()
+        await orchestrator.run_pipeline(pipeline.definition)
+        seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "steps": width + 2,
+        "build_seconds": built,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+async def half(kind: str, size: int, folder: Path) -> dict[str, float]:
+    """Run half of a pipeline, then die as kill -9 would."""
+    tools = registry()
+    left = [size // 2]
+
+    async def noop() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            await asyncio.sleep(3600)
+
+    tools.register("noop", noop, replace=True)
+    pipeline = chain(size, tools) if kind == "chain" else fan(size - 2, tools)
+    orchestrator = Orchestrator(store=f"sqlite:///{folder}/store.db", tools=tools)
+    task = asyncio.create_task(orchestrator.run_pipeline(pipeline.definition, execution_id="half"))
+    while left[0] >= 0:
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+    print(json.dumps({"done": 1}), flush=True)
+    os.kill(os.getpid(), 9)
+    await task
+    return {}
+
+
+async def resume(folder: Path) -> dict[str, float]:
+    """Resume and stop at the first new step; report the clock when it began."""
+    tools = registry()
+    began: list[float] = []
+
+    async def noop() -> None:
+        began.append(time.clock_gettime(time.CLOCK_MONOTONIC))
+        print(json.dumps({"began": began[0]}), flush=True)
+        os.kill(os.getpid(), 9)
+
+    tools.register("noop", noop, replace=True)
+    async with Orchestrator(store=f"sqlite:///{folder}/store.db", tools=tools) as orchestrator:
+        await orchestrator.resume_pipeline("half")
+    return {}
+
+
+def main() -> None:
+    """Run the case that the arguments name."""
+    case, *arguments = sys.argv[1:]
+    if case == "fan":
+        result = asyncio.run(run_fan(int(arguments[0]), Path(arguments[1])))
+    elif case == "half":
+        result = asyncio.run(half(arguments[0], int(arguments[1]), Path(arguments[2])))
+    else:
+        result = asyncio.run(resume(Path(arguments[0])))
+    print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
