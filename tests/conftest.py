@@ -1,0 +1,38 @@
+"""What holds for every test: a folder of its own, no settings from outside, reproducible Hypothesis."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+_EXAMPLES = DirectoryBasedExampleDatabase(Path(__file__).parent.parent / ".hypothesis" / "examples")
+
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "long", deadline=None, max_examples=5_000, database=_EXAMPLES, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run each test in its own empty folder, without our variables, and take back what it adds to the import path."""
+    for name in list(os.environ):
+        if name.startswith("ORCHESTRATOR_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    environment = dict(os.environ)
+    yield tmp_path
+    sys.path[:] = path
+    for name in set(os.environ) - set(environment):
+        if name.startswith("ORCHESTRATOR_"):  # a registry puts its permissions there for its workers
+            del os.environ[name]
