@@ -46,11 +46,12 @@ class Job:
 class _Worker:
     """A child, what it is doing, and when patience with it ends."""
 
-    __slots__ = ("broken", "child", "deadline", "job")
+    __slots__ = ("begun", "broken", "child", "deadline", "job")
 
     def __init__(self, child: Child, deadline: float) -> None:
         self.child = child
         self.job: Job | None = None
+        self.begun = False
         self.deadline: float | None = deadline
         self.broken: str | None = None
 
@@ -133,6 +134,7 @@ class Supervisor:
                 return
             if worker.child.ready and worker.job is None:
                 job = worker.job = self._pending.popleft()
+                worker.begun = False
                 worker.deadline = None if job.attempt.timeout is None else time.monotonic() + job.attempt.timeout
                 worker.child.send(job.order)
                 self._flush(worker)
@@ -174,7 +176,7 @@ class Supervisor:
         for message in worker.child.messages():
             self._heard(worker, *message)
 
-    def _heard(self, worker: _Worker, what: str, *data: Any) -> None:
+    def _heard(self, worker: _Worker, what: str, *data: Any) -> None:  # noqa: C901 - a branch for each message
         job = worker.job
         if what == "ready":
             worker.child.ready = True
@@ -184,6 +186,8 @@ class Supervisor:
             worker.broken = data[0]
         elif job is None:
             return  # a late word of an attempt that is over
+        elif what == "begun":
+            worker.begun = True
         elif what == "progressed":
             _tell(job.reporter.progressed, job.attempt, *data)
         elif what == "saved":
@@ -256,8 +260,13 @@ class Supervisor:
             reason = f"a worker did not start: {worker.broken or reason}"
             if worker.job is None and self._pending and not self._closing:
                 worker.job = self._pending.popleft()
-        if worker.job is not None:
-            _report(worker.job, worker.job.verdict or Crashed(reason))
+        job = worker.job
+        if job is None:
+            return
+        if worker.child.ready and not worker.begun and job.verdict is None:
+            self._pending.appendleft(job)  # the worker was dead, or dying, before it took the job up
+        else:
+            _report(job, job.verdict or Crashed(reason))
 
     def _give_up(self, reason: str) -> None:
         self._closing = True

@@ -136,6 +136,7 @@ class Worker:
     def _run(self, order: bytes) -> Outcome:
         execution_id = ""
         try:
+            self._channel.send("begun")
             attempt, module, level = pickle.loads(order)  # noqa: S301 - from the executor that started us
             execution_id = attempt.execution_id
             logging.getLogger(TASK_LOGGER).setLevel(level)

@@ -1,8 +1,9 @@
 """What happens in an execution, as objects for people and machines: the CLI's ``--json`` and the web share them.
 
-Every object has ``event`` (its name), ``execution_id``, ``seq`` (its number in the journal) and ``at`` (ISO 8601, UTC,
-milliseconds). Names and fields are stable; new fields may come. No values are inside, only their sizes in bytes of
-the encoded, uncompressed value. An ``error`` is null or ``{kind, message, retryable}``. By event:
+What a ``core.recorder.Listener`` hears becomes JSON here. Every object has ``event`` (its name), ``execution_id``,
+``seq`` (its number in the journal) and ``at`` (ISO 8601, UTC, milliseconds). Names and fields are stable; new fields
+may come. No values are inside, only their sizes in bytes of the encoded, uncompressed value. An ``error`` is null or
+``{kind, message, retryable}``. By event:
 
 ``execution_created``
     ``pipeline``, ``tasks`` (how many), ``origin`` (``run`` or ``manual``), ``inputs_bytes``
@@ -28,13 +29,18 @@ the encoded, uncompressed value. An ``error`` is null or ``{kind, message, retry
     ``by``
 ``execution_finished``
     ``status`` (``completed``, ``failed``, ``cancelled`` or ``stopped``), ``error``, ``outputs_bytes`` (or null)
+
+How far a running step says it is, is shown before it is a fact. Such an object has no ``seq`` and no ``at``:
+
+``progress``
+    ``task``, ``done``, ``total``, ``message``
 """
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol, TypeAlias, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from orchestrator.domain.events import (
     CancelRequested,
@@ -60,17 +66,24 @@ if TYPE_CHECKING:
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 
-class Listener(Protocol):
-    """Somebody who wants to see an execution go on: a terminal, a web page, a test."""
-
-    def notify(self, event: Event, execution_id: str, seq: int) -> None:
-        """Take note of a fact that is durable now; called on the engine's loop, in order, and must return at once."""
-
-
 def describe(event: Event, execution_id: str, seq: int) -> dict[str, JSON]:
     """Return a fact as an object that ``json.dumps`` takes; the fields are those of this module's docstring."""
     name, fields = _fields(event, execution_id, seq)
     return {"event": name, "execution_id": execution_id, "seq": seq, "at": _time(event.at), **fields}
+
+
+def describe_progress(
+    execution_id: str, task: str, done: float | None, total: float | None, message: str
+) -> dict[str, JSON]:
+    """Return what a running step just said as an object of the event ``progress``."""
+    return {
+        "event": "progress",
+        "execution_id": execution_id,
+        "task": task,
+        "done": _finite(done),
+        "total": _finite(total),
+        "message": message,
+    }
 
 
 def _fields(event: Event, execution_id: str, seq: int) -> tuple[str, dict[str, JSON]]:  # noqa: C901, PLR0912 - one case for each event

@@ -244,12 +244,11 @@ async def test_workers_that_do_not_start_crash_each_waiting_attempt_once(registr
             assert text in outcome.reason
 
 
-async def test_an_idle_worker_that_is_killed_is_replaced() -> None:
+async def test_an_idle_worker_that_is_killed_is_replaced_and_crashes_nothing() -> None:
     async with running(max_workers=1) as executor:
         pid = (await one(executor, "who")).value["pid"]
         os.kill(pid, signal.SIGKILL)
-        await wait_until(lambda: not alive(pid), "its end")
-        await asyncio.sleep(0.05)
+        # The attempt may still be handed to the dying worker; it never began there, so it did not crash.
         assert (await one(executor, "who")).value["pid"] != pid
 
 

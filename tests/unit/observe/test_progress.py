@@ -24,7 +24,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.values import ValueRef
-from orchestrator.observe.progress import describe
+from orchestrator.observe.progress import describe, describe_progress
 
 if TYPE_CHECKING:
     from orchestrator.observe.progress import JSON
@@ -106,3 +106,14 @@ def test_every_event_is_described_without_its_values(event: Event, expected: dic
 
 def test_no_event_is_forgotten() -> None:
     assert {type(event) for event, _ in CASES} == set(TAGS)
+
+
+def test_progress_that_is_no_fact_yet() -> None:
+    assert describe_progress("e1", "t", 1, float("nan"), "half") == {
+        "event": "progress",
+        "execution_id": "e1",
+        "task": "t",
+        "done": 1,
+        "total": None,
+        "message": "half",
+    }
