@@ -186,12 +186,13 @@ def _refuse_shipped(name: str, target: Any) -> None:
 
 
 def _same(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
-    """Tell whether a module was merely loaded again (under another name, or by a reload)."""
-
-    def place(function: Callable[..., Any]) -> tuple[Any, Any]:
-        return getattr(function, "__module__", None), getattr(function, "__qualname__", function)
-
-    return one is other or place(one) == place(other)
+    """Tell whether a module was merely loaded again: a function of that name in that module was there before."""
+    name = getattr(one, "__qualname__", "<")
+    same = (name, getattr(one, "__module__", None)) == (
+        getattr(other, "__qualname__", None),
+        getattr(other, "__module__", None),
+    )
+    return one is other or (same and "<" not in name)  # <lambda> and <locals> are many
 
 
 def first_line(text: str | None) -> str:

@@ -67,8 +67,8 @@ class ToolDescription:
 class ToolRegistry:
     """The tools of a process; fills the port ``Tools``. Cheap to make: a tool is imported when first asked for.
 
-    ``sources`` are asked in order, after the tools registered here; by default the shipped tools, those decorated
-    with `@tool`, and those of installed distributions. ``allow_modules`` narrows the `python` tool (see
+    ``sources`` are asked in order, after the tools registered here; by default the shipped tools, those of
+    installed distributions, and those decorated with `@tool`. ``allow_modules`` narrows the `python` tool (see
     ALLOW_MODULES), ``allow_paths`` are folders besides the project that file tools may use; both are put into the
     environment, so that worker processes obey them too, and None leaves there what is there.
     """
@@ -81,7 +81,7 @@ class ToolRegistry:
         allow_paths: Sequence[str | Path] | None = None,
     ) -> None:
         self._sources: list[Source] = (
-            [ShippedTools(), DecoratedTools(), PluginTools()] if sources is None else list(sources)
+            [ShippedTools(), PluginTools(), DecoratedTools()] if sources is None else list(sources)
         )
         self._registered: dict[str, Definition] = {}
         self._calls: dict[tuple[str, str | None], ToolCall] = {}

@@ -82,7 +82,10 @@ class Signature:
             return
         keys = typing.get_args(made.annotation)[0]
         for name, annotation in typing.get_type_hints(keys, include_extras=True).items():
-            required = name in keys.__required_keys__
+            required = keys.__total__
+            if typing.get_origin(annotation) in (typing.Required, typing.NotRequired):
+                required = typing.get_origin(annotation) is typing.Required
+                annotation = typing.get_args(annotation)[0]  # noqa: PLW2901 - the marker is taken off
             self.parameters.setdefault(name, Parameter(name, annotation, required, None, _description(annotation)))
 
     @property
@@ -205,4 +208,5 @@ def _description(annotation: Any) -> str:
         text = extra if isinstance(extra, str) else getattr(extra, "description", getattr(extra, "documentation", ""))
         if isinstance(text, str) and text:
             return text
-    return ""
+    parts = typing.get_args(annotation) if _is_union(annotation) else ()
+    return next((text for part in parts if (text := _description(part))), "")
