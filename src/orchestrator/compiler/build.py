@@ -235,7 +235,7 @@ class _Builder:
         self, path: Path, expression: Expression, names: Names, own: str | None, found: dict[str, None]
     ) -> None:
         for reference in expression.references:
-            if fault := names.check(reference, expression, own):
+            if fault := names.check(reference, expression, own, guess=self.mistakes.guessing):
                 self.mistakes.add(path, f"{{{{ {expression.text} }}}}: {fault.message}", fault.hint)
             elif (task := task_of(reference, names.tasks)) is not None:
                 found[task] = None

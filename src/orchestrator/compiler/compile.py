@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.compiler.build import build
 from orchestrator.compiler.diagnostics import Collector, NoSource, Path, Source, kind_of
 from orchestrator.compiler.plain import plain_copy
-from orchestrator.compiler.source import ALIASES, Document
+from orchestrator.compiler.source import ALIASES, Document, tree_of
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import (
     ONCE,
@@ -78,10 +78,10 @@ def compile_dict(definition: Mapping[str, Any], tools: Tools | None = None, *, f
 
     Raises DefinitionError with every mistake; ``id`` must be given.
     """
-    source = _DictSource(file)
-    mistakes = Collector(source)
+    mistakes = Collector(NoSource(file))
     plain = plain_copy(definition, mistakes.add)
     mistakes.check()
+    source = Document(tree_of(plain), file)
     if isinstance(plain, dict):
         if "id" not in plain:
             mistakes.add(("id",), "this key is missing", "it names the pipeline")
@@ -89,10 +89,6 @@ def compile_dict(definition: Mapping[str, Any], tools: Tools | None = None, *, f
         if type(plain.get("version")) in (int, float):
             plain["version"] = str(plain["version"])
     return _compile(plain, source, tools)
-
-
-class _DictSource(NoSource):
-    """Steps have indexes, but there are no lines."""
 
 
 def _id_of(file: str) -> str:

@@ -16,6 +16,7 @@ MAX_DIAGNOSTICS = 1000
 MAX_HINTS = 50
 """Guessing costs time; after so many mistakes a file needs reading, not guessing."""
 _MAX_CANDIDATES = 1000
+_AFTER_ALL = 1 << 60
 
 
 class Source(Protocol):
@@ -83,11 +84,16 @@ class Collector:
 
     def guess(self, name: str, known: Iterable[str]) -> str | None:
         """Return ``did you mean 'x'?`` for the best of ``known``, or None."""
-        return did_you_mean(name, known) if len(self._found) < MAX_HINTS else None
+        return did_you_mean(name, known) if self.guessing else None
+
+    @property
+    def guessing(self) -> bool:
+        """Whether guesses are still worth their time."""
+        return len(self._found) < MAX_HINTS
 
     def error(self) -> DefinitionError:
         """Return everything found, in file order, each mistake once."""
-        found = sorted(self._found, key=lambda item: (item.line, item.column))
+        found = sorted(self._found, key=lambda item: (item.line or _AFTER_ALL, item.column))
         if self._dropped:
             found.append(Diagnostic(f"and {self._dropped} more mistakes", file=self.source.file))
         return DefinitionError(found)
@@ -165,7 +171,7 @@ def kind_of(value: object) -> str:
             return f"a Python {type(value).__name__}"
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:  # noqa: PYI041 - an int is not a float here
     if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
         return f"{value:.0f}"
     try:

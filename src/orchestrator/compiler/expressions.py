@@ -257,7 +257,7 @@ class _Compiler:
             value = inner(frame)
             if not isinstance(value, (list, tuple, str)):
                 raise TemplateFault(f"{kind_of(value)} cannot be sliced")
-            frame.meter.spend(len(value))
+            frame.meter.parts(value)
             return value[slice(*(bound(frame) for bound in bounds))]
 
         return evaluate
@@ -268,7 +268,7 @@ class _Compiler:
         items = [self.node(item) for item in node.items]
 
         def evaluate(frame: Frame) -> list[Any]:
-            frame.meter.spend(len(items))
+            frame.meter.items(len(items))
             return [item(frame) for item in items]
 
         return evaluate
@@ -279,7 +279,7 @@ class _Compiler:
         pairs = [(self.node(pair.key), self.node(pair.value)) for pair in node.items]
 
         def evaluate(frame: Frame) -> dict[Any, Any]:
-            frame.meter.spend(len(pairs))
+            frame.meter.items(len(pairs))
             return {key(frame): value(frame) for key, value in pairs}
 
         return evaluate

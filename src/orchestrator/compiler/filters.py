@@ -22,6 +22,7 @@ from orchestrator.compiler.limits import (
     TemplateFault,
     add,
     check_bits,
+    check_textual,
     count_of,
     items_of,
     measure,
@@ -208,11 +209,10 @@ def _urlencode(meter: Meter, value: Any) -> str:
 def _tojson(meter: Meter, value: Any, indent: int | None = None) -> str:
     if indent is not None:
         whole(indent, "tojson", 0, 16)
-    parts = []
-    for part in json.JSONEncoder(indent=indent, allow_nan=False, ensure_ascii=False).iterencode(value):
-        meter.spend(len(part))
-        parts.append(part)
-    return "".join(parts)
+    check_textual(value, meter)
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    meter.spend(len(text))
+    return text
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def _list(meter: Meter, value: Any) -> list[Any]:
 
 @_filter("items")
 def _items(meter: Meter, value: Any) -> list[list[Any]]:
-    meter.spend(2 * count_of(value))
+    meter.items(2 * count_of(value))
     if not isinstance(value, Mapping):
         raise TemplateFault(f"expected a mapping, got {kind_of(value)}")
     return [[key, item] for key, item in value.items()]
@@ -338,7 +338,7 @@ def _sort(
 ) -> list[Any]:
     items = items_of(value, meter)
     for name in reversed(str(attribute).split(",")) if attribute is not None else (None,):
-        meter.spend(len(items))
+        meter.items(len(items))
         items.sort(key=_key(name, case_sensitive, meter), reverse=reverse)
     return items
 
@@ -375,7 +375,7 @@ def _batch(meter: Meter, value: Any, linecount: int, fill_with: Any = None) -> l
     size = whole(linecount, "batch", 1, 1 << 30)
     rows = [items[start : start + size] for start in range(0, len(items), size)]
     if rows and fill_with is not None:
-        meter.spend(size - len(rows[-1]))
+        meter.items(size - len(rows[-1]))
         rows[-1] += [fill_with] * (size - len(rows[-1]))
     return rows
 
@@ -383,7 +383,7 @@ def _batch(meter: Meter, value: Any, linecount: int, fill_with: Any = None) -> l
 @_filter("slice")
 def _slice(meter: Meter, value: Any, slices: int, fill_with: Any = None) -> list[list[Any]]:
     items = items_of(value, meter)
-    meter.spend(whole(slices, "slice", 1, 1 << 30))
+    meter.items(whole(slices, "slice", 1, 1 << 30))
     size, longer = divmod(len(items), slices)
     rows, start = [], 0
     for index in range(slices):
@@ -566,7 +566,7 @@ def _range(meter: Meter, *bounds: int) -> list[int]:
     for bound in bounds:
         whole(bound, "range", -(1 << 62), 1 << 62)
     numbers = range(*bounds)
-    meter.spend(max(0, (numbers.stop - numbers.start) // numbers.step))
+    meter.items(max(0, (numbers.stop - numbers.start) // numbers.step))
     return list(numbers)
 
 

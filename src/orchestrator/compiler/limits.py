@@ -19,8 +19,9 @@ from orchestrator.compiler.diagnostics import kind_of
 
 MAX_TEXT = 1_048_576
 """Longest text that one template may yield, in characters."""
-MAX_WORK = 4_194_304
-"""Characters, list items and comparisons that rendering one value may cost in all."""
+MAX_WORK = 8 * MAX_TEXT
+"""Characters that rendering one value may make in all; an item of a list or mapping costs as much as eight."""
+_ITEM = 8
 MAX_BITS = 16_384
 """Largest whole number that a template may compute, in bits."""
 MAX_WIDTH = 10_000
@@ -47,9 +48,9 @@ class Missing(TemplateFault):
 class Meter:
     """Counts what rendering costs.
 
-    >>> Meter(10).spend(11)
+    >>> Meter(80).items(11)
     Traceback (most recent call last):
-    orchestrator.compiler.limits.TemplateFault: too large: more than 10 characters or items
+    orchestrator.compiler.limits.TemplateFault: too large: more than 80 characters, or 10 items
     """
 
     __slots__ = ("left", "limit")
@@ -58,11 +59,19 @@ class Meter:
         self.limit = limit
         self.left = limit
 
-    def spend(self, amount: int) -> None:
-        """Pay for ``amount`` characters or items; raise TemplateFault if that is too much."""
-        self.left -= amount
+    def spend(self, characters: int) -> None:
+        """Pay for so many characters; raise TemplateFault if that is too much."""
+        self.left -= characters
         if self.left < 0:
-            raise TemplateFault(f"too large: more than {self.limit:,} characters or items")
+            raise TemplateFault(f"too large: more than {self.limit:,} characters, or {self.limit // _ITEM:,} items")
+
+    def items(self, count: int) -> None:
+        """Pay for so many items of lists or mappings, or steps of work; raise TemplateFault if that is too much."""
+        self.spend(count * _ITEM)
+
+    def parts(self, value: str | list[Any] | tuple[Any, ...], times: int = 1) -> None:
+        """Pay for all characters or items of ``value``, so many times."""
+        self.spend(len(value) * times * (1 if isinstance(value, str) else _ITEM))
 
 
 def text_of(value: Any, meter: Meter) -> str:
@@ -80,11 +89,11 @@ def text_of(value: Any, meter: Meter) -> str:
         return str(value)
     if isinstance(value, _TEXTUAL):
         return str(value)
-    _check_textual(value, meter)
+    check_textual(value, meter)
     return repr(value)
 
 
-def _check_textual(value: Any, meter: Meter) -> None:
+def check_textual(value: Any, meter: Meter) -> None:
     """Refuse what has no fixed text: sets (no order), bytes, objects; count the rest."""
     todo = [value]
     while todo:
@@ -96,11 +105,11 @@ def _check_textual(value: Any, meter: Meter) -> None:
                 check_bits(item.bit_length())
                 meter.spend(6 + item.bit_length() // 3)
             case dict():
-                meter.spend(2 * len(item) + 2)
+                meter.items(2 * len(item) + 1)
                 todo.extend(item)
                 todo.extend(item.values())
             case list() | tuple():
-                meter.spend(2 * len(item) + 2)
+                meter.items(len(item) + 1)
                 todo.extend(item)
             case None | float():
                 meter.spend(24)
@@ -118,10 +127,10 @@ def measure(value: Any, meter: Meter) -> None:
     while todo:
         item = todo.pop()
         if isinstance(item, (list, tuple)):
-            meter.spend(len(item) + 1)
+            meter.items(len(item) + 1)
             todo.extend(item)
         elif isinstance(item, dict):
-            meter.spend(2 * len(item) + 1)
+            meter.items(2 * len(item) + 1)
             todo.extend(item.values())
         elif isinstance(item, str):
             meter.spend(len(item) // 64)
@@ -130,10 +139,10 @@ def measure(value: Any, meter: Meter) -> None:
 def items_of(value: Any, meter: Meter) -> list[Any]:
     """Return what a filter goes through: items of a list, keys of a mapping, characters; a set in a fixed order."""
     if isinstance(value, (set, frozenset)):
-        meter.spend(2 * len(value))
+        meter.items(2 * len(value))
         return sorted(value, key=lambda item: (type(item).__name__, repr(item)))
     if isinstance(value, (list, tuple, str, Mapping, range)):
-        meter.spend(len(value))
+        meter.items(len(value))
         return list(value)
     raise TemplateFault(f"expected a list, got {kind_of(value)}")
 
@@ -159,7 +168,8 @@ def add(left: Any, right: Any, meter: Meter) -> Any:
         return left + right
     for kind in (str, list, tuple):
         if isinstance(left, kind) and isinstance(right, kind):
-            meter.spend(len(left) + len(right))
+            meter.parts(left)
+            meter.parts(right)
             return left + right  # type: ignore[operator]
     return _dates("+", left, right) if isinstance(left, _DATES) else _no("+", left, right)
 
@@ -180,7 +190,7 @@ def multiply(left: Any, right: Any, meter: Meter) -> Any:
     if isinstance(left, int):
         left, right = right, left
     if isinstance(left, (str, list, tuple)) and isinstance(right, int):
-        meter.spend(len(left) * max(right, 0))
+        meter.parts(left, max(right, 0))
         return left * right
     return _no("*", left, right)
 

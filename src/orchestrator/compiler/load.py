@@ -260,7 +260,7 @@ class _Reader:
         if event.anchor is not None:
             self.anchors[event.anchor] = None
         opened = _Open(node, event.anchor, is_key=self._expects_key())
-        if opened.is_key:
+        if opened.is_key and not any(around.is_key for around in self.stack):
             self._note(event, "a list or a mapping cannot be a key")
         self.stack.append(opened)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from orchestrator.compiler.diagnostics import closest, did_you_mean
 from orchestrator.compiler.expressions import RESERVED, Expression, Reference
 
+_SEPARATORS = re.compile("[-.]")
 EXECUTION_FACTS = ("id", "is_resume", "context")
 STEP_FACTS = ("result", "status")
 
@@ -27,12 +29,17 @@ class Names:
     inputs: Mapping[str, Any]
     tasks: Collection[str]
 
-    def check(self, reference: Reference, expression: Expression, own: str | None = None) -> Fault | None:
-        """Return what is wrong with a reference, None if nothing. ``own`` is the step that the template stands in."""
+    def check(
+        self, reference: Reference, expression: Expression, own: str | None = None, *, guess: bool = True
+    ) -> Fault | None:
+        """Return what is wrong with a reference, None if nothing.
+
+        ``own`` is the step that the template stands in. Without ``guess`` no time is spent on hints.
+        """
         path = reference.path
         match path[0]:
             case "inputs":
-                return self._input(path)
+                return self._input(path, guess=guess)
             case "execution":
                 return _execution(path)
             case "attempt":
@@ -42,11 +49,13 @@ class Names:
             case _ if path[0] in self.tasks:
                 return _step(path, own)
             case _:
-                return self._unknown(str(path[0]), expression)
+                return self._unknown(str(path[0]), expression, guess=guess)
 
-    def _input(self, path: tuple[str | int, ...]) -> Fault | None:
+    def _input(self, path: tuple[str | int, ...], *, guess: bool) -> Fault | None:
         if len(path) == 1 or path[1] in self.inputs:
             return None
+        if not guess:
+            return Fault(f"no input named {path[1]!r}")
         hint = did_you_mean(str(path[1]), self.inputs)
         if hint is None:
             hint = f"there are {_listed(self.inputs)}" if self.inputs else "the pipeline declares no inputs"
@@ -58,12 +67,14 @@ class Names:
         what = "a step is named by a literal, not computed" if dynamic else "steps stands before the name of a step"
         return Fault(what, "write steps['some-id'].result")
 
-    def _unknown(self, root: str, expression: Expression) -> Fault:
+    def _unknown(self, root: str, expression: Expression, *, guess: bool) -> Fault:
+        if not guess:
+            return Fault(f"no step named {root!r}")
         if root in self.inputs:
             return Fault(f"no step named {root!r}", f"the input is written inputs.{root}")
-        dashed = next((task for task in self.tasks if task.startswith(f"{root}-") and task in expression.text), None)
-        if dashed is not None:
-            return Fault(f"no step named {root!r}", f"write steps[{dashed!r}]: a - in an expression subtracts")
+        for task in self.tasks:
+            if not task.isidentifier() and root in _SEPARATORS.split(task) and task in expression.text:
+                return Fault(f"{task} cannot be written like this", f"write steps[{task!r}]")
         found = closest(root, (*self.tasks, "inputs", "execution", "attempt", "steps"))
         if found is None and (known := closest(root, self.inputs)) is not None:
             found = f"inputs.{known}"

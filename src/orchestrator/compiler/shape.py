@@ -129,5 +129,7 @@ def _take_out(plain: dict[str, Any], path: Path) -> None:
         elif not (isinstance(value, list) and isinstance(part, int) and part < len(value)):
             break
         value = value[part]
-    if last is not None and not (last[1] == "steps" and last[0] is plain and len(path) > 1):
+    if len(path) == 3 and path[0] == "steps" and path[2] == "id" and type(value) in (int, float):  # noqa: PLR2004
+        plain["steps"][path[1]]["id"] = str(value)  # so that steps which depend on it are no mistakes too
+    elif last is not None and not (last[1] == "steps" and last[0] is plain and len(path) > 1):
         last[0].pop(last[1], None)

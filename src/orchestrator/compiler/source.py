@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from orchestrator.compiler.diagnostics import Path, path_text
 from orchestrator.compiler.load import Node
 
@@ -28,6 +30,15 @@ def kind_at(path: Path) -> str:
             return "resume"
         case _:
             return ""
+
+
+def tree_of(value: Any) -> Node:
+    """Return plain data as a tree without places, so that its parts are called by the names they were given."""
+    if isinstance(value, dict):
+        node = Node({key: tree_of(item) for key, item in value.items()}, 0, 0)
+        node.keys = dict.fromkeys(value, (0, 0))
+        return node
+    return Node([tree_of(item) for item in value] if isinstance(value, list) else value, 0, 0)
 
 
 class Document:

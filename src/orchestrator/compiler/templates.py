@@ -225,11 +225,13 @@ def _copy(value: Any, meter: Meter) -> Any:
     """Copy what was computed, and pay for it: ``[[0] * 1000] * 1000`` is small until it is copied."""
     kind = type(value)
     if kind is dict:
-        meter.spend(len(value))
+        meter.items(len(value))
         return {key: _copy(item, meter) for key, item in value.items()}
     if kind is list:
-        meter.spend(len(value))
+        meter.items(len(value))
         return [_copy(item, meter) for item in value]
+    if kind is str and len(value) > MAX_TEXT:
+        raise TemplateFault(f"the text becomes longer than {MAX_TEXT:,} characters")
     return value
 
 
