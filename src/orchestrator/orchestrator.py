@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from orchestrator.core.engine import Engine
     from orchestrator.core.recorder import Listener
     from orchestrator.domain.events import Event
+    from orchestrator.domain.events import Event
     from orchestrator.domain.pipeline import Pipeline
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.executor import Executor
@@ -377,6 +378,12 @@ class Orchestrator:
         """Return the recorded value that a fact or a state refers to; None for no value. Raises StoreDamaged."""
         return None if ref is None else self._adapters.codec.decode(await self._adapters.store.get(ref))
 
+    async def facts(self, execution_id: str) -> AsyncIterator[tuple[int, Event]]:
+        """Yield the facts of an execution, (seq, event), in order. Raises UnknownExecution, StoreDamaged."""
+        async for commit in self._adapters.store.read(valid_execution_id(execution_id)):
+            for seq, event in enumerate(commit.events, commit.first):
+                yield seq, event
+
     async def get_result(self, execution_id: str, task: str) -> Any:
         """Return the recorded result of one step. Raises ResumeError if it has none."""
         state = await self.get_state(execution_id)
@@ -403,11 +410,11 @@ class Orchestrator:
     # -- the sync door -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def signals(self, told: Callable[[int, bool], None] | None = None) -> Iterator[None]:
+    def signals(self, told: Callable[[int, int], None] | None = None) -> Iterator[None]:
         """Within: the first SIGINT, SIGTERM or SIGHUP stops gracefully all that runs here, the second leaves at once.
 
         SIGHUP (the terminal is gone) counts as SIGTERM, and stays ignored under nohup. The second one works even
-        while something blocks the event loop. ``told`` is called with the signal and whether it is the second.
+        while something blocks the event loop. ``told`` is called with the signal and its count: 1, or 2 just before leaving.
         """
         loop = asyncio.get_running_loop()
         self._stop_asked = None
@@ -416,14 +423,14 @@ class Orchestrator:
             for engine in self._live.engines():
                 engine.stop(number)
             if told is not None:
-                told(number, False)
+                told(number, 1)
 
         def handle(received: int, _frame: object) -> None:
             number = int(signal.SIGTERM if received == signal.SIGHUP else received)
             if self._stop_asked is not None:
                 try:
                     if told is not None:
-                        told(number, True)
+                        told(number, 2)
                 finally:
                     os._exit(128 + number)
             self._stop_asked = number
