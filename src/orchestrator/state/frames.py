@@ -125,7 +125,7 @@ def _scalar(value: Any) -> tuple[int, bytes] | None:
     numpy = _library("numpy")
     if not isinstance(value, numpy.generic) or value.dtype.type is not type(value):
         return None
-    return ext.SCALAR, ormsgpack.packb([_describe(value.dtype), value.tobytes()])
+    return ext.SCALAR, ormsgpack.packb([_describe(value.dtype), value.tobytes()[: value.dtype.itemsize]])
 
 
 def _scalar_of(data: bytes) -> Any:
@@ -157,7 +157,11 @@ def _table_to_bytes(table: Any) -> bytes:
     sink = pyarrow.BufferOutputStream()
     try:
         with ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
+            if table.num_rows:
+                writer.write_table(table)
+            else:  # without a batch the categories of a column would be lost
+                columns = [column.combine_chunks() for column in table.columns]
+                writer.write_batch(pyarrow.RecordBatch.from_arrays(columns, schema=table.schema))
     except pyarrow.ArrowException as error:
         raise Unstorable(f"is more than Arrow IPC holds: {error}") from error
     done: bytes = sink.getvalue().to_pybytes()
@@ -178,7 +182,7 @@ def _pandas_to_bytes(frame: Any) -> bytes:
     if frame.attrs or any(type(name) is not str for name in frame.columns):
         raise Unstorable("has attrs, or column names that are no texts")
     try:
-        table = pyarrow.Table.from_pandas(frame, preserve_index=True)
+        table = pyarrow.Table.from_pandas(frame)
     except (pyarrow.ArrowException, ValueError, TypeError, KeyError) as error:
         raise Unstorable(f"does not survive Arrow: {error}") from error
     return _table_to_bytes(table)
@@ -229,7 +233,7 @@ def _polars_to_bytes(frame: Any) -> bytes:
 
 
 def _polars_of(data: bytes) -> Any:
-    return _library("polars").read_ipc(io.BytesIO(data), memory_map=False)
+    return _library("polars").read_ipc(io.BytesIO(data))
 
 
 def _polars_differs(one: Any, two: Any) -> str:
