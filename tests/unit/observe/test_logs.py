@@ -29,7 +29,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log(folder: Path) -> Iterator[StepLog]:
+def log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StepLog]:
+    monkeypatch.setattr(LOGGER, "propagate", False)  # pytest keeps what it hears, and xdist chokes on surrogates
     log = StepLog(folder)
     log.install()
     log.begin("e1")
