@@ -1,0 +1,74 @@
+"""Completion of what only the store knows: executions, steps, checkpoints. Silent where it cannot know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli.common import common_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import click
+    from click.shell_completion import CompletionItem
+
+    from orchestrator.orchestrator import Orchestrator
+
+LIMIT = 200
+Candidates = list[tuple[str, str]]
+
+
+def _ask(context: click.Context, question: Callable[[Orchestrator], Awaitable[Candidates]], begun: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    async def ask() -> Candidates:
+        async with common_of(context).reading() as orchestrator:
+            return await question(orchestrator)
+
+    with contextlib.suppress(Exception):
+        if common_of(context).has_store():
+            found = asyncio.run(ask())
+            return [CompletionItem(name, help=note) for name, note in found if name.startswith(begun)]
+    return []
+
+
+def complete_execution(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return execution ids, newest first."""
+
+    async def question(orchestrator: Orchestrator) -> Candidates:
+        found = await orchestrator.list_executions(limit=LIMIT)
+        return [(each.execution_id, f"{each.pipeline_id}, {each.status.value}") for each in found]
+
+    return _ask(context, question, begun)
+
+
+def complete_steps(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the steps of the execution that the command line names."""
+
+    async def question(orchestrator: Orchestrator) -> Candidates:
+        state = await orchestrator.get_state(context.params["execution"])
+        return [(name, task.status.value) for name, task in state.tasks.items()]
+
+    return _ask(context, question, begun)
+
+
+def complete_checkpoint(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the checkpoints of the execution that the command line names, newest first."""
+
+    async def question(orchestrator: Orchestrator) -> Candidates:
+        found = await orchestrator.state_manager.list_checkpoints(context.params["execution"], LIMIT)
+        return [(each["checkpoint_id"], each["reason"]) for each in found]
+
+    return _ask(context, question, begun)
+
+
+def complete_tool(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the names of the tools."""
+    from click.shell_completion import CompletionItem
+
+    with contextlib.suppress(Exception):
+        names: list[str] = common_of(context).orchestrator().tools.names()  # type: ignore[attr-defined]
+        return [CompletionItem(name) for name in names if name.startswith(begun)]
+    return []

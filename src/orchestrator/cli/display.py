@@ -1,0 +1,320 @@
+"""What a run shows while it goes on: a line for each fact, or a JSON object for each.
+
+Facts come on the engine's loop; a thread of the display writes them, so that a slow terminal, a full pipe or a
+reader that has gone never holds up a step or a lease. Nothing here costs more than its fact: no look at the pipeline.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, assert_never
+
+from orchestrator.cli import output
+from orchestrator.cli.output import duration, one_line, plural
+from orchestrator.domain.events import (
+    CancelRequested,
+    CheckpointMade,
+    ExecutionCreated,
+    ExecutionFinished,
+    ExecutionStarted,
+    TaskClaimed,
+    TaskCompleted,
+    TaskFailed,
+    TaskInterrupted,
+    TaskProgressed,
+    TaskSkipped,
+    TasksReset,
+)
+from orchestrator.domain.plan import Verb
+
+if TYPE_CHECKING:
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.plan import Plan
+
+QUEUE_LIMIT = 100_000
+"""Lines that wait for a slow reader; beyond these they are counted, not kept: the journal has them all."""
+MESSAGE_LIMIT = 500
+_NAMED = 3
+
+
+@dataclass(slots=True)
+class Running:
+    """A running step, as shown. ``since`` is seconds since 1970."""
+
+    attempt: int
+    since: float
+    done: float | None = None
+    total: float | None = None
+    message: str = ""
+
+
+class Display:
+    """Shows nothing; the base of those that do. Fills ``core.recorder.Listener``."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, Running] = {}
+        self.done = 0
+        self.total = 0
+        self.began = 0.0
+        self.failed = 0
+        self.retrying = 0
+
+    def planned(self, execution_id: str, plan: Plan) -> None:  # noqa: ARG002
+        """Take note of what a resume will do, before it does it."""
+        self.done = plan.counts().get(Verb.REUSE, 0)
+        self.total = len(plan.decisions)
+
+    def notify(self, event: Event, execution_id: str, seq: int) -> None:  # noqa: ARG002
+        """See core.recorder.Listener."""
+        self._count(event)
+
+    def progress(
+        self,
+        execution_id: str,  # noqa: ARG002
+        task: str,
+        done: float | None,
+        total: float | None,
+        message: str,
+    ) -> None:
+        """See core.recorder.Listener."""
+        known = self.running.get(task)
+        if known is not None:
+            known.done, known.total, known.message = done, total, message
+
+    def remark(self, text: str) -> None:
+        """Say something to the person at the terminal, without disturbing what is shown."""
+        output.tell(text)
+
+    def leave(self) -> None:
+        """Leave the terminal usable, at once: called in a signal handler, takes no lock."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+    def _count(self, event: Event) -> Running | None:
+        """Keep the counts; return the step that ended with this fact."""
+        match event:
+            case ExecutionCreated():
+                self.total = event.total
+            case ExecutionStarted():
+                self.began = event.at
+            case TaskClaimed():
+                if event.attempt > 1 and self.retrying:
+                    self.retrying -= 1
+                self.running[event.task] = Running(event.attempt, event.at)
+            case TaskCompleted() | TaskSkipped():
+                self.done += 1
+                return self.running.pop(event.task, None)
+            case TaskFailed():
+                if event.retry_at is None:
+                    self.failed += 1
+                else:
+                    self.retrying += 1
+                return self.running.pop(event.task, None)
+            case TaskInterrupted():
+                return self.running.pop(event.task, None)
+            case _:
+                pass
+        return None
+
+
+class Written(Display):
+    """A display whose lines are written by a thread of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[str] = deque()
+        self._lost = 0
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, line: str) -> None:
+        """Have a line written."""
+        if len(self._lines) >= QUEUE_LIMIT:
+            self._lost += 1
+            return
+        self._lines.append(line)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="orchestrator-display", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def close(self) -> None:
+        """Write what is left; waits for a reader that is slow, as any program does."""
+        self._closing = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait()
+            self._wake.clear()
+            self.paint(self._take())
+        self.paint(self._take())
+
+    def _take(self) -> str:
+        lines = self._lines
+        text = "".join(f"{lines.popleft()}\n" for _ in range(len(lines)))
+        if self._lost and not lines:
+            lost, self._lost = self._lost, 0
+            text += f"{self.lost_line(lost)}\n"
+        return text
+
+    def paint(self, text: str) -> None:
+        """Write finished lines; on the display's thread."""
+        output.write(text)
+
+    def lost_line(self, count: int) -> str:
+        """Say that lines were left out."""
+        return f"({plural(count, 'line')} left out: the reader was too slow; `orchestrator history` has them)"
+
+
+class JsonDisplay(Written):
+    """One JSON object for each fact, and nothing else (observe.progress has the fields)."""
+
+    def notify(self, event: Event, execution_id: str, seq: int) -> None:
+        """See core.recorder.Listener."""
+        from orchestrator.observe.progress import describe
+
+        self._count(event)
+        self.put(output.compact(describe(event, execution_id, seq)))
+
+    def planned(self, execution_id: str, plan: Plan) -> None:
+        """Emit the plan, each task's verb and reason with it."""
+        super().planned(execution_id, plan)
+        self.put(output.compact(plan_object(execution_id, plan)))
+
+    def lost_line(self, count: int) -> str:
+        """Say it as an object."""
+        return output.compact({"event": "lines_lost", "count": count})
+
+
+class PlainDisplay(Written):
+    """A line for each fact, for pipes and logs."""
+
+    def notify(self, event: Event, execution_id: str, seq: int) -> None:
+        """See core.recorder.Listener."""
+        ended = self._count(event)
+        line = self.line(event, execution_id, seq, ended)
+        if line is not None:
+            self.put(line)
+
+    def planned(self, execution_id: str, plan: Plan) -> None:
+        """Say in one line what a resume will do."""
+        super().planned(execution_id, plan)
+        self.put(f"execution {execution_id}: resuming")
+        self.put(plan_line(plan))
+
+    def line(self, event: Event, execution_id: str, seq: int, ended: Running | None) -> str | None:
+        """Return the line for a fact; None for one that needs no words."""
+        took = f" after {duration(event.at - ended.since)}" if ended is not None else ""
+        if isinstance(event, ExecutionFinished):
+            took = f", {self.done:,} of {plural(self.total, 'step')} done in {duration(event.at - self.began)}"
+        return fact_line(event, execution_id, seq, took)
+
+
+def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str | None:  # noqa: C901 - one case for each event
+    """Return one line for a fact, None where nothing needs saying; ``took`` like `` after 1.2 s``."""
+    match event:
+        case ExecutionCreated():
+            return f"execution {execution_id}: {event.pipeline_id}, {plural(event.total, 'step')}"
+        case ExecutionStarted() | TasksReset():
+            return None
+        case TaskClaimed():
+            return f"{event.task}: started{_again(event.attempt)}"
+        case TaskCompleted():
+            return f"{event.task}: completed{took}{_again(event.attempt)}"
+        case TaskFailed():
+            what = "its worker crashed" if event.crashed else "failed"
+            return f"{event.task}: {what}{took}{_again(event.attempt)}: {error_text(event)}{_next(event)}"
+        case TaskInterrupted():
+            outcome = {"rerun": "will run again", "fail": "counts as failed", "ask": "in doubt"}.get(event.outcome, "")
+            return f"{event.task}: interrupted, {one_line(event.reason)}; {outcome}"
+        case TaskSkipped():
+            return f"{event.task}: skipped, {one_line(event.reason, MESSAGE_LIMIT)}"
+        case TaskProgressed():
+            return f"{event.task}: {far(event.done, event.total)} {one_line(event.message, MESSAGE_LIMIT)}".rstrip()
+        case CheckpointMade():
+            return f"checkpoint {execution_id}@{seq} ({event.reason})" if event.reason != "stop" else None
+        case CancelRequested():
+            return f"execution {execution_id}: cancel asked for by {one_line(event.by, MESSAGE_LIMIT)}"
+        case ExecutionFinished():
+            return f"execution {execution_id}: {event.status}{took}"
+        case _:
+            assert_never(event)
+
+
+def _again(attempt: int) -> str:
+    return f" (attempt {attempt})" if attempt > 1 else ""
+
+
+def error_text(event: TaskFailed) -> str:
+    """Return the error of a failed attempt on one line."""
+    kind = "" if event.error.message.startswith(event.error.kind) else f"{event.error.kind}: "
+    return one_line(kind + event.error.message, MESSAGE_LIMIT)
+
+
+def _next(event: TaskFailed) -> str:
+    if event.retry_at is not None:
+        return f"; retry in {duration(event.retry_at - event.at)}"
+    return "; parked" if event.parked else ""
+
+
+def far(done: float | None, total: float | None) -> str:
+    """Say how far a step is.
+
+    >>> far(3, 12), far(5000, None), far(None, None)
+    ('3 of 12 (25 %)', '5,000', 'saved')
+    """
+    if done is None:
+        return "saved"
+    if not total:
+        return f"{done:,.12g}"
+    return f"{done:,.12g} of {total:,.12g} ({100 * done / total:.0f} %)"
+
+
+def plan_line(plan: Plan) -> str:
+    """Return a plan in one line: ``plan: reused 7 · rerun 1 (clean: attempt 1 was interrupted) · to run 4``."""
+    words = {Verb.REUSE: "reused", Verb.RERUN: "rerun", Verb.RUN: "to run", Verb.SKIP: "skipped", Verb.WAIT: "waiting"}
+    counts = plan.counts()
+    parts = []
+    for verb, word in words.items():
+        if verb not in counts:
+            continue
+        part = f"{word} {counts[verb]:,}"
+        if verb in (Verb.RERUN, Verb.WAIT):
+            named = [decision for decision in plan.decisions if decision.verb is verb]
+            reasons = "; ".join(f"{each.task}: {one_line(each.reason, 160)}" for each in named[:_NAMED])
+            more = f"; and {counts[verb] - _NAMED:,} more" if counts[verb] > _NAMED else ""
+            part += f" ({reasons}{more})"
+        parts.append(part)
+    return f"plan: {' · '.join(parts) or 'nothing to do'}"
+
+
+def plan_object(execution_id: str, plan: Plan) -> dict[str, Any]:
+    """Return a plan for machines."""
+    return {
+        "event": "plan",
+        "execution_id": execution_id,
+        "counts": {verb.value: count for verb, count in plan.counts().items()},
+        "decisions": [{"task": each.task, "verb": each.verb.value, "reason": each.reason} for each in plan.decisions],
+    }
+
+
+def choose(*, as_json: bool, quiet: bool) -> Display:
+    """Return the display that suits where stdout goes."""
+    if as_json:
+        return JsonDisplay()
+    if quiet:
+        return Display()
+    if output.is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb":
+        from orchestrator.cli.live import LiveDisplay
+
+        return LiveDisplay()
+    return PlainDisplay()

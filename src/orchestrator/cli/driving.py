@@ -1,0 +1,183 @@
+"""Running and resuming alike: the display, the steps' log, signals, outputs at the end, and what to do next."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import display, output
+from orchestrator.cli.output import duration, plural
+from orchestrator.errors import (
+    ExecutionError,
+    ExecutionFailed,
+    LeaseLost,
+    StoreError,
+    UsageError,
+)
+from orchestrator.observe.lines import TASK_LOGGER
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from orchestrator.cli.common import Common
+    from orchestrator.core.engine import Engine
+    from orchestrator.orchestrator import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to show a run, and how to carry it out; None means as the settings say."""
+
+    as_json: bool = False
+    quiet: bool = False
+    max_concurrency: int | None = None
+    grace: float | None = None
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of Options to a command."""
+    for option in (
+        click.option("--grace", type=float, metavar="S", help="Seconds that Ctrl-C waits for running steps."),
+        click.option("--max-concurrency", type=int, metavar="N", help="How many steps run at once."),
+        click.option("-q", "--quiet", is_flag=True, help="Show nothing but the outputs and errors."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each fact, and the result."),
+    ):
+        function = option(function)
+    return function
+
+
+class Drive:
+    """One run or resume, from the wiring to the outputs."""
+
+    def __init__(self, common: Common, options: Options) -> None:
+        settings = common.settings()
+        if options.grace is not None:
+            if not 0 <= options.grace < float("inf"):
+                raise UsageError(f"--grace: expected seconds, 0 or more, got {options.grace:g}")
+            settings = replace(settings, grace=options.grace)
+        self._options = options
+        self._log_folder = common.log_folder()
+        self._admitted = False
+        self.display = display.choose(as_json=options.as_json, quiet=options.quiet)
+        self.orchestrator = common.orchestrator(
+            settings=settings, listeners=[self.display], max_concurrency=options.max_concurrency
+        )
+
+    async def run(self, execution_id: str, start: Callable[[Callable[[Engine], None]], Awaitable[Result]]) -> None:
+        """Start it, see it through, print its outputs; ``start`` is given what is to be called once it is admitted.
+
+        Ctrl-C stops gracefully from the moment the execution is admitted; before that it just ends the command.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_warnings_shown(self.display))
+            stack.enter_context(self._steps_logged(execution_id))
+
+            def admitted(_engine: Engine) -> None:
+                self._admitted = True
+                stack.enter_context(self.orchestrator.signals(lambda *told: self._told(execution_id, *told)))
+
+            try:
+                async with self.orchestrator:
+                    result = await start(admitted)
+            except (ExecutionError, StoreError, LeaseLost, Exception) as error:
+                self.display.close()
+                self._report(execution_id, error)
+                raise
+            except BaseException:
+                self.display.close()
+                raise
+            self.display.close()
+        self._conclude(result)
+
+    def _told(self, execution_id: str, number: int, count: int) -> None:
+        """Say what a signal does. The second time this runs inside the signal handler: no locks, no lists."""
+        command = self.orchestrator.resume_command(execution_id)
+        if count > 1:
+            self.display.leave()
+            output.tell(f"left at once; go on with: {output.clean(command)}")
+            return
+        running = len(self.display.running)
+        if not running:
+            self.display.remark("stopping")
+            return
+        grace = self.orchestrator.settings.grace
+        again = "press Ctrl-C again" if number == signal.SIGINT else "send the signal again"
+        waiting = f"waiting up to {duration(grace)} for {plural(running, 'running step')}"
+        self.display.remark(f"stopping: {waiting} ({again} to leave at once)")
+
+    @contextlib.contextmanager
+    def _steps_logged(self, execution_id: str) -> Iterator[None]:
+        from orchestrator.observe.logs import StepLog
+
+        log = StepLog(self._log_folder)
+        log.install()
+        log.begin(execution_id)
+        try:
+            yield
+        finally:
+            log.end(execution_id)
+            log.close()
+
+    def _report(self, execution_id: str, error: BaseException) -> None:
+        """Say, before the error itself is told, what it does not say: the machine's result, or how to go on."""
+        if self._options.as_json and self._admitted:
+            output.emit(_failure(execution_id, error))
+        if self._admitted and not isinstance(error, (ExecutionError, LeaseLost)):
+            command = self.orchestrator.resume_command(execution_id)
+            output.tell(f"the execution is kept; go on with: {output.clean(command)}")
+
+    def _conclude(self, result: Result) -> None:
+        if self._options.as_json:
+            output.emit(
+                {
+                    "event": "result",
+                    "execution_id": result.execution_id,
+                    "status": result.status,
+                    "outputs": result.outputs,
+                }
+            )
+            return
+        for name, value in result.outputs.items():
+            output.say(f"{output.style(output.one_line(name), 'bold')}: {output.pretty(value).rstrip()}")
+
+
+def _failure(execution_id: str, error: BaseException) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "event": "result",
+        "execution_id": execution_id,
+        "status": "failed",
+        "error": type(error).__name__,
+        "message": str(error),
+        "exit_code": getattr(error, "exit_code", 70),
+    }
+    if isinstance(error, ExecutionFailed):
+        made |= {"failures": error.failures, "parked": error.parked, "resume_command": error.resume_command}
+    elif isinstance(error, ExecutionError):
+        made["status"] = "cancelled" if type(error).__name__ == "ExecutionCancelled" else "stopped"
+    return made
+
+
+@contextlib.contextmanager
+def _warnings_shown(shown: display.Display) -> Iterator[None]:
+    """Let what the engine warns of reach the person, beside what is drawn; the steps' own lines stay in their log."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name != TASK_LOGGER:
+                shown.remark(f"{record.levelname.lower()}: {output.one_line(record.getMessage(), 1000)}")
+
+    logger = logging.getLogger("orchestrator")
+    if logger.handlers:
+        yield  # --debug shows all of it
+        return
+    handler = Handler(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,179 @@
+"""`orchestrator resume`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import display, output
+from orchestrator.cli.common import Command, Common, pass_common
+from orchestrator.cli.completing import complete_checkpoint, complete_execution, complete_steps
+from orchestrator.cli.driving import Options, run_options
+from orchestrator.domain.plan import Verb
+from orchestrator.errors import ExecutionOwned, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from orchestrator.core.engine import Engine
+    from orchestrator.domain.plan import Plan
+    from orchestrator.domain.strategy import ResumeStrategy
+    from orchestrator.orchestrator import Orchestrator, Result
+
+WAIT_POLL_SECONDS = 0.5
+ALIASES = {
+    "max_retries": "max_retry_attempts",
+    "checkpoint_interval": "checkpoint_interval_seconds",
+    "retry_failed": "retry_failed_tasks",
+}
+
+
+@click.command(
+    "resume",
+    cls=Command,
+    examples=(
+        "orchestrator resume exec_1a2b3c",
+        "orchestrator resume exec_1a2b3c --dry-run",
+        "orchestrator resume exec_1a2b3c --retry clean --skip report",
+        "orchestrator resume exec_1a2b3c --from exec_1a2b3c@17",
+        "orchestrator resume exec_1a2b3c --strategy max_retry_attempts=5 --wait",
+    ),
+)
+@click.argument("execution", shell_complete=complete_execution)
+@click.option(
+    "--from", "from_checkpoint", metavar="CHECKPOINT", shell_complete=complete_checkpoint,
+    help="Go back to a checkpoint first: what came after it runs again.",
+)  # fmt: skip
+@click.option(
+    "--retry", multiple=True, metavar="STEP", shell_complete=complete_steps, help="Release a failed or parked step."
+)
+@click.option("--skip", multiple=True, metavar="STEP", shell_complete=complete_steps, help="Go on without a step.")
+@click.option(
+    "--strategy", multiple=True, metavar="NAME=VALUE", help="A field of the resume strategy, like max_retries=5."
+)
+@click.option("--steal", is_flag=True, help="Take over from an owner that is stopped.")
+@click.option("--wait", is_flag=True, help="Wait until the present owner is gone.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@run_options
+@pass_common
+async def resume_command(  # noqa: PLR0913 - they are the options of a command, given by name
+    common: Common,
+    execution: str,
+    *,
+    from_checkpoint: str | None,
+    retry: tuple[str, ...],
+    skip: tuple[str, ...],
+    strategy: tuple[str, ...],
+    steal: bool,
+    wait: bool,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Go on with an execution exactly where it was.
+
+    What was completed is reused; what was running when the process died, or failed, runs again. The plan is printed
+    first. A completed execution is left as it is.
+    """
+    from orchestrator.cli.driving import Drive
+
+    async with common.reading(execution) as reader:
+        chosen = await _strategy(reader, execution, strategy)
+        if dry_run:
+            plan = await reader.plan_resume(execution, chosen, from_checkpoint=from_checkpoint, retry=retry, skip=skip)
+            _print_plan(execution, plan, as_json=options["as_json"])
+            return
+    while True:
+        drive = Drive(common, Options(**options))
+        planned: list[Plan] = []
+
+        def note(plan: Plan, drive: Drive = drive, planned: list[Plan] = planned) -> None:
+            planned.append(plan)
+            drive.display.planned(execution, plan)
+
+        async def start(
+            admitted: Callable[[Engine], None], drive: Drive = drive, planned: list[Plan] = planned, note: Any = note
+        ) -> Result:
+            result = await drive.orchestrator.resume_pipeline(
+                execution,
+                chosen,
+                from_checkpoint=from_checkpoint,
+                retry=retry,
+                skip=skip,
+                steal=steal,
+                admitted=admitted,
+                planned=note,
+            )
+            if not planned and not (options["as_json"] or options["quiet"]):
+                output.say(f"execution {execution} is completed already; there is nothing to run")
+            return result
+
+        try:
+            await drive.run(execution, start)
+        except ExecutionOwned as error:
+            if not wait:
+                raise
+            await _wait_for_owner(common, execution, error)
+        else:
+            return
+
+
+async def _wait_for_owner(common: Common, execution: str, error: ExecutionOwned) -> None:
+    output.tell(f"waiting: {output.clean(error)}")
+    async with common.reading(execution) as reader:
+        while True:
+            holder = (await reader.get_summary(execution)).holder
+            if holder is None or not holder.alive:
+                return
+            await asyncio.sleep(WAIT_POLL_SECONDS)
+
+
+async def _strategy(reader: Orchestrator, execution: str, given: Sequence[str]) -> ResumeStrategy | None:
+    """Return the pipeline's own strategy with the fields that were given; None if none were."""
+    if not given:
+        return None
+    changes = parse_strategy(given)
+    state = await reader.get_state(execution)
+    if state.pipeline is None:
+        return None  # the resume itself says why it cannot be
+    return replace(state.pipeline.resume, **changes)
+
+
+def parse_strategy(given: Sequence[str]) -> dict[str, Any]:
+    """Read ``name=value`` fields of a ResumeStrategy, by their own names or those of the YAML."""
+    from orchestrator.domain.strategy import ResumeStrategy
+
+    kinds: dict[str, Any] = {field.name: type(field.default) for field in fields(ResumeStrategy)}
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    changes: dict[str, Any] = {}
+    for item in given:
+        name, equals, text = item.partition("=")
+        name = ALIASES.get(name, name)
+        if not equals or name not in kinds:
+            import difflib
+
+            near = difflib.get_close_matches(name, [*kinds, *ALIASES], n=1)
+            hint = f"did you mean {near[0]}=...?" if near else f"the fields are {', '.join(kinds)}"
+            raise UsageError(f"--strategy {item}: expected NAME=VALUE ({hint})")
+        try:
+            changes[name] = words[text.strip().lower()] if kinds[name] is bool else kinds[name](text)
+        except (KeyError, ValueError):
+            form = {bool: "true or false", int: "a whole number", float: "a number"}[kinds[name]]
+            raise UsageError(f"--strategy {item}: expected {form}") from None
+    return changes
+
+
+def _print_plan(execution: str, plan: Plan, *, as_json: bool) -> None:
+    if as_json:
+        output.emit(display.plan_object(execution, plan))
+        return
+    output.say(display.plan_line(plan))
+    colours = {Verb.REUSE: "green", Verb.RERUN: "yellow", Verb.RUN: "cyan", Verb.SKIP: "dim", Verb.WAIT: "red"}
+    paint = {verb.value: colour for verb, colour in colours.items()}
+    output.table(
+        ("step", "verb", "why"),
+        [(each.task, each.verb.value, each.reason) for each in plan.decisions],
+        paint=paint.get,
+    )
