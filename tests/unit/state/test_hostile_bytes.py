@@ -1,16 +1,17 @@
 """Whatever the bytes are: loading them imports, executes and starts nothing, and stays within its memory."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.unit.state.values import EXAMPLES
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits its own address space")
 def test_ten_thousand_mutants_and_bombs_do_nothing() -> None:
-    count = os.environ.get("ORCHESTRATOR_EXAMPLES", "3400")  # times three kinds
+    count = str(max(EXAMPLES, 3400))  # of three kinds each
     done = subprocess.run(
         [sys.executable, "-m", "tests.unit.state.hostile_child", count],
         cwd=Path(__file__).parents[3],

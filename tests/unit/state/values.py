@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from orchestrator.state.codec import register
 
 EXAMPLES = int(os.environ.get("ORCHESTRATOR_EXAMPLES", "1500"))
-thorough = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(settings().suppress_health_check))
+thorough = settings(max_examples=EXAMPLES, deadline=None)
 
 
 @register
