@@ -8,7 +8,6 @@ thread would cost a chain of steps more than it gives; leases are renewed from t
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from dataclasses import dataclass
@@ -56,10 +55,16 @@ ACQUIRE_PATIENCE = 5
 _APPEND = """
     INSERT INTO journal (position, at, completed, record)
     SELECT ?1, ?2, ?3, ?4
-    WHERE (SELECT epoch FROM executions WHERE id = ?5) = ?6
+    WHERE (SELECT token FROM executions WHERE id = ?5 AND epoch = ?6) = ?8
       AND (SELECT position FROM journal WHERE position BETWEEN ?7 AND ?1 | 4294967295
            ORDER BY position DESC LIMIT 1) = ?7
 """
+# After its end (token NULL) a lease is still nobody else's: a keeper that comes late must not cry loss.
+_RENEW = """
+    UPDATE executions SET lease_until = ?1
+    WHERE execution_id = ?2 AND epoch = ?3 AND (token IS NULL OR token = ?4)
+"""
+_REQUESTS = "SELECT cancel_by FROM executions WHERE execution_id = ?1 AND epoch = ?2 AND (token IS NULL OR token = ?3)"
 
 READ_PAGE = 1000
 _READ = "SELECT position, completed, record FROM journal WHERE position BETWEEN ? AND ? ORDER BY position LIMIT ?"
@@ -71,8 +76,8 @@ class _Held:
     """What this process knows of an execution it owns."""
 
     row: int
+    token: str
     lock: int | None
-    released: bool = False
 
 
 class SqliteStore:
@@ -106,12 +111,15 @@ class SqliteStore:
 
     # -- the connection ------------------------------------------------------------------------------------------
 
+    def _check_usable(self) -> None:
+        if self._broken is not None:
+            raise StoreUnavailable(self._broken)
+
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[apsw.Connection]:
         """Lend the connection; an I/O error ends its life, for what it did is then unknown."""
         with self._mutex:
-            if self._broken is not None:
-                raise StoreUnavailable(self._broken)
+            self._check_usable()
             try:
                 yield self._db
             except apsw.Error as error:
@@ -155,13 +163,13 @@ class SqliteStore:
         now = self._clock.monotonic()
         if now - self._identity_checked < IDENTITY_SECONDS:
             return
-        self._identity_checked = now
         try:
-            stat = os.stat(self.path)
+            stat = self.path.stat()
         except FileNotFoundError:
             raise StoreDamaged(str(self.path), "the file was removed while it was in use") from None
         if (stat.st_dev, stat.st_ino) != self._identity:
             raise StoreDamaged(str(self.path), "the file was replaced while it was in use")
+        self._identity_checked = now
 
     def _row(self, db: apsw.Connection, execution_id: str) -> int:
         held = self._held.get(execution_id)
@@ -208,7 +216,7 @@ class SqliteStore:
             self._locks.release(execution_id, lock)
             raise
         point("after_admission")
-        self._held[execution_id] = _Held(row, lock)
+        self._held[execution_id] = _Held(row, token, lock)
         return Lease(execution_id, Epoch(1), token, deadline)
 
     async def append(
@@ -223,16 +231,16 @@ class SqliteStore:
     ) -> Seq:
         """See ports.store.Journal."""
         execution_id = lease.execution_id
-        held = self._held.get(execution_id)
-        if held is None:
-            raise LeaseLost(execution_id, lease.epoch)
+        held = self._hold(lease)
         last = expected_seq + len(events)
         if last > SEQ_MASK:
             raise StoreUnavailable(f"execution {execution_id!r} has more facts than a journal can hold")
         self._check_identity()
         record = _seal_events(execution_id, expected_seq + 1, events)
         base = held.row << SHIFT
-        binding = (base | last, events[-1].at, completed, record, held.row, lease.epoch, base | expected_seq)
+        binding = (
+            base | last, events[-1].at, completed, record, held.row, lease.epoch, base | expected_seq, lease.token
+        )  # fmt: skip
         status = _status_after(events)
         if not values and status is None and (self._durable or not durable):
             # The usual commit is one statement. Spelled out, for every chain of steps waits for it.
@@ -256,16 +264,31 @@ class SqliteStore:
             self._write_values(db, held.row, values, blobs)
             if status is not None:
                 db.execute("UPDATE executions SET status = ? WHERE id = ?", (status, held.row))
-            if any(isinstance(event, ExecutionFinished) for event in events):
+            finished = any(isinstance(event, ExecutionFinished) for event in events)
+            if finished:
                 # The last commit of an owner gives the execution back as well: one fsync less, and no gap between.
                 db.execute("UPDATE executions SET owner = NULL, token = NULL WHERE id = ?", (held.row,))
-                held.released = True
+        if finished:
+            self._let_go(execution_id)
         return Seq(last)
+
+    def _hold(self, lease: Lease) -> _Held:
+        held = self._held.get(lease.execution_id)
+        if held is None or held.token != lease.token:
+            self._check_usable()
+            raise LeaseLost(lease.execution_id, lease.epoch)
+        return held
+
+    def _let_go(self, execution_id: str) -> None:
+        """Forget what we held of an execution that is no longer ours, and give its lock file back."""
+        held = self._held.pop(execution_id, None)
+        if held is not None and held.lock is not None:
+            self._locks.release(execution_id, held.lock)
 
     def _refuse(self, db: apsw.Connection, lease: Lease, held: _Held, expected: int) -> None:
         """Say why an append wrote nothing."""
-        row = db.execute("SELECT epoch FROM executions WHERE id = ?", (held.row,)).fetchone()
-        if row is None or row[0] != lease.epoch:
+        row = db.execute("SELECT epoch, token FROM executions WHERE id = ?", (held.row,)).fetchone()
+        if row is None or row != (lease.epoch, lease.token):
             raise LeaseLost(lease.execution_id, lease.epoch)
         raise JournalConflict(lease.execution_id, expected, self._last_seq(db, held.row))
 
@@ -350,13 +373,16 @@ class SqliteStore:
         """See ports.store.Leases. The lock file tells at once whether the owner's process lives."""
         with self._guarded() as db:
             self._row(db, execution_id)
-        lock = self._acquire_lock(execution_id)
+        held = self._held.get(execution_id)
+        mine = held.lock if held is not None else None  # of a lease of ours that was lost, or that we steal
+        lock = mine if mine is not None else self._acquire_lock(execution_id)
         try:
             token = self._chance.token()
             with self._transaction() as db:
                 row, epoch, holder, held_token, locked, until = self._ownership(db, execution_id)
                 now = self._clock.monotonic()
-                alive = held_token is not None and (lock is None if locked else until > now)
+                ours = held is not None and held.token == held_token
+                alive = held_token is not None and (ours or (lock is None if locked else until > now))
                 if (alive or lock is None) and not steal:
                     raise ExecutionOwned(execution_id, _describe_owner(holder, until - now))
                 deadline = now + self.lease_seconds
@@ -366,10 +392,10 @@ class SqliteStore:
                     (owner, token, int(lock is not None), deadline, row),
                 )
         except BaseException:
-            if lock is not None:
+            if lock is not None and mine is None:
                 self._locks.release(execution_id, lock)
             raise
-        self._held[execution_id] = _Held(row, lock)
+        self._held[execution_id] = _Held(row, token, lock)
         return Lease(execution_id, Epoch(epoch + 1), token, deadline)
 
     def _ownership(self, db: apsw.Connection, execution_id: str) -> tuple[int, int, str | None, str | None, int, float]:
@@ -379,23 +405,21 @@ class SqliteStore:
         ).fetchone()
         if row is None:
             raise UnknownExecution(execution_id)
-        return tuple(row)  # type: ignore[return-value]
+        return tuple(row)
 
     async def release(self, lease: Lease) -> None:
         """See ports.store.Leases."""
-        held = self._held.pop(lease.execution_id, None)
-        if held is None:
+        held = self._held.get(lease.execution_id)
+        if held is None or held.token != lease.token:
             return
         try:
-            if not held.released:
-                with self._transaction() as db:
-                    db.execute(
-                        "UPDATE executions SET owner = NULL, token = NULL WHERE id = ? AND epoch = ?",
-                        (held.row, lease.epoch),
-                    )
+            with self._transaction() as db:
+                db.execute(
+                    "UPDATE executions SET owner = NULL, token = NULL WHERE id = ? AND token = ?",
+                    (held.row, lease.token),
+                )
         finally:
-            if held.lock is not None:
-                self._locks.release(lease.execution_id, held.lock)
+            self._let_go(lease.execution_id)
 
     def _keeper(self) -> apsw.Connection:
         if self._broken is not None:
@@ -410,8 +434,8 @@ class SqliteStore:
         with self._keeper_mutex, translated(self.path):
             db = self._keeper()
             db.execute(
-                "UPDATE executions SET lease_until = ? WHERE execution_id = ? AND epoch = ?",
-                (deadline, lease.execution_id, lease.epoch),
+                _RENEW,
+                (deadline, lease.execution_id, lease.epoch, lease.token),
             )
             if not db.changes():
                 raise LeaseLost(lease.execution_id, lease.epoch)
@@ -423,8 +447,8 @@ class SqliteStore:
             row = (
                 self._keeper()
                 .execute(
-                    "SELECT cancel_by FROM executions WHERE execution_id = ? AND epoch = ?",
-                    (lease.execution_id, lease.epoch),
+                    _REQUESTS,
+                    (lease.execution_id, lease.epoch, lease.token),
                 )
                 .fetchone()
             )
@@ -542,9 +566,12 @@ class SqliteStore:
     def _remove_rows(self, execution_id: str) -> None:
         with self._transaction() as db:
             try:
-                row = self._row(db, execution_id)
+                row, _epoch, owner, token, locked, until = self._ownership(db, execution_id)
             except UnknownExecution:
                 return
+            left = until - self._clock.monotonic()
+            if token is not None and not locked and left > 0:  # a thief's, who has no lock file
+                raise ExecutionOwned(execution_id, _describe_owner(owner, left))
             low, high = row << SHIFT, row << SHIFT | SEQ_MASK
             db.execute("DELETE FROM journal WHERE position BETWEEN ? AND ?", (low, high))
             db.execute("DELETE FROM refs WHERE execution = ?", (row,))
@@ -554,7 +581,9 @@ class SqliteStore:
 
     def _collect_blobs(self, grace_seconds: float = 3600.0) -> None:
         """Delete files that no row refers to; young ones may belong to a commit under way."""
-        old = time.time() - grace_seconds
+        now = time.time()  # noqa: TID251 - files' times are the system's, too
+        self._blobs.remove_stale(now)
+        old = now - grace_seconds
         for blob in list(self._blobs.iterate()):
             if blob.mtime < old:
                 # Under the write lock nobody can commit a reference between the look and the deletion.
@@ -608,10 +637,8 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See ports.store.Maintenance."""
-        for execution_id, held in list(self._held.items()):
-            if held.lock is not None:
-                self._locks.release(execution_id, held.lock)
-        self._held.clear()
+        for execution_id in list(self._held):
+            self._let_go(execution_id)
         with self._keeper_mutex:
             if self._keeper_db is not None:
                 self._keeper_db.close()

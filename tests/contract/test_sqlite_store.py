@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.ports.store import Store
+from orchestrator.state.sqlite import SqliteStore
+from orchestrator.testing.clock import ManualClock, SeededChance
+from orchestrator.testing.store_suite import StoreSuite
+
+
+class TestSqliteStore(StoreSuite):
+    @pytest.fixture
+    def make_store(self, quick_path: Path, clock: ManualClock, chance: SeededChance) -> Callable[[], Store]:
+        return lambda: SqliteStore(quick_path / "store.db", clock=clock, chance=chance)
