@@ -33,7 +33,7 @@ class ProcessExecutor:
     not know is looked for in the module that ``tools``, the registry of this process, has it from. ``snapshot``,
     also ``module:function``, copies a saved state and refuses one that cannot be kept; None copies by pickle.
 
-    An attempt that is to end (its timeout, counted from when a worker takes it up, or ``cancel``) gets SIGTERM for
+    An attempt that is to end (its timeout, counted from when its function is called, or ``cancel``) gets SIGTERM for
     its whole process group, so that ``finally`` blocks run; after ``grace_seconds`` it and everything it started are
     killed. ``finished`` is called once they are gone, in the supervising thread. If this process dies, however it
     dies, its workers and what they started die at once. A worker that dies ends its own attempt as Crashed.

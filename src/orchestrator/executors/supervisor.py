@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("orchestrator.executors")
 
 START_SECONDS = 60.0
-"""A worker that is not ready by then is killed."""
+"""A worker that by then is not ready, or has not imported the tool it is to call, is killed."""
 _KILL_SECONDS = 1.5
 
 
@@ -46,12 +46,13 @@ class Job:
 class _Worker:
     """A child, what it is doing, and when patience with it ends."""
 
-    __slots__ = ("begun", "broken", "child", "deadline", "job")
+    __slots__ = ("begun", "broken", "called", "child", "deadline", "job")
 
     def __init__(self, child: Child, deadline: float) -> None:
         self.child = child
         self.job: Job | None = None
         self.begun = False
+        self.called = False
         self.deadline: float | None = deadline
         self.broken: str | None = None
 
@@ -134,8 +135,8 @@ class Supervisor:
                 return
             if worker.child.ready and worker.job is None:
                 job = worker.job = self._pending.popleft()
-                worker.begun = False
-                worker.deadline = None if job.attempt.timeout is None else time.monotonic() + job.attempt.timeout
+                worker.begun = worker.called = False
+                worker.deadline = time.monotonic() + START_SECONDS
                 worker.child.send(job.order)
                 self._flush(worker)
         starting = sum(not worker.child.ready for worker in alive)
@@ -188,6 +189,8 @@ class Supervisor:
             return  # a late word of an attempt that is over
         elif what == "begun":
             worker.begun = True
+        elif what == "called":
+            self._called(worker, job)
         elif what == "progressed":
             _tell(job.reporter.progressed, job.attempt, *data)
         elif what == "saved":
@@ -200,6 +203,11 @@ class Supervisor:
             problem = UnstorableValue("", "a value", f"cannot leave the worker process: {data[0]}")
             self._finished(worker, job, outcome_of(problem, ""), clean=False)
 
+    def _called(self, worker: _Worker, job: Job) -> None:
+        worker.called = True
+        if worker.child.stage is Stage.ALIVE:
+            worker.deadline = None if job.attempt.timeout is None else time.monotonic() + job.attempt.timeout
+
     def _finished(self, worker: _Worker, job: Job, outcome: Outcome, clean: bool) -> None:  # noqa: FBT001
         if job.verdict is not None:
             return  # too late: it is being ended, and told when it is gone
@@ -211,10 +219,13 @@ class Supervisor:
 
     def _out_of_patience(self, worker: _Worker) -> None:
         job = worker.job
-        if worker.child.stage is Stage.ALIVE and job is not None and job.attempt.timeout is not None:
-            job.verdict = timed_out(job.attempt.timeout)
-        elif worker.child.stage is Stage.ALIVE:
+        if worker.child.stage is Stage.ALIVE and job is None:
             worker.broken = f"it was not ready within {START_SECONDS:g} s"
+        elif worker.child.stage is Stage.ALIVE and job is not None:
+            if worker.called and job.attempt.timeout is not None:
+                job.verdict = timed_out(job.attempt.timeout)
+            else:
+                job.verdict = Crashed(f"the worker did not get to call the tool within {START_SECONDS:g} s")
         self._end(worker, Stage(min(worker.child.stage + 1, Stage.KILLED)))
 
     def _end(self, worker: _Worker, stage: Stage) -> None:

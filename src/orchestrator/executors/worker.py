@@ -164,9 +164,11 @@ class Worker:
             self._context = Context(attempt, self._channel, self._snapshot)
             arguments[call.context_parameter] = self._context
         if not call.is_async:
+            self._channel.send("called")
             return call.function(**arguments)
         import asyncio  # a third of a worker's start-up, which plain functions need not wait for
 
+        self._channel.send("called")
         return asyncio.run(call.function(**arguments))
 
     def _resolve(self, attempt: Attempt, module: str | None) -> ToolCall:
