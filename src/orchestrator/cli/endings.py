@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli import output
-from orchestrator.errors import DefinitionError, LeaseLost, OrchestratorError
+from orchestrator.errors import DefinitionError, ExecutionStopped, LeaseLost, OrchestratorError
 
 BUG_EXIT_CODE = 70
 INTERRUPTED_EXIT_CODE = 130
@@ -36,6 +36,9 @@ def end(error: BaseException) -> int:
         case DefinitionError():
             count = len(error.diagnostics)
             output.tell(output.clean(error), message(f"{count} mistake{'' if count == 1 else 's'}"))
+            return error.exit_code
+        case ExecutionStopped():
+            output.tell(output.clean(error))
             return error.exit_code
         case OrchestratorError() | LeaseLost():
             output.tell(message(str(error)))

@@ -83,14 +83,14 @@ def wants_colour(stream: TextIO) -> bool:
 def duration(seconds: float) -> str:
     """Write a duration for people.
 
-    >>> [duration(seconds) for seconds in (0.004, 0.25, 1.26, 65, 7500, 200000)]
-    ['4 ms', '250 ms', '1.3 s', '1 min 5 s', '2 h 5 min', '2 d 7 h']
+    >>> [duration(seconds) for seconds in (0.004, 1.26, 30, 65, 7500, 200000)]
+    ['4 ms', '1.3 s', '30 s', '1 min 5 s', '2 h 5 min', '2 d 7 h']
     """
     seconds = max(0.0, seconds)
     if seconds < 0.9995:  # noqa: PLR2004 - what rounds to 1000 ms is a second
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:  # noqa: PLR2004 - what rounds to 60.0 s is a minute
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole = round(seconds)
     for size, name, next_size, next_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
@@ -241,6 +241,14 @@ def tell(*lines: str) -> None:
 def emit(item: Any) -> None:
     """Write one JSON object on a line of its own."""
     say(compact(item))
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Write named facts, one a line, their names in a column; empty ones are left out."""
+    shown = [(name, text) for name, text in pairs if text]
+    width = max((len(name) for name, _text in shown), default=0)
+    for name, text in shown:
+        say(f"  {style(name.ljust(width), 'dim')}  {text}")
 
 
 def table(

@@ -1,0 +1,273 @@
+"""`orchestrator show`: an execution with all its steps, or one step with all that is known of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import output
+from orchestrator.cli.common import Command, Common, pass_common
+from orchestrator.cli.completing import complete_execution, complete_steps
+from orchestrator.cli.display import far
+from orchestrator.cli.inspect import as_json_option, summary_object
+from orchestrator.cli.output import duration, iso, moment, plural
+from orchestrator.domain.events import TaskClaimed, TaskCompleted, TaskFailed, TaskInterrupted
+from orchestrator.domain.execution import DONE, STUCK, ExecutionState, TaskStatus
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.domain.execution import TaskState
+    from orchestrator.domain.ids import TaskId
+    from orchestrator.orchestrator import Orchestrator
+    from orchestrator.ports.store import ExecutionSummary
+
+ROWS = 200
+"""Steps shown of a large execution; those that are not done go first."""
+
+
+@click.command(
+    "show",
+    cls=Command,
+    examples=(
+        "orchestrator show exec_1a2b3c",
+        "orchestrator show exec_1a2b3c clean",
+        "orchestrator show exec_1a2b3c --json",
+    ),
+)
+@click.argument("execution", shell_complete=complete_execution)
+@click.argument("step", required=False, shell_complete=complete_steps)
+@click.option("--all", "everything", is_flag=True, help=f"Show all steps, where there are more than {ROWS}.")
+@as_json_option
+@pass_common
+async def show_command(common: Common, execution: str, step: str | None, *, everything: bool, as_json: bool) -> None:
+    """Show an execution with the status of each step; or one step: parameters, result, error, progress."""
+    async with common.reading(execution) as orchestrator:
+        summary = await orchestrator.get_summary(execution)
+        state = await orchestrator.get_state(execution)
+        if step is not None:
+            found = await step_object(orchestrator, execution, state, step)
+            output.emit(found) if as_json else _print_step(found)
+        elif as_json:
+            output.emit(await _execution_object(orchestrator, summary, state))
+        else:
+            await _print_execution(orchestrator, summary, state, everything=everything)
+
+
+def statuses(state: ExecutionState) -> dict[TaskId, TaskStatus]:
+    """Return the status of each step as people see it: blocked behind a failed one, not pending."""
+    blocked = state.blocked()
+    return {name: TaskStatus.BLOCKED if name in blocked else task.status for name, task in state.tasks.items()}
+
+
+# -- an execution ------------------------------------------------------------------------------------------------
+
+
+async def _execution_object(
+    orchestrator: Orchestrator, summary: ExecutionSummary, state: ExecutionState
+) -> dict[str, Any]:
+    shown = statuses(state)
+    return summary_object(summary) | {
+        "inputs": await orchestrator.get_value(state.inputs),
+        "outputs": await orchestrator.get_value(state.outputs),
+        "error": state.error._asdict() if state.error else None,
+        "tasks": [
+            {
+                "task": name,
+                "status": shown[name].value,
+                "attempts": task.attempt,
+                "failures": task.failures,
+                "crashes": task.crashes,
+                "started_at": iso(task.started_at),
+                "ended_at": iso(task.ended_at),
+                "error": {"kind": task.error.kind, "message": task.error.message} if task.error else None,
+                "result_bytes": task.value.size if task.value else None,
+            }
+            for name, task in state.tasks.items()
+        ],
+    }
+
+
+async def _print_execution(
+    orchestrator: Orchestrator, summary: ExecutionSummary, state: ExecutionState, *, everything: bool
+) -> None:
+    shown = statuses(state)
+    counts: dict[str, int] = {}
+    for status in shown.values():
+        counts[status.value] = counts.get(status.value, 0) + 1
+    holder = summary.holder
+    status = summary.status.value
+    output.say(f"execution {output.style(summary.execution_id, 'bold')}")
+    output.facts(
+        [
+            ("pipeline", output.one_line(summary.pipeline_id)),
+            ("status", output.style(status, output.STATUS_COLOUR.get(status, "bold"))),
+            ("why", output.one_line(state.error.message) if state.error else ""),
+            ("steps", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())),
+            ("created", moment(summary.created_at)),
+            ("last fact", f"{moment(summary.updated_at)} (seq {summary.seq})"),
+            ("owner", output.one_line(holder.owner) if holder is not None and holder.alive else ""),
+            ("inputs", output.head(await orchestrator.get_value(state.inputs) or {}, 200)),
+        ]
+    )
+    names = list(state.tasks)
+    if len(names) > ROWS and not everything:
+        names = sorted(names, key=lambda name: shown[name] in DONE)[:ROWS]
+    rows = []
+    for name in names:
+        task = state.tasks[name]
+        rows.append(
+            (
+                name,
+                shown[name].value.replace("_", " "),
+                str(task.attempt or ""),
+                moment(task.started_at) if task.started_at is not None else "",
+                _took(task),
+                await _remark(orchestrator, state, name, shown),
+            )
+        )
+    output.say("")
+    headings = ("step", "status", "attempts", "started", "took", "result, error or reason")
+    output.table(headings, rows, paint=output.paint_status)
+    if len(names) < len(state.tasks):
+        output.say(f"and {plural(len(state.tasks) - len(names), 'step')} more (--all shows them)")
+    outputs = await orchestrator.get_value(state.outputs)
+    if outputs:
+        output.say("", "outputs")
+        output.facts((output.one_line(name), output.head(value, 200)) for name, value in outputs.items())
+    if await orchestrator.resume_manager.can_resume(summary.execution_id):
+        command = orchestrator.resume_command(summary.execution_id)
+        output.say("", f"resume with: {output.clean(command)}")
+
+
+def _took(task: TaskState) -> str:
+    if task.started_at is None or task.ended_at is None or task.ended_at < task.started_at:
+        return ""
+    return duration(task.ended_at - task.started_at)
+
+
+async def _remark(
+    orchestrator: Orchestrator, state: ExecutionState, name: TaskId, shown: Mapping[TaskId, TaskStatus]
+) -> str:
+    """Return the head of a step's result, its error, or what it is blocked by."""
+    task = state.tasks[name]
+    match shown[name]:
+        case TaskStatus.COMPLETED:
+            if task.value is None:
+                return ""
+            return (
+                output.head(await orchestrator.get_value(task.value))
+                if task.value.inline
+                else output.size(task.value.size)
+            )
+        case TaskStatus.FAILED | TaskStatus.PARKED | TaskStatus.IN_DOUBT | TaskStatus.RETRYING:
+            return output.one_line(f"{task.error.kind}: {task.error.message}" if task.error else "", 200)
+        case TaskStatus.BLOCKED:
+            needs = state.pipeline.tasks[name].needs if state.pipeline else ()
+            return f"behind {', '.join(need for need in needs if shown[need] in STUCK or shown[need] is TaskStatus.BLOCKED)}"
+        case TaskStatus.RUNNING if task.progress is not None:
+            return output.one_line(f"{far(task.progress[0], task.progress[1])} {task.progress[2]}", 100)
+        case _:
+            return ""
+
+
+# -- a step ------------------------------------------------------------------------------------------------------
+
+
+async def step_object(orchestrator: Orchestrator, execution: str, state: ExecutionState, step: str) -> dict[str, Any]:
+    """Return everything that is known of one step; raise UsageError if there is none of this name."""
+    if step not in state.tasks or state.pipeline is None:
+        from difflib import get_close_matches
+
+        near = get_close_matches(step, list(state.tasks)[:1000], n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UsageError(f"no step named {step!r} in execution {execution!r}{hint}")
+    name: TaskId = step  # type: ignore[assignment]
+    task, definition = state.tasks[name], state.pipeline.tasks[name]
+    attempts: dict[int, dict[str, Any]] = {}
+    rendered = None
+    async for seq, event in orchestrator.facts(execution):
+        match event:
+            case TaskClaimed(at, found, number, reference) if found == name:
+                attempts[number] = {"attempt": number, "seq": seq, "started_at": iso(at), "outcome": "running"}
+                rendered = reference
+            case TaskCompleted(at, found, number) if found == name:
+                attempts.setdefault(number, {"attempt": number}).update(ended_at=iso(at), outcome="completed")
+            case TaskFailed(at, found, number, error) if found == name:
+                what = {"ended_at": iso(at), "outcome": "failed", "error": f"{error.kind}: {error.message}"}
+                attempts.setdefault(number, {"attempt": number}).update(what)
+            case TaskInterrupted(at, found, number, _, reason) if found == name:
+                attempts.setdefault(number, {"attempt": number}).update(
+                    ended_at=iso(at), outcome="interrupted", error=reason
+                )
+            case _:
+                pass
+    parameters: Any = dict(definition.parameters)
+    templated = definition.reads is not None
+    if rendered is not None:
+        parameters = await orchestrator.get_value(rendered)
+    return {
+        "execution_id": execution,
+        "task": step,
+        "status": statuses(state)[name].value,
+        "tool": definition.tool,
+        "action": definition.action,
+        "needs": list(definition.needs),
+        "started_at": iso(task.started_at),
+        "ended_at": iso(task.ended_at),
+        "seconds": task.ended_at - task.started_at if task.started_at and task.ended_at else None,
+        "attempts": list(attempts.values()),
+        "failures": task.failures,
+        "crashes": task.crashes,
+        "parameters": parameters,
+        "parameters_are_templates": templated and rendered is None,
+        "result": await orchestrator.get_value(task.value),
+        "error": task.error._asdict() if task.error else None,
+        "progress": dict(zip(("done", "total", "message"), task.progress, strict=True)) if task.progress else None,
+        "saved": await orchestrator.get_value(task.saved),
+    }
+
+
+def _print_step(found: dict[str, Any]) -> None:
+    status = found["status"]
+    progress, error = found["progress"], found["error"]
+    output.say(f"step {output.style(found['task'], 'bold')} of execution {found['execution_id']}")
+    counts = [
+        plural(found[name], name[:-1] if name == "failures" else "crash") for name in ("failures",) if found[name]
+    ]
+    output.facts(
+        [
+            ("status", output.style(status.replace("_", " "), output.STATUS_COLOUR.get(status, "bold"))),
+            ("tool", f"{found['tool']} {found['action'] or ''}".rstrip()),
+            ("needs", ", ".join(found["needs"])),
+            ("took", duration(found["seconds"]) if found["seconds"] is not None else ""),
+            ("failed", ", ".join(counts)),
+            (
+                "progress",
+                output.one_line(f"{far(progress['done'], progress['total'])} {progress['message']}")
+                if progress
+                else "",
+            ),
+        ]
+    )
+    if found["attempts"]:
+        keys = ("attempt", "outcome", "started_at", "ended_at", "error")
+        rows = [[output.one_line(each.get(key) or "", 200) for key in keys] for each in found["attempts"]]
+        output.say("")
+        output.table(("attempt", "outcome", "started", "ended", "error"), rows, paint=output.paint_status)
+    note = " (as templates: the rendered ones are kept up to 1 KiB, once an attempt began)"
+    _section(f"parameters{note if found['parameters_are_templates'] else ''}", found["parameters"])
+    if status == TaskStatus.COMPLETED.value:
+        output.say("", "result", output.pretty(found["result"]))
+    _section("saved state", found["saved"])
+    if error:
+        output.say("", "error", output.clean(f"{error['kind']}: {error['message']}"))
+        if error["trace"]:
+            output.say(output.clean(error["trace"]).rstrip())
+
+
+def _section(name: str, value: Any) -> None:
+    if value not in (None, {}):
+        output.say("", name, output.pretty(value))
