@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.ids import (
+    checkpoint_id,
+    execution_id,
+    idempotency_key,
+    is_valid_id,
+    parse_checkpoint_id,
+)
+from orchestrator.errors import UsageError
+
+
+@pytest.mark.parametrize("text", ["a", "_", "7", "exec_123", "A.b-c_d", "x" * 128])
+def test_valid_ids(text: str) -> None:
+    assert is_valid_id(text)
+    assert execution_id(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "-a", ".a", "a b", "a/b", "../a", "a\n", "é", "a@1", "x" * 129, "a\x00", "a:b", "\N{ARABIC-INDIC DIGIT ONE}"],
+)
+def test_invalid_ids(text: str) -> None:
+    assert not is_valid_id(text)
+    with pytest.raises(UsageError, match="not an execution id") as caught:
+        execution_id(text)
+    assert caught.value.exit_code == 2
+    assert "letters, digits" in str(caught.value)  # what an id is
+
+
+@given(name=st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z"), seq=st.integers(1, 1 << 32))
+def test_a_checkpoint_id_reads_back(name: str, seq: int) -> None:
+    assert parse_checkpoint_id(checkpoint_id(name, seq)) == (name, seq)
+
+
+@pytest.mark.parametrize("text", ["", "a", "a@", "@1", "a@0", "a@-1", "a@x", "a b@1", "a@1@", "a@\N{SUPERSCRIPT TWO}"])
+def test_what_is_no_checkpoint_id(text: str) -> None:
+    with pytest.raises(UsageError, match="EXECUTION@SEQ"):
+        parse_checkpoint_id(text)
+
+
+def test_the_idempotency_key_names_task_and_execution() -> None:
+    assert idempotency_key("exec_1", "load") == "exec_1/load"
