@@ -34,7 +34,7 @@ COMMANDS = {
     "tools": ("definition", "List the tools, or describe one."),
     "prune": ("store", "Remove completed executions."),
     "verify": ("store", "Check every record of the store."),
-    "doctor": ("store", "Look at the installation, the settings and the store."),
+    "doctor": ("doctor", "Look at the installation, the settings and the store."),
     "completion": ("completion", "Print the completion script of a shell."),
 }
 """Name of a command -> the module that has it (as ``<name>_command``), and its line in the list."""

@@ -13,6 +13,8 @@ from orchestrator.cli.output import duration, iso, moment
 from orchestrator.errors import UnknownExecution
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.orchestrator import Orchestrator
     from orchestrator.ports.store import ExecutionSummary
 
@@ -22,7 +24,7 @@ NOT_OWNED_EXIT_CODE = 4
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 
 
-def limit_option(default: int) -> Any:
+def limit_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the option --limit."""
     return click.option(
         "--limit", type=click.IntRange(min=0), default=default, show_default=True, metavar="N", help="At most so many."

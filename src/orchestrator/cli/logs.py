@@ -72,7 +72,7 @@ async def logs_command(
 
 
 def _new_lines(path: Path, position: int) -> tuple[list[dict[str, Any]], int]:
-    """Return the whole lines after a position, and the position after them; a file begun anew is read from its start."""
+    """Return the whole lines after a position, and the position after them; a file begun anew is read from 0."""
     try:
         with path.open("rb") as file:
             if file.seek(0, 2) < position:

@@ -95,8 +95,8 @@ async def _print_execution(
 ) -> None:
     shown = statuses(state)
     counts: dict[str, int] = {}
-    for status in shown.values():
-        counts[status.value] = counts.get(status.value, 0) + 1
+    for each in shown.values():
+        counts[each.value] = counts.get(each.value, 0) + 1
     holder = summary.holder
     status = summary.status.value
     output.say(f"execution {output.style(summary.execution_id, 'bold')}")
@@ -166,7 +166,8 @@ async def _remark(
             return output.one_line(f"{task.error.kind}: {task.error.message}" if task.error else "", 200)
         case TaskStatus.BLOCKED:
             needs = state.pipeline.tasks[name].needs if state.pipeline else ()
-            return f"behind {', '.join(need for need in needs if shown[need] in STUCK or shown[need] is TaskStatus.BLOCKED)}"
+            stuck = [need for need in needs if shown[need] in STUCK or shown[need] is TaskStatus.BLOCKED]
+            return f"behind {', '.join(stuck)}"
         case TaskStatus.RUNNING if task.progress is not None:
             return output.one_line(f"{far(task.progress[0], task.progress[1])} {task.progress[2]}", 100)
         case _:
