@@ -1,0 +1,169 @@
+"""What a child process of a trial does: run, resume or audit one execution, and say how it ended.
+
+It is forked from the warm server (``chaos.server``), or started afresh: ``python -m chaos.child ORDER``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chaos import checks, workload
+from chaos.effects import append
+from orchestrator import LeaseLost, Orchestrator, OrchestratorError, crashpoints
+
+if TYPE_CHECKING:
+    from orchestrator.core.engine import Engine
+    from orchestrator.domain.events import Event
+
+EXECUTION = "trial"
+UNEXPECTED = 70
+"""Exit code of a child that met an error which is none of the package's own."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a child shall do.
+
+    ``action``: ``run``, ``resume``, ``audit``, ``look``. ``folder`` holds the trial's store and logs. ``answer`` is
+    the file for what it has to say. ``point`` is a crash point as in the environment variable (``NAME:N``). ``at``
+    (monotonic seconds) is when to begin: several children are let loose at once. ``pace`` is the length of a step in
+    seconds. ``lease`` is how long an owner that is not heard of keeps the execution (0: as usual), in seconds.
+    """
+
+    action: str
+    folder: str
+    answer: str
+    variant: str = "threads"
+    point: str = ""
+    durability: str = "full"
+    concurrency: int = 8
+    pace: float = 0.001
+    steal: bool = False
+    at: float = 0.0
+    lease: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return it as one line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Order:
+        """Read what ``to_json`` wrote."""
+        return cls(**json.loads(text))
+
+    @property
+    def log(self) -> Path:
+        """Where steps log what they do."""
+        return Path(self.folder, "effects.log")
+
+    @property
+    def told(self) -> Path:
+        """Where the listener logs what it was told."""
+        return Path(self.folder, "told.log")
+
+
+class _Listener:
+    """Notes what the engine tells: from then on the fact must never be lost."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+
+    def notify(self, event: Event, execution_id: str, seq: int) -> None:
+        del execution_id
+        append(self._path, os.getpid(), seq, type(event).__name__, getattr(event, "task", "-"), sync=False)
+
+    def progress(self, execution_id: str, task: str, done: float | None, total: float | None, message: str) -> None:
+        pass
+
+
+def store_url(folder: str, durability: str = "full") -> str:
+    """Return the URL of a trial's store."""
+    return f"sqlite:///{folder}/store.db?durability={durability}"
+
+
+def perform(order: Order) -> int:
+    """Do what is ordered, write the answer, and return the exit code that the command line would end with."""
+    answer: dict[str, Any] = {}
+    try:
+        code = asyncio.run(_perform(order, answer))
+    except (OrchestratorError, LeaseLost) as error:
+        code = error.exit_code
+        answer["error"] = f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - it must be told, and this process ends here
+        code = UNEXPECTED
+        answer["error"] = traceback.format_exc()
+    answer["code"] = code
+    if order.point:
+        answer["passed"] = passed(int(order.point.partition(":")[2] or 1))
+    answer["ended"] = time.monotonic()
+    temporary = Path(order.answer + ".new")
+    temporary.write_text(json.dumps(answer))
+    temporary.rename(order.answer)
+    return code
+
+
+async def _perform(order: Order, answer: dict[str, Any]) -> int:
+    if order.action == "audit":
+        answer["violations"] = await checks.audit(Path(order.folder), order.facts)
+        return 0
+    if order.action == "look":
+        answer["facts"] = await checks.look(Path(order.folder))
+        return 0
+    if order.lease:
+        _shorten_leases(order.lease)
+    pipeline = workload.make(order.variant)
+    inputs = {"log": str(order.log), "pace": order.pace}
+    listeners = [_Listener(order.told)]
+    while time.monotonic() < order.at:
+        pass
+    answer["began"] = time.monotonic()
+    url = store_url(order.folder, order.durability)
+
+    def admitted(engine: Engine) -> None:
+        del engine
+        answer["admitted"] = time.monotonic()
+
+    async with Orchestrator(store=url, listeners=listeners, max_concurrency=order.concurrency) as runner:
+        if order.action == "run":
+            result = await runner.run_pipeline(pipeline, inputs, execution_id=EXECUTION, admitted=admitted)
+        else:
+            result = await runner.resume_pipeline(EXECUTION, steal=order.steal, admitted=admitted)
+    answer["outputs"] = result.outputs
+    answer["statuses"] = result.statuses
+    return 0
+
+
+def _shorten_leases(seconds: float) -> None:
+    """Make leases of this process short, so that a trial need not wait long for one to run out."""
+    from orchestrator import orchestrator
+    from orchestrator.state.sqlite import SqliteStore
+
+    vars(orchestrator)["LEASE_SECONDS"] = seconds
+    (SqliteStore.__init__.__kwdefaults__ or {})["lease_seconds"] = seconds
+
+
+def arm(point: str) -> None:
+    """Make this process kill itself at ``NAME:N``; only where the package was imported with some point wanted."""
+    name, _, count = point.partition(":")
+    state = vars(crashpoints)
+    state["_name"] = name
+    state["_left"][0] = int(count or 1)
+
+
+def passed(limit: int) -> int:
+    """Return how often the armed point was passed, which was armed with ``limit``."""
+    left: int = vars(crashpoints)["_left"][0]
+    return limit - left
+
+
+if __name__ == "__main__":
+    sys.exit(perform(Order.from_json(sys.argv[1])))

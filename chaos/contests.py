@@ -1,0 +1,111 @@
+"""Two to eight resumes of one execution at once: one proceeds, the others are told that it is owned (I7)."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from chaos.effects import read_effects, size_of
+from chaos.trials import Lab, Plan, Verdict, read_answer, stage_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from chaos.child import Order
+
+OWNED = 4
+START_SECONDS = 0.03
+"""How long forking one resumer may take; all are let loose when the last can be expected to be there."""
+
+
+def contest(lab: Lab, seed: int, resumers: int = 8) -> Verdict:
+    """Make one contest of two to ``resumers`` resumes; in a quarter of them one is killed at a random moment."""
+    chance = random.Random(f"contest {seed}")
+    plan = Plan(
+        f"contest-{seed}",
+        durability=chance.choice(["full", "process"]),
+        concurrency=chance.choice([1, 4, 8]),
+        pace=0.003,
+    )
+    number = chance.randint(2, max(2, resumers))
+    victim = chance.randrange(number) if chance.random() < 0.25 else None
+    reference = lab.reference(plan.variant)
+    verdict = Verdict(plan.name)
+    with lab.folder(plan.name) as folder:
+        stages = [_killed_run(lab, plan, folder, chance, verdict)]
+        begun = size_of(folder / "effects.log")
+        answers = _compete(lab, plan, folder, verdict, number, victim, chance.random() * 0.1)
+        facts: dict[str, Any] = {"reference": reference, "stages": stages}
+        if victim is not None:
+            facts["takeovers"] = 1
+        proceeded = [answer for answer in answers if "admitted" in answer]
+        verdict.latencies += [answer["admitted"] - answer["began"] for answer in proceeded]
+        if not any(answer["code"] == 0 for answer in answers):
+            if victim is None:
+                verdict.violations.append(["I6", "no resume proceeded"])
+            _last_resume(lab, plan, folder, verdict)
+        elif victim is None:
+            if len(proceeded) != 1:
+                verdict.violations.append(["I7", f"{len(proceeded)} resumes proceeded"])
+            at_work = {effect.pid for effect in read_effects(folder / "effects.log")[_lines(folder, begun) :]}
+            if len(at_work) > 1:
+                verdict.violations.append(["I7", f"{len(at_work)} processes were at work at once: {sorted(at_work)}"])
+        for answer in answers:
+            if answer["code"] == 0 and answer["outputs"] != reference["outputs"]:
+                verdict.violations.append(["I4", f"a resume returned {answer['outputs']}"])
+        lab.audit(folder, facts, verdict)
+        lab.settle(folder, verdict, asdict(plan))
+    return verdict
+
+
+def _killed_run(lab: Lab, plan: Plan, folder: Path, chance: random.Random, verdict: Verdict) -> dict[str, Any]:
+    point = f"{chance.choice(['after_commit', 'before_effect', 'after_effect'])}:{chance.randint(1, 5)}"
+    order = replace(lab.order(plan, folder, "run"), point=point)
+    status = lab.wait_or_kill(lab.children.start(order))
+    verdict.story.append(f"run killed at {point}: {status}")
+    if status != -signal.SIGKILL:
+        verdict.violations.append(["I6", f"the run was to be killed at {point}, and ended with {status}"])
+    verdict.kills += 1
+    return stage_of(order, 0, killed=True)
+
+
+def _compete(
+    lab: Lab, plan: Plan, folder: Path, verdict: Verdict, number: int, victim: int | None, after: float
+) -> list[dict[str, Any]]:
+    """Let the resumes loose, and return what those had to say that were not killed."""
+    at = time.monotonic() + START_SECONDS * number
+    orders: list[Order] = [replace(lab.order(plan, folder, "resume", n + 1), at=at) for n in range(number)]
+    pids = [lab.children.start(order) for order in orders]
+    if victim is not None:
+        time.sleep(max(0.0, at - time.monotonic()) + after)
+        lab.children.signal(pids[victim], signal.SIGKILL)
+    answers = []
+    for index, (pid, order) in enumerate(zip(pids, orders, strict=True)):
+        status = lab.wait_or_kill(pid)
+        answer = read_answer(order)
+        verdict.story.append(f"resume {index} (pid {pid}) ended with {status} {answer.get('error', '')}")
+        if index == victim and status == -signal.SIGKILL:
+            verdict.kills += 1
+        elif status not in (0, OWNED):
+            verdict.violations.append(["I7", f"resume {index} ended with {status}: {answer.get('error')}"])
+        else:
+            verdict.notes["proceeded" if "admitted" in answer else "owned" if status else "completed already"] += 1
+            answers.append(answer)
+    verdict.resumes += number
+    return answers
+
+
+def _last_resume(lab: Lab, plan: Plan, folder: Path, verdict: Verdict) -> None:
+    """The killed resume was the one that proceeded, and the others had gone: one more gets to the end."""
+    order = lab.order(plan, folder, "resume", 99)
+    status = lab.wait_or_kill(lab.children.start(order))
+    verdict.resumes += 1
+    if status != 0:
+        verdict.violations.append(["I6", f"the last resume ended with {status}: {read_answer(order).get('error')}"])
+
+
+def _lines(folder: Path, size: int) -> int:
+    return len(read_effects(folder / "effects.log", size))
