@@ -6,7 +6,7 @@ tasks and dependencies; nothing recurses over the graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
@@ -103,7 +103,7 @@ class _Builder:
         self.mistakes = Collector(where or NoSource())
         self.by_index = where is not None
         self.tools = tools
-        self.bare_calls: dict[tuple[str, str | None], list[Problem]] = {}
+        self.bare_calls: dict[tuple[str, str | None], Sequence[Problem]] = {}
         self.constants_left = _CONSTANTS
         self.first: dict[Any, int] = {}  # id -> index of the first task of that name
 
@@ -253,17 +253,19 @@ class _Builder:
         if parameters:
             problems = self.tools.check(task.tool, task.action, parameters, is_template)
         else:
-            key = (task.tool, task.action)
-            if key not in self.bare_calls:
-                self.bare_calls[key] = list(self.tools.check(task.tool, task.action, {}, is_template))
-            problems = self.bare_calls[key]
+            call = (task.tool, task.action)
+            if call not in self.bare_calls:
+                self.bare_calls[call] = self.tools.check(task.tool, task.action, {}, is_template)
+            problems = self.bare_calls[call]
         for problem in problems:
             base = self._base(index, task.id)
             if problem.path:
                 self.mistakes.add((*base, "parameters", *problem.path), problem.message, problem.hint)
             else:
-                key_name = "action" if task.action is not None and "action" in problem.message else "tool"
-                self.mistakes.add((*base, key_name), problem.message, problem.hint)
+                key = "parameters" if "parameter" in problem.message else "tool"
+                if task.action is not None and repr(task.action) in problem.message:
+                    key = "action"
+                self.mistakes.add((*base, key), problem.message, problem.hint)
 
     def check_cycles(self, built: Mapping[TaskId, Task]) -> None:
         position = self.first

@@ -93,7 +93,7 @@ def compile_dict(definition: Mapping[str, Any], tools: Tools | None = None, *, f
 
 def _id_of(file: str) -> str:
     """Derive a pipeline's id from its file name: ``my flights.yaml`` -> ``my_flights``."""
-    stem = re.split(r"[/\\]", file)[-1].split(".")[0]
+    stem = re.split(r"[/\\]", file)[-1].split(".")[0].strip("<>")
     return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).lstrip("-")[:128] or "pipeline"
 
 

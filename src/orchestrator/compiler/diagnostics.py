@@ -13,9 +13,9 @@ Path = tuple[str | int, ...]
 
 MAX_DIAGNOSTICS = 1000
 """More mistakes than these are only counted."""
-MAX_HINTS = 50
+MAX_HINTS = 30
 """Guessing costs time; after so many mistakes a file needs reading, not guessing."""
-_MAX_CANDIDATES = 1000
+_MAX_CANDIDATES = 300
 _AFTER_ALL = 1 << 60
 
 
@@ -107,7 +107,7 @@ class Collector:
 def closest(name: str, known: Iterable[str]) -> str | None:
     """Return the one of ``known`` that ``name`` was most likely meant to be, or None.
 
-    Looks at the 1000 first candidates of similar length, so that it stays quick among very many names.
+    Looks at the 300 first candidates of similar length, so that it stays quick among very many names.
     """
     flat = _flat(name)
     near: list[str] = []

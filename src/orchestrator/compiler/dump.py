@@ -72,8 +72,13 @@ def _dumper() -> type[Any]:
             return True
 
     def text(dumper: Any, value: str) -> Any:
-        block = "\n" in value and all(line.isprintable() and line == line.strip() for line in value.split("\n"))
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if block else None)
+        lines = value.split("\n")
+        style = None
+        if not all(line.isprintable() for line in lines):
+            style = '"'
+        elif len(lines) > 1 and all(line == line.strip() for line in lines):
+            style = "|"
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
     Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _CORE_NUMBER, list("-+.0123456789"))

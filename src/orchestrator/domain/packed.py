@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, fields, replace
+from dataclasses import astuple, fields
 from itertools import repeat
 from typing import Any
 
@@ -148,16 +148,17 @@ def _tasks(packed: Mapping[str, Any], ids: list[Any]) -> dict[TaskId, Task]:
         raise ValueError("two tasks have one id")
     calls = [(_text(tool), None if action is None else _text(action)) for tool, action in packed["calls"]]
     call_of = packed["call_of"]
-    called = [_at(calls, number) for number in (call_of if type(call_of) is list else [call_of])]
+    shared = type(call_of) is int
+    called = [_at(calls, number) for number in ([call_of] if shared else call_of)]
     none: tuple[TaskId, ...] = ()
     needs = [
         (ids[need],) if type(need) is int and need >= 0 else none if need == [] else _tuple(ids, need)
         for need in packed["needs"]
     ]
-    if len(needs) != len(ids) or len(called) not in (1, len(ids)):
+    if len(needs) != len(ids) or len(called) != (1 if shared else len(ids)):
         raise ValueError("the columns differ in length")
-    tools: Iterable[str] = repeat(called[0][0]) if len(called) == 1 else [tool for tool, _ in called]
-    actions: Iterable[str | None] = repeat(called[0][1]) if len(called) == 1 else [action for _, action in called]
+    tools: Iterable[str] = repeat(called[0][0]) if shared else [tool for tool, _ in called]
+    actions: Iterable[str | None] = repeat(called[0][1]) if shared else [action for _, action in called]
     return _fill(ids, {"tool": tools, "action": actions, "dependencies": needs, "needs": needs})
 
 
@@ -186,8 +187,9 @@ def _with_extra(task: Task, extra: Mapping[str, Any], ids: Sequence[Any]) -> Tas
         elif name in _ENUMS:
             values[name] = _ENUMS[name](value)
         elif name == "retry":
-            policy = RetryPolicy(*value)
-            values[name] = replace(policy, on=tuple(_text(kind) for kind in policy.on))
+            attempts, delay, backoff, longest, jitter, on = value
+            kinds = tuple(_text(kind) for kind in on)
+            values[name] = RetryPolicy(attempts, delay, backoff, longest, jitter, kinds)
         else:
             raise ValueError(f"unknown field {name!r}")
     return Task(**values)

@@ -12,6 +12,12 @@ import yaml
 from orchestrator.compiler.load import MAX_BYTES, MAX_DEPTH, load
 from orchestrator.errors import DefinitionError
 
+ESCAPE = '(write it as an escape inside double quotes, like "\\u0007")'
+
+
+TABS = "(indent with spaces, not tabs, and put text that starts with a special character in quotes)"
+COLON = "(put text that contains ': ' in quotes)"
+
 
 def messages(text: str | bytes) -> list[str]:
     with pytest.raises(DefinitionError) as caught:
@@ -117,27 +123,21 @@ def test_a_byte_order_mark_is_skipped() -> None:
             "a:\n\t- b",
             [
                 "p.yaml:2:1  not YAML: found character that cannot start any token while scanning for the next token "
-                "(indent with spaces, not tabs, and put text that starts with a special character in quotes)"
+                + TABS
             ],
         ),
         ("a: [1, 2\n", ["p.yaml:2:1  not YAML: did not find expected ',' or ']' while parsing a flow sequence"]),
         (
             "a: b: c",
-            [
-                "p.yaml:1:5  not YAML: mapping values are not allowed in this context (put text that contains ': ' in quotes)"
-            ],
+            ["p.yaml:1:5  not YAML: mapping values are not allowed in this context " + COLON],
         ),
         (
             "a: x\x00y",
-            [
-                'p.yaml:1:5  the character U+0000 cannot stand in YAML (write it as an escape inside double quotes, like "\\u0007")'
-            ],
+            ["p.yaml:1:5  the character U+0000 cannot stand in YAML " + ESCAPE],
         ),
         (
             "a: \ud800",
-            [
-                'p.yaml:1:4  the character U+D800 cannot stand in YAML (write it as an escape inside double quotes, like "\\u0007")'
-            ],
+            ["p.yaml:1:4  the character U+D800 cannot stand in YAML " + ESCAPE],
         ),
         (b"a: 1\nb: \xff", ["p.yaml:2:4  not UTF-8: unexpected byte 0xff (save the file with the encoding UTF-8)"]),
         (

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.compiler import Templates
@@ -134,7 +134,7 @@ def fault(value: Any) -> str:
         ("{{ inputs.rows | reverse }}{{ 'ab' | reverse }}", "[2, 1, 3]ba"),
         # tests
         ("{{ [1 is odd, 2 is even, 4 is divisibleby(2), none is none, 'a' is string, 1 is number] }}", [True] * 6),
-        ("{{ [1 is integer, true is integer, 1.0 is float, {} is mapping, [] is sequence, 1 is iterable] }}", [True, False, True, True, True, False]),
+        ("{{ [1 is integer, true is integer, 1.0 is float, {} is mapping] }}", [True, False, True, True]),
         ("{{ [true is true, 'a' is lower, 'A' is upper, 1 is in [1], true is boolean, 1 is eq(1)] }}", [True] * 6),
     ],
 )  # fmt: skip
@@ -191,6 +191,7 @@ def test_the_result_shares_nothing_with_value_or_scope() -> None:
     assert SCOPE["inputs"]["rows"] == [3, 1, 2]
 
 
+@settings(max_examples=40)
 @given(
     st.recursive(
         st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
@@ -349,24 +350,22 @@ def test_nothing_but_data_can_be_reached(expression: str) -> None:
         "1 | round(-10**9)",
         "1 | round(10**9)",
         "'x' | truncate(10**9, false, 'y' * 10**8)",
-        "('9' * 10**5) | int",
         "10**5000 ~ ''",
         "('x' * 10**6) ~ ('x' * 10**6) ~ ('x' * 10**6) ~ ('x' * 10**6)",
         "range(2000) | map('tojson', 16) | map('wordwrap', 1) | map('center', 9999) | list | length",
         "'a' is divisibleby('%099999999d' % 1)",
-        "'%099999999d' is even",
         "range(1000) | sum(start=[0] * 10**7)",
     ],
 )
 def test_templates_cannot_eat_memory_or_time(expression: str) -> None:
     start = time.process_time()
-    try:
-        found = render("{{ " + expression + " }}")
-    except TaskError as error:
-        assert error.kind == "template"
-    else:
-        assert found in (0, False, None), "small answers only"
+    fault("{{ " + expression + " }}")
     assert time.process_time() - start < 1.5
+
+
+def test_what_looks_large_and_is_small() -> None:
+    assert render("{{ ('9' * 10**5) | int }}") == 0
+    assert render("{{ '%099999999d' is even }}") is False
 
 
 def test_a_text_of_more_than_a_megabyte_is_refused_and_a_value_is_not() -> None:
