@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import uuid
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -59,10 +60,14 @@ def is_fatal(error: apsw.Error) -> bool:
 
 
 def prepare_folder(path: Path) -> None:
-    """Make the store's folder (0700) and file (0600), whatever the umask, and make their names durable."""
+    """Make the store's folder (0700) and file (0600), whatever the umask, and make their names durable.
+
+    Raises StoreUnavailable where somebody else could put another file in its place.
+    """
     folder = path.parent
     try:
         _make_folder(folder)
+        _refuse_strangers(path)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         return
@@ -74,6 +79,19 @@ def prepare_folder(path: Path) -> None:
     finally:
         os.close(fd)
     sync_folder(folder)
+
+
+def _refuse_strangers(path: Path) -> None:
+    mode = path.parent.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise StoreUnavailable(
+            f"the store {path} lies in a folder that everybody may write to; take that right away: "
+            f"chmod o-w {path.parent}"
+        )
+    with contextlib.suppress(FileNotFoundError):
+        owner = path.stat().st_uid
+        if owner != os.geteuid():
+            raise StoreUnavailable(f"the store {path} belongs to user {owner}, not to you ({os.geteuid()})")
 
 
 def _make_folder(folder: Path) -> None:
@@ -112,13 +130,15 @@ def connect(path: Path, *, durable: bool) -> apsw.Connection:
     with translated(path):
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         db.set_busy_timeout(BUSY_TIMEOUT_MS)
+        new = _is_new(db, path)  # looked at before anything is changed: a file that is not ours stays as it is
         mode = db.pragma("journal_mode", "WAL")
         if mode != "wal":
             raise StoreUnavailable(f"{path}: this file system cannot hold a WAL store (journal mode {mode!r})")
         set_durable(db, durable=durable)
         for name, value in (("foreign_keys", 1), ("trusted_schema", 0), ("mmap_size", 0), ("cell_size_check", 1)):
             db.pragma(name, value)
-        _check_format(db, path)
+        if new:
+            _create(db, path)
         return db
 
 
@@ -129,28 +149,28 @@ def set_durable(db: apsw.Connection, *, durable: bool) -> None:
         raise StoreUnavailable("SQLite refused PRAGMA synchronous")
 
 
-def _check_format(db: apsw.Connection, path: Path) -> None:
+def _is_new(db: apsw.Connection, path: Path) -> bool:
+    """Tell whether the file is still empty; raises StoreIncompatible for a foreign one or another format."""
     version = db.pragma("user_version")
-    if version == 0 and db.pragma("application_id") == 0:
-        _create(db)
-        version = db.pragma("user_version")
-    if db.pragma("application_id") != APPLICATION_ID:
+    application = db.pragma("application_id")
+    if version == application == 0 and not db.execute("SELECT count(*) FROM sqlite_schema").get:
+        return True
+    if application != APPLICATION_ID:
         raise StoreIncompatible(f"{path} is a SQLite file, but no store of this program")
     if version != FORMAT:
         raise StoreIncompatible(
             f"{path} has store format {version}, this version reads format {FORMAT}; "
             "use the version of durable-orchestrator that wrote it, or a newer one"
         )
+    return False
 
 
-def _create(db: apsw.Connection) -> None:
+def _create(db: apsw.Connection, path: Path) -> None:
     schema = resources.files("orchestrator.state.sqlite").joinpath("schema.sql").read_text("utf-8")
     db.execute("BEGIN IMMEDIATE")
     try:
         # Another process may have made it since we looked.
-        if db.pragma("user_version") == 0:
-            if db.execute("SELECT count(*) FROM sqlite_schema").get:
-                raise StoreIncompatible("the file is a SQLite database of another program")
+        if _is_new(db, path):
             db.execute(schema)
             db.execute("INSERT INTO meta VALUES ('uuid', ?)", (str(uuid.uuid4()),))
             db.pragma("application_id", APPLICATION_ID)

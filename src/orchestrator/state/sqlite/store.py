@@ -329,6 +329,10 @@ class SqliteStore:
         while True:
             with self._guarded() as db:
                 rows: list[Any] = db.execute(sql, (low, high, READ_PAGE)).fetchall()
+                if not db.execute(
+                    "SELECT 1 FROM executions WHERE id = ? AND execution_id = ?", (row, execution_id)
+                ).get:
+                    raise UnknownExecution(execution_id)  # removed meanwhile; its rows may be another's by now
             for position, completed, record in rows:
                 last = position & SEQ_MASK
                 commit = self._open_commit(execution_id, last, completed, record)
@@ -343,8 +347,8 @@ class SqliteStore:
                 high = rows[-1][0] - 1
             else:
                 low = rows[-1][0] + 1
-        if newest_first and expected:
-            raise StoreDamaged(f"{execution_id}@{expected}", "the journal has a gap: this fact is missing")
+        if expected is None or expected == 1 or (newest_first and expected):  # the first two: no commit at all
+            raise StoreDamaged(f"{execution_id}@{expected or 1}", "the journal has a gap: this fact is missing")
 
     def _open_commit(self, execution_id: str, last: int, completed: int, record: bytes) -> Commit:
         """Verify one row of the journal."""
