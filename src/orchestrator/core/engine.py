@@ -15,6 +15,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.progress import ProgressBook
@@ -55,6 +56,7 @@ _log = logging.getLogger("orchestrator.engine")
 
 CANCEL_PATIENCE_SECONDS = 5.0
 """How long a cancelled attempt may take to end before the execution ends without it."""
+_IMMUTABLE = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 class Engine:
@@ -140,7 +142,8 @@ class Engine:
                 action(self.recorder)
             except OrchestratorError as error:
                 self._callers.remove(done)
-                done.set_exception(error)
+                if not done.done():  # else the caller was cancelled
+                    done.set_exception(error)
             else:
                 self._acted.append(done)
 
@@ -241,7 +244,8 @@ class Engine:
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
         due = self.state.next_retry_at()
-        if due is not None and self._stopping is None:
+        free = len(self.state.running) < self._adapters.capacity  # if not, an outcome comes before any claim
+        if due is not None and free and self._stopping is None:
             timer = loop.call_later(max(0.0, due - self._adapters.clock.now()), self._wake)
             try:
                 await self._waiter
@@ -285,7 +289,7 @@ class Engine:
                 action=task.action,
                 parameters=parameters,
                 idempotency_key=idempotency_key(self.recorder.lease.execution_id, name),
-                inputs=self._scope.inputs,  # type: ignore[union-attr]
+                inputs=await self._own_inputs(),
                 project=self._adapters.project,
                 saved=None if state.saved is None else await self._values.load(state.saved),
                 timeout=task.timeout,
@@ -293,6 +297,13 @@ class Engine:
                 critical=task.critical,
             )
         )
+
+    async def _own_inputs(self) -> Mapping[str, Any]:
+        """Return the inputs for a tool to keep: it may change what is in them, and nobody else must see that."""
+        shared = self._scope.inputs  # type: ignore[union-attr]
+        if all(type(value) in _IMMUTABLE for value in shared.values()):
+            return shared
+        return MappingProxyType(await self._values.load(self.state.inputs))
 
     def _record_claim(self, task: Task, number: int, parameters: Any) -> None:  # noqa: ANN401
         if task.checkpoint in (CheckpointWhen.BEFORE, CheckpointWhen.BOTH):
@@ -471,7 +482,7 @@ class Engine:
 
 
 def _dotted(path: str) -> str:
-    return path if not path or path.startswith("[") else f".{path}"
+    return path if not path or path.startswith((".", "[")) else f".{path}"
 
 
 def _error_info(error: TaskError) -> ErrorInfo:

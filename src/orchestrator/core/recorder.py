@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("orchestrator.recorder")
 
+_FAULTS = (OrchestratorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+"""What a listener may raise without harm."""
+
 
 class Listener(Protocol):
     """Hears of facts once they are durable, in order."""
@@ -114,7 +117,10 @@ class Recorder:
     def tell_progress(self, task: str, done: float | None, total: float | None, message: str) -> None:
         """Pass on how far a running step says it is."""
         for listener in self._listeners:
-            listener.progress(self.lease.execution_id, task, done, total, message)
+            try:
+                listener.progress(self.lease.execution_id, task, done, total, message)
+            except _FAULTS:
+                _log.exception("a listener failed; the execution goes on")
 
     def tell(self, events: Sequence[Event], before: int) -> None:
         """Tell the listeners of durable facts; ``before`` is the seq before the first."""
@@ -122,7 +128,7 @@ class Recorder:
             try:
                 for seq, event in enumerate(events, before + 1):
                     listener.notify(event, self.lease.execution_id, seq)
-            except (OrchestratorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+            except _FAULTS:
                 _log.exception("a listener failed; the execution goes on")
 
 
