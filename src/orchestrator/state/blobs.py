@@ -46,6 +46,7 @@ class BlobFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._durable: set[Path] = set()  # folders whose names this object has synced
 
     def put(self, digest: bytes, record: bytes) -> None:
         """Store ``record`` under ``digest``, durably when this returns; does nothing twice.
@@ -54,10 +55,10 @@ class BlobFiles:
         """
         path = self._path(digest)
         with _translated(f"writing blob {digest.hex()}"):
+            self._make_folder(path.parent)
             if _holds(path, record):
                 _sync_file(path)
             else:
-                self._make_folder(path.parent)
                 self._write(path, record)
             _sync_folder(path.parent)
         crashpoints.point("after_blob")
@@ -113,16 +114,22 @@ class BlobFiles:
                             yield path
 
     def _make_folder(self, folder: Path) -> None:
-        """Create ``folder`` and what it lies in, each one's name durable."""
-        missing = []
-        while not folder.is_dir():
-            missing.append(folder)
-            folder = folder.parent
-        for new in reversed(missing):
-            with suppress(FileExistsError):  # another writer was there first
-                new.mkdir(mode=0o700)
-                new.chmod(0o700)
-            _sync_folder(new.parent)
+        """Create ``folder`` and what it lies in, and make each name durable, from the top down.
+
+        Also the name of a folder that is there already: its maker may have died before syncing it.
+        """
+        if folder in self._durable:
+            return
+        chain = [self.root, folder]
+        while not chain[0].parent.is_dir():
+            chain.insert(0, chain[0].parent)
+        for part in chain:
+            if part not in self._durable:
+                with suppress(FileExistsError):
+                    part.mkdir(mode=0o700)
+                    part.chmod(0o700)  # a umask may have taken away even the owner's rights
+                _sync_folder(part.parent)
+                self._durable.add(part)
 
     def _write(self, path: Path, record: bytes) -> None:
         temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}")
@@ -131,7 +138,7 @@ class BlobFiles:
         try:
             try:
                 if hasattr(os, "fchmod"):
-                    os.fchmod(descriptor, 0o600)  # a umask may have taken away even the owner's rights
+                    os.fchmod(descriptor, 0o600)  # whatever the umask took away
                 rest = memoryview(record)
                 while rest:
                     rest = rest[os.write(descriptor, rest[:_CHUNK]) :]

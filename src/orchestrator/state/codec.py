@@ -208,10 +208,11 @@ def _has_quiet(value: Any) -> bool:
     level = [value]
     while True:
         kinds: list[type] = list(map(type, level))
-        if not _QUIET.isdisjoint(kinds):
+        distinct = set(kinds)
+        if not _QUIET.isdisjoint(distinct):
             return True
         parts: list[Iterable[Any]] = []
-        for kind in set(kinds):
+        for kind in distinct:
             if kind in _CONTAINERS:
                 chosen = compress(level, map(partial(is_, kind), kinds))
                 parts.append(chain.from_iterable(map(dict.values, chosen) if kind is dict else chosen))

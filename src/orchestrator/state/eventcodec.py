@@ -59,9 +59,15 @@ def encode_events(first_seq: int, events: Sequence[Event]) -> bytes:
         else:
             rows.append((TAGS[kind], *event))
     try:
-        return ormsgpack.packb(rows, default=tuple)
+        return ormsgpack.packb(rows, default=_fields)
     except TypeError:
         return ormsgpack.packb(_escaped(rows))
+
+
+def _fields(part: Any) -> tuple[Any, ...]:
+    if type(part) is ValueRef or type(part) is ErrorInfo:
+        return tuple(part)
+    raise TypeError(f"an event holds a {type(part).__name__}")
 
 
 def _dicts_encoded(event: Event) -> list[Any]:

@@ -12,7 +12,7 @@ import zoneinfo
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from struct import Struct
@@ -133,6 +133,7 @@ WRITERS: dict[type, tuple[int, Callable[[Any], bytes]]] = {
 _KEY = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,3}", re.ASCII)
 
 
+@lru_cache(1024)
 def _zone_exists(key: str) -> bool:
     """Tell whether the time-zone data has ``key``, importing nothing that the key names."""
     if len(key) > 64 or _KEY.fullmatch(key) is None:  # noqa: PLR2004

@@ -42,6 +42,7 @@ def register(
     Knows dataclasses, enums, pydantic models and NamedTuples by itself; they are rebuilt field by field, without
     calling ``__init__``, validators or ``_missing_``. For any other class give both functions: ``to_plain`` returns
     something storable, ``from_plain`` makes the object of it. Returns ``cls``, so that it decorates a class.
+    A field that was added later needs a default; one that vanished makes the value unreadable.
     Raises TypeError for a class of another kind, ValueError if the name belongs to another class.
 
     >>> register(OrderedDict, to_plain=lambda d: list(d.items()), from_plain=OrderedDict)
@@ -70,16 +71,21 @@ def register(
 def _known_kind(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     if issubclass(cls, Enum):
         return _enum(cls)
-    if dataclasses.is_dataclass(cls):
+    if dataclasses.is_dataclass(cls) and not _has_builtin_base(cls):
         return _dataclass(cls)
     if issubclass(cls, tuple) and hasattr(cls, "_fields") and hasattr(cls, "_field_defaults"):
         return _named_tuple(cls)
     if hasattr(cls, "__pydantic_fields_set__") and hasattr(cls, "model_fields"):
         return _pydantic(cls)
     raise TypeError(
-        f"{cls.__qualname__} is no dataclass, enum, pydantic model or NamedTuple: "
+        f"{cls.__qualname__} is no plain dataclass, enum, pydantic model or NamedTuple: "
         f"say how with register({cls.__name__}, to_plain=..., from_plain=...)"
     )
+
+
+def _has_builtin_base(cls: type) -> bool:
+    """Tell whether instances hold more than their attributes, as a dict or an exception does."""
+    return any(base.__module__ == "builtins" and base is not object for base in cls.__mro__)
 
 
 def _enum(cls: type[Enum]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

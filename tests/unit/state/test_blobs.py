@@ -164,6 +164,17 @@ def test_a_failing_sync_of_the_folder_is_told_and_done_again(files: BlobFiles, m
     assert synced[3:] == [DIGEST.hex()[:2]]
 
 
+def test_the_name_of_a_folder_that_another_process_made_is_synced_too(
+    files: BlobFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.put(DIGEST, RECORD)
+    synced: list[Path] = []
+    monkeypatch.setattr(blobs, "_sync_folder", synced.append)
+    BlobFiles(files.root).put(DIGEST, RECORD)
+    folder = files.root / DIGEST.hex()[:2]
+    assert synced == [files.root.parent, files.root, folder]
+
+
 def test_short_writes_are_continued(files: BlobFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:1000]))

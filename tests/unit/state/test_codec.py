@@ -367,6 +367,8 @@ def test_registering_refuses_what_it_does_not_understand() -> None:
         register(_Unknown, to_plain=vars)
     with pytest.raises(ValueError, match="is taken by"):
         register(_Plain, "Point")
+    with pytest.raises(TypeError, match="is no plain dataclass"):
+        register(dataclasses.make_dataclass("Both", ["x"], bases=(dict,)))
     assert register(Point) is Point
 
 
