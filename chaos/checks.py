@@ -189,7 +189,8 @@ class _Judge:
         """Check that the next attempt of a step goes on from the last saved state that is recorded."""
         first: dict[str, Effect] = {}
         for effect in _begins(later):
-            first.setdefault(effect.task, effect)
+            if effect.pid != self._zombie:
+                first.setdefault(effect.task, effect)
         recorded = {str(event.task) for event in seen.events if isinstance(event, TaskProgressed) and event.saved}
         for task in recorded & set(first):
             found = first[task].details["saved"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaos import checks, workload
 from chaos.effects import append
+from chaos.mutants import MUTANTS
 from orchestrator import LeaseLost, Orchestrator, OrchestratorError, crashpoints
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Order:
     the file for what it has to say. ``point`` is a crash point as in the environment variable (``NAME:N``). ``at``
     (monotonic seconds) is when to begin: several children are let loose at once. ``pace`` is the length of a step in
     seconds. ``lease`` is how long an owner that is not heard of keeps the execution (0: as usual), in seconds.
+    ``mutant`` is a bug to plant (see ``chaos.mutants``).
     """
 
     action: str
@@ -49,6 +51,7 @@ class Order:
     steal: bool = False
     at: float = 0.0
     lease: float = 0.0
+    mutant: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -71,18 +74,19 @@ class Order:
         return Path(self.folder, "told.log")
 
 
-class _Listener:
-    """Notes what the engine tells: from then on the fact must never be lost."""
+class Listener:
+    """Notes in a log what the engine tells: from then on the fact must never be lost."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
 
     def notify(self, event: Event, execution_id: str, seq: int) -> None:
+        """Note the fact."""
         del execution_id
         append(self._path, os.getpid(), seq, type(event).__name__, getattr(event, "task", "-"), sync=False)
 
     def progress(self, execution_id: str, task: str, done: float | None, total: float | None, message: str) -> None:
-        pass
+        """Let it pass: it is no fact yet."""
 
 
 def store_url(folder: str, durability: str = "full") -> str:
@@ -118,11 +122,13 @@ async def _perform(order: Order, answer: dict[str, Any]) -> int:
     if order.action == "look":
         answer["facts"] = await checks.look(Path(order.folder))
         return 0
+    if order.mutant:
+        MUTANTS[order.mutant]()
     if order.lease:
         _shorten_leases(order.lease)
     pipeline = workload.make(order.variant)
     inputs = {"log": str(order.log), "pace": order.pace}
-    listeners = [_Listener(order.told)]
+    listeners = [Listener(order.told)]
     while time.monotonic() < order.at:
         pass
     answer["began"] = time.monotonic()

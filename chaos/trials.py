@@ -114,10 +114,16 @@ class Verdict:
 
 
 class Lab:
-    """Where trials are made. ``base`` is a folder for them, ``keep`` one for those that fail (None: not kept)."""
+    """Where trials are made.
 
-    def __init__(self, children: Children, base: Path | None = None, keep: Path | None = None) -> None:
+    ``base`` is a folder for them, ``keep`` one for those that fail (None: not kept), ``mutant`` a bug to plant.
+    """
+
+    def __init__(
+        self, children: Children, base: Path | None = None, keep: Path | None = None, mutant: str = ""
+    ) -> None:
         self.children = children
+        self._mutant = mutant
         self._base = base
         self._keep = keep
         self._references: dict[str, dict[str, Any]] = {}
@@ -196,6 +202,7 @@ class Lab:
             durability=plan.durability,
             concurrency=plan.concurrency,
             pace=plan.pace,
+            mutant=self._mutant,
         )
 
     def audit(self, folder: Path, facts: dict[str, Any], verdict: Verdict) -> None:

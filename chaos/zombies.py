@@ -120,6 +120,8 @@ class _Zombie:
         if locked or not finishes:
             self._heir_ended(heir, heir_order)
 
+        if status == 0 and "admitted" in read_answer(heir_order):
+            self._violated("I5", "the robbed owner went on to the end, though its heir had taken over")
         late = [effect for effect in read_effects(self._order.log)[lines:] if effect.pid == self.owner]
         if any(effect.what == "begin" for effect in late):
             # Claimed before the takeover and past the look at its own clock: nothing can hold it back any more.
