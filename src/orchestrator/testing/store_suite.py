@@ -16,12 +16,8 @@ pytest-asyncio.
 
 from __future__ import annotations
 
-import pytest
-
-pytest.register_assert_rewrite("orchestrator.testing.stores")
-
-from orchestrator.testing.stores.journal import AdmissionTests, AppendTests, ReadTests  # noqa: E402 - after the line above
-from orchestrator.testing.stores.leases import (  # noqa: E402
+from orchestrator.testing.stores.journal import AdmissionTests, AppendTests, ReadTests
+from orchestrator.testing.stores.leases import (
     FenceTests,
     GivingBackTests,
     LeaseExpiryTests,
@@ -29,15 +25,15 @@ from orchestrator.testing.stores.leases import (  # noqa: E402
     RenewTests,
     RequestTests,
 )
-from orchestrator.testing.stores.life import ClosingTests, OddNameTests, UnknownTests  # noqa: E402
-from orchestrator.testing.stores.lists import (  # noqa: E402
+from orchestrator.testing.stores.life import ClosingTests, OddNameTests, UnknownTests
+from orchestrator.testing.stores.lists import (
     CareTests,
     HiddenTests,
     ListTests,
     RemovalTests,
     SummaryTests,
 )
-from orchestrator.testing.stores.values import SharedValueTests, ValueTests  # noqa: E402
+from orchestrator.testing.stores.values import SharedValueTests, ValueTests
 
 __all__ = ["LeaseExpirySuite", "StoreSuite"]
 

@@ -1,0 +1,423 @@
+"""One machine for all stores: whatever happens to a store, it holds what a dict would hold.
+
+A few executions, three processes (handles). A process may crash: its handle is dropped as it is. With SQLite the
+kernel then closes its descriptors: that is what gives up its lock files, and it is what ``crash`` does by hand.
+``HYPOTHESIS_PROFILE=long`` runs many more examples.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from orchestrator.domain.events import Event
+from orchestrator.domain.ids import ExecutionId, Seq
+from orchestrator.domain.values import EncodedValue
+from orchestrator.errors import (
+    ExecutionExists,
+    ExecutionOwned,
+    JournalConflict,
+    LeaseLost,
+    StoreDamaged,
+    UnknownExecution,
+)
+from orchestrator.ports.store import Lease
+from orchestrator.state.commits import gives_back, status_after
+from orchestrator.state.memory import MemoryStore
+from orchestrator.state.sqlite import SqliteStore
+from orchestrator.testing.clock import ManualClock, SeededChance
+from orchestrator.testing.stores.facts import (
+    AT,
+    checkpoint,
+    claimed,
+    commits,
+    completed,
+    created,
+    finished,
+    started,
+    value,
+)
+
+T = TypeVar("T")
+PROCESSES = 3
+SIZES = [10, 1025, 3000, 70_000]
+
+names = st.sampled_from(["a", "A", "%", "' OR 1=1--"])
+processes = st.integers(0, PROCESSES - 1)
+kept_values = st.builds(value, st.sampled_from(SIZES), st.integers(0, 2))
+events: st.SearchStrategy[Event] = st.one_of(
+    st.builds(claimed, st.sampled_from("tuv")),
+    st.builds(checkpoint, st.dictionaries(st.text(max_size=3), st.integers() | st.none(), max_size=2)),
+    st.builds(started, st.integers(1, 9)),
+)
+
+
+@dataclass
+class Model:
+    """What an execution is to the model; ``owner`` is the lease that may write, and its process."""
+
+    pipeline_id: str
+    journal: list[list[Event]]
+    counts: list[int]
+    epoch: int = 1
+    owner: tuple[int, Lease] | None = None
+    cancel: str | None = None
+    hidden: set[int] = field(default_factory=set)
+    values: dict[bytes, EncodedValue] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> list[Event]:
+        return [event for commit in self.journal for event in commit]
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Rules over handles of one store; subclasses say which."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ManualClock()
+        self.chance = SeededChance()
+        self.model: dict[str, Model] = {}
+        self.ended: list[tuple[int, Lease]] = []
+        self.alive: dict[tuple[str, str], bool] = {}
+        self.born = 0.0
+        self.prepare()
+        self.stores = [self.open() for _ in range(PROCESSES)]
+
+    def prepare(self) -> None:
+        raise NotImplementedError
+
+    def open(self) -> Any:
+        raise NotImplementedError
+
+    def crash(self, store: Any) -> None:
+        raise NotImplementedError
+
+    def run(self, act: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of a store: none of them waits for anything."""
+        try:
+            act.send(None)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        raise AssertionError("a store waited")
+
+    # -- what the model says -----------------------------------------------------------------------------------------
+
+    def end(self, model: Model) -> None:
+        if model.owner is not None:
+            self.ended.append(model.owner)
+            model.owner = None
+
+    # -- rules -------------------------------------------------------------------------------------------------------
+
+    @rule(name=names, process=processes, kept=st.lists(kept_values, max_size=2))
+    def create(self, name: str, process: int, kept: list[EncodedValue]) -> None:
+        self.born += 1
+        first = created(f"pipeline of {name}", at=AT + self.born)
+        act = self.stores[process].create(ExecutionId(name), f"process {process}", [first], kept)
+        if name in self.model:
+            with pytest.raises(ExecutionExists):
+                self.run(act)
+            return
+        lease = self.run(act)
+        assert lease.epoch == 1
+        model = Model(first.pipeline_id, [[first]], [0], owner=(process, lease))
+        model.values = {one.ref.data: one for one in kept if not one.ref.inline}
+        self.model[name] = model
+
+    @rule(
+        name=names,
+        facts=st.lists(events, min_size=1, max_size=4),
+        kept=st.lists(kept_values, max_size=2),
+        end=st.sampled_from([None, None, None, "completed", "failed", "stopped"]),
+        durable=st.booleans(),
+    )
+    def append(self, name: str, facts: list[Event], kept: list[EncodedValue], end: str | None, durable: bool) -> None:
+        model = self.model.get(name)
+        if model is None or model.owner is None:
+            return
+        process, lease = model.owner
+        facts = [*facts, *(completed("t", one.ref) for one in kept), *([finished(end)] if end else [])]
+        before = len(model.facts)
+        act = self.stores[process].append(
+            lease, facts, kept, expected_seq=Seq(before), completed=before % 7, durable=durable
+        )
+        assert self.run(act) == before + len(facts)
+        model.journal.append(facts)
+        model.counts.append(before % 7)
+        model.values |= {one.ref.data: one for one in kept if not one.ref.inline}
+        if gives_back(facts):
+            self.end(model)
+
+    @rule(name=names, off=st.integers(-3, 3).filter(bool), kept=kept_values)
+    def append_at_the_wrong_seq(self, name: str, off: int, kept: EncodedValue) -> None:
+        model = self.model.get(name)
+        if model is None or model.owner is None:
+            return
+        process, lease = model.owner
+        expected = max(0, len(model.facts) + off)
+        with pytest.raises(JournalConflict):
+            self.run(self.stores[process].append(lease, [claimed()], [kept], expected_seq=Seq(expected), completed=0))
+
+    @precondition(lambda self: self.ended)
+    @rule(data=st.data(), event=events, end=st.booleans())
+    def append_by_a_lease_that_ended(self, data: st.DataObject, event: Event, end: bool) -> None:
+        process, lease = data.draw(st.sampled_from(self.ended))
+        model = self.model.get(lease.execution_id)
+        expected = len(model.facts) if model else 1
+        with pytest.raises(LeaseLost):
+            self.run(
+                self.stores[process].append(
+                    lease, [event, *([finished()] if end else [])], [], expected_seq=Seq(expected), completed=0
+                )
+            )
+
+    @rule(name=names)
+    def release(self, name: str) -> None:
+        model = self.model.get(name)
+        if model is not None and model.owner is not None:
+            process, lease = model.owner
+            self.run(self.stores[process].release(lease))
+            self.end(model)
+
+    @precondition(lambda self: self.ended)
+    @rule(data=st.data())
+    def release_of_a_lease_that_ended(self, data: st.DataObject) -> None:
+        process, lease = data.draw(st.sampled_from(self.ended))
+        self.run(self.stores[process].release(lease))
+
+    @rule(name=names, process=processes, steal=st.booleans())
+    def acquire(self, name: str, process: int, steal: bool) -> None:
+        model = self.model.get(name)
+        act = self.stores[process].acquire(ExecutionId(name), f"process {process}", steal=steal)
+        if model is None:
+            with pytest.raises(UnknownExecution):
+                self.run(act)
+            return
+        if not steal and self.is_kept(name, model, process):
+            with pytest.raises(ExecutionOwned):
+                self.run(act)
+            return
+        lease = self.run(act)
+        assert lease.epoch == model.epoch + 1
+        self.end(model)
+        model.epoch += 1
+        model.owner = (process, lease)
+        model.cancel = None
+
+    def is_kept(self, name: str, model: Model, process: int) -> bool:
+        """Tell whether somebody's hands are on the execution: its owner, or one who lost it and has not let go."""
+        del name, process
+        return model.owner is not None and model.owner[1].deadline > self.clock.monotonic()
+
+    @rule(process=processes)
+    def crash_and_reopen(self, process: int) -> None:
+        self.crash(self.stores[process])
+        self.stores[process] = self.open()
+        self.forget(process)
+
+    @rule(process=processes)
+    def close_and_reopen(self, process: int) -> None:
+        self.run(self.stores[process].close())
+        self.run(self.stores[process].close())
+        self.stores[process] = self.open()
+        for model in self.model.values():
+            if model.owner is not None and model.owner[0] == process:
+                self.end(model)
+        self.forget(process)
+
+    def forget(self, process: int) -> None:
+        """A new process knows no leases; those of the old one can never be presented again."""
+        self.ended = [(owner, lease) for owner, lease in self.ended if owner != process]
+        for model in self.model.values():
+            if model.owner is not None and model.owner[0] == process:
+                model.owner = None
+
+    @rule(name=names)
+    def renew(self, name: str) -> None:
+        model = self.model.get(name)
+        if model is not None and model.owner is not None:
+            process, lease = model.owner
+            self.stores[process].renew(lease)
+            assert lease.deadline == self.clock.monotonic() + 30
+            assert self.stores[process].requests(lease) == model.cancel
+
+    @rule(name=names, process=processes, by=st.sampled_from(["alice", "bob"]))
+    def request_cancel(self, name: str, process: int, by: str) -> None:
+        act = self.stores[process].request_cancel(ExecutionId(name), by)
+        if name in self.model:
+            self.run(act)
+            self.model[name].cancel = by
+        else:
+            with pytest.raises(UnknownExecution):
+                self.run(act)
+
+    @rule(name=names, process=processes, seq=st.integers(1, 5))
+    def hide(self, name: str, process: int, seq: int) -> None:
+        act = self.stores[process].hide_checkpoint(ExecutionId(name), Seq(seq))
+        if name in self.model:
+            self.run(act)
+            self.model[name].hidden.add(seq)
+        else:
+            with pytest.raises(UnknownExecution):
+                self.run(act)
+
+    @rule(name=names, process=processes)
+    def remove(self, name: str, process: int) -> None:
+        model = self.model.get(name)
+        act = self.stores[process].remove([ExecutionId(name)])
+        if model is not None and self.is_kept(name, model, -1):
+            with pytest.raises(ExecutionOwned):
+                self.run(act)
+            return
+        self.run(act)
+        if model is not None:
+            self.end(model)
+            del self.model[name]
+
+    @rule(seconds=st.sampled_from([1, 10, 29, 31]))
+    def wait(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+
+    # -- what always holds -------------------------------------------------------------------------------------------
+
+    @invariant()
+    def replay_equals_the_model(self) -> None:
+        for number, (name, model) in enumerate(self.model.items()):
+            store = self.stores[number % PROCESSES]
+            seq, found = 0, self.run(commits(store, name))
+            for commit in found:
+                assert commit.first == seq + 1
+                seq += len(commit.events)
+            assert [commit.events for commit in found] == model.journal
+            assert [commit.completed for commit in found] == model.counts
+            assert self.run(commits(store, name, newest_first=True)) == found[::-1]
+            assert self.run(store.hidden(ExecutionId(name))) == model.hidden
+
+    @invariant()
+    def lists_equal_the_model(self) -> None:
+        found = {one.execution_id: one for one in self.run(self.stores[0].summaries())}
+        assert set(found) == set(self.model)
+        for name, model in self.model.items():
+            summary = found[ExecutionId(name)]
+            assert (summary.seq, summary.completed) == (len(model.facts), model.counts[-1])
+            assert summary.status == status_after(model.facts)
+            assert summary.pipeline_id == model.pipeline_id
+            assert summary == self.run(self.stores[1].summary(ExecutionId(name)))
+            if model.owner is not None:
+                assert summary.holder is not None
+                assert summary.holder.epoch == model.epoch
+        ordered = sorted(self.model, key=lambda name: self.model[name].facts[0].at, reverse=True)
+        assert list(found) == ordered
+
+    @invariant()
+    def values_equal_the_model(self) -> None:
+        wanted = {digest: one for model in self.model.values() for digest, one in model.values.items()}
+        for one in wanted.values():
+            assert self.run(self.stores[2].get(one.ref)) == one.payload
+        small = value(3000)
+        if small.ref.data not in wanted:
+            with pytest.raises(StoreDamaged):
+                self.run(self.stores[2].get(small.ref))
+
+    def teardown(self) -> None:
+        assert self.run(self.stores[0].check()) == []
+        for store in self.stores:
+            self.run(store.close())
+
+
+class MemoryMachine(StoreMachine):
+    def prepare(self) -> None:
+        self.first = MemoryStore(clock=self.clock, chance=self.chance)
+        self.left: dict[str, float] = {}
+
+    def open(self) -> MemoryStore:
+        return self.first.reopened()
+
+    def crash(self, store: MemoryStore) -> None:
+        """Drop it: what it owned stays owned until its deadline."""
+        for name, model in self.model.items():
+            if model.owner is not None and self.stores[model.owner[0]] is store:
+                self.left[f"{name} {model.epoch} {model.facts[0].at}"] = model.owner[1].deadline
+
+    def is_kept(self, name: str, model: Model, process: int) -> bool:
+        left = self.left.get(f"{name} {model.epoch} {model.facts[0].at}", 0.0)
+        orphaned = model.owner is None and left > self.clock.monotonic()
+        return orphaned or super().is_kept(name, model, process)
+
+
+class SqliteMachine(StoreMachine):
+    def prepare(self) -> None:
+        base = Path("/dev/shm")
+        self.folder = Path(tempfile.mkdtemp(dir=base if base.is_dir() else None, prefix="orchestrator-test-"))
+        self.locks: dict[str, int] = {}
+
+    def open(self) -> SqliteStore:
+        return SqliteStore(self.folder / "store.db", clock=self.clock, chance=self.chance, durable=False)
+
+    def crash(self, store: SqliteStore) -> None:
+        """Do what the kernel does at a process's death: its locks end, its files stay as they are.
+
+        The connections are not closed by SQLite's own means, which would tidy up; they are only kept from running.
+        """
+        for held in store._held.values():
+            if held.lock is not None:
+                os.close(held.lock)
+        store._held.clear()
+        abandoned.append((store._db, store._keeper_db))
+
+    def is_kept(self, name: str, model: Model, process: int) -> bool:
+        """The lock file speaks before the lease does, and one who lost an execution holds on until it lets go."""
+        holders = [number for number, store in enumerate(self.stores) if _locks(store, name)]
+        if model.owner is not None:
+            owner, lease = model.owner
+            locked = owner in holders
+            if locked or lease.deadline > self.clock.monotonic():
+                return True
+        return any(number != process for number in holders)
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            for pair in abandoned:
+                for db in pair:
+                    if db is not None:
+                        db.close()
+            abandoned.clear()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+abandoned: list[tuple[Any, Any]] = []
+
+
+def _locks(store: SqliteStore, name: str) -> bool:
+    held = store._held.get(name)
+    return held is not None and held.lock is not None
+
+
+def _machine(machine: type[StoreMachine], examples: int) -> Any:
+    """Return the test case of a machine; the profile ``long`` decides on the number of examples itself."""
+    chosen = settings()
+    case: Any = machine.TestCase
+    case.settings = settings(
+        max_examples=max(examples, chosen.max_examples if chosen.max_examples > 1_000 else 0),
+        stateful_step_count=40,
+        deadline=None,
+    )
+    return case
+
+
+TestMemoryMachine = _machine(MemoryMachine, 40)
+TestSqliteMachine = _machine(SqliteMachine, 30)
