@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import asyncio
-
-_READ = 1 << 18
 _LONGEST_LINE = 8192
 
 
@@ -35,7 +30,7 @@ class Kept:
         if data:
             self._tail.append(data)
             self._tail_size += len(data)
-            while self._tail_size - len(self._tail[0]) >= self._tail_room:
+            while self._tail and self._tail_size - len(self._tail[0]) >= self._tail_room:
                 self._tail_size -= len(self._tail.popleft())
 
     @property
@@ -89,13 +84,3 @@ class Lines:
             self._logger.warning("the command says more than is logged; the rest of its output is not shown here")
             return
         self._logger.log(self._level, "%s", line[:_LONGEST_LINE].decode("utf-8", "replace").rstrip("\r"))
-
-
-async def collect(stream: asyncio.StreamReader, kept: Kept, lines: Lines) -> None:
-    """Read a stream to its end, in memory bounded by what ``kept`` keeps."""
-    try:
-        while data := await stream.read(_READ):
-            kept.add(data)
-            lines.add(data)
-    finally:
-        lines.close()

@@ -22,15 +22,21 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 2.0
 """How long a group may take to end after TERM, before KILL. After the death of this process it is half as long."""
 
-# The leader's stdin is the socket. `trap :` (not ignoring) leaves the command's own signals at their defaults.
+_YOUNG_SECONDS = 1.0
+_AGAIN_SECONDS = 0.1
+
+# The leader's stdin is the socket. It traps signals and does not ignore them, for what is ignored stays ignored in
+# the command; a TERM that comes before the command has begun means that it does not begin.
 _LEADER = """
+ended=
 exec 3<&0 </dev/null 5>&2 2>/dev/null
-trap : HUP INT TERM
+trap ended=1 HUP INT TERM
 ( trap '' HUP INT TERM; read -r _ <&3; kill -TERM 0; sleep 1; kill -KILL 0 ) >/dev/null 5>&- &
 watcher=$!
 stdin=$1; shift
-( exec "$@" ) <"$stdin" 2>&5 3<&- 5>&-
-echo "$?" >&3
+code=143
+if [ -z "$ended" ]; then ( exec "$@" ) <"$stdin" 2>&5 3<&- 5>&-; code=$?; fi
+echo "$code" >&3
 kill -KILL "$watcher"; wait "$watcher"
 kill -KILL 0
 """
@@ -48,20 +54,13 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 class Group:
-    """A running command with its process group. ``stdout`` and ``stderr`` are its streams.
-
-    Every group must be left through ``end``, which is safe at any time and more than once.
-    """
+    """A running command with its process group; it must be left through ``end``, safe at any time and repeatedly."""
 
     def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
         self._process = process
         self._control = control
+        self._began = asyncio.get_running_loop().time()
         self._status: asyncio.Task[int | None] = asyncio.ensure_future(self._read_status())
-        assert process.stdout is not None  # noqa: S101 - asked for below
-        assert process.stderr is not None  # noqa: S101
-        self.stdout = process.stdout
-        self.stderr = process.stderr
-        self.stdin = process.stdin
 
     @property
     def pid(self) -> int:
@@ -73,24 +72,45 @@ class Group:
 
         By then the rest of its group is being killed. A leader that was killed from outside counts as 137.
         """
-        status = await asyncio.shield(self._status)
+        leader = asyncio.ensure_future(self._process.wait())
+        try:
+            await asyncio.wait({self._status, leader}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._status.done():  # the leader is gone: its last word is here, or will never come
+                await asyncio.wait({self._status}, timeout=0.1)
+        finally:
+            leader.cancel()
+        status = self._status.result() if self._status.done() else None
         return 128 + signal.SIGKILL if status is None else status
 
     async def end(self) -> None:
         """End the group: TERM, KILL after two seconds, or at once if the wait for it is cancelled."""
         try:
-            if not self._status.done():
-                self._signal(signal.SIGTERM)
-                await asyncio.wait({self._status}, timeout=GRACE_SECONDS)
+            if self._process.returncode is None and not self._status.done():
+                await self._terminate()
         finally:
-            # A leader that is gone takes its whole group along, and its number may be another's by now.
-            if self._process.returncode is None and not self._ended():
+            # A leader that told the exit code is ending the group itself. One that is reaped has given its number
+            # back; what is left of its group is ended by the watcher, once the socket is closed.
+            if self._process.returncode is None and not self._told():
                 self._signal(signal.SIGKILL)
-            self._control.close()
             self._status.cancel()
+            self._control.close()
         await self._process.wait()
 
-    def _ended(self) -> bool:
+    async def _terminate(self) -> None:
+        """Send TERM and give the group its time.
+
+        A shell that is just forking its command can take the signal for itself alone: within the first second of a
+        group's life it is sent twice.
+        """
+        young = asyncio.get_running_loop().time() - self._began < _YOUNG_SECONDS
+        self._signal(signal.SIGTERM)
+        if young:
+            await asyncio.wait({self._status}, timeout=_AGAIN_SECONDS)
+            if not self._status.done():
+                self._signal(signal.SIGTERM)
+        await asyncio.wait({self._status}, timeout=GRACE_SECONDS - _AGAIN_SECONDS)
+
+    def _told(self) -> bool:
         return self._status.done() and not self._status.cancelled() and self._status.result() is not None
 
     def _signal(self, number: signal.Signals) -> None:
@@ -110,30 +130,29 @@ class Group:
 
 
 async def start(
-    command: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: int | None = None, limit: int = 1 << 20
+    command: Sequence[str], *, env: Mapping[str, str], cwd: str, stdin: int | None, stdout: int, stderr: int
 ) -> Group:
     """Start ``command``, whose first item is the absolute path of a program.
 
-    ``stdin`` is a descriptor to read from (None: nothing). Raise OSError if no process can be made.
+    ``stdin`` is a pipe to read from (None: nothing), ``stdout`` and ``stderr`` are pipes to write to; the caller
+    closes its copies. Raise OSError if no process can be made. If the start is cancelled, whatever has begun ends.
     """
     ours, theirs = socket.socketpair()
     _open.add(ours)
     try:
         ours.setblocking(False)  # noqa: FBT003 - the standard library takes no keyword
-        source = "/dev/null" if stdin is None else f"/dev/fd/{stdin}"
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
             _LEADER,
             "sh",
-            source,
+            "/dev/null" if stdin is None else f"/dev/fd/{stdin}",
             *command,
             stdin=theirs.fileno(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             env=env,
             cwd=cwd,
-            limit=limit,
             start_new_session=True,
             pass_fds=() if stdin is None else (stdin,),
         )

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 from orchestrator.errors import TaskError
@@ -18,13 +18,12 @@ from orchestrator.ports.tools import Problem
 from orchestrator.tools import process
 from orchestrator.tools.decorator import tool
 from orchestrator.tools.fileerrors import refused
-from orchestrator.tools.output import Kept, Lines, collect
+from orchestrator.tools.output import Kept, Lines
 from orchestrator.tools.paths import Sandbox
+from orchestrator.tools.streams import Drain, Feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from orchestrator.tools.process import Group
 
 _TAIL_LINES = 10
 _TAIL_BYTES = 2000
@@ -102,51 +101,63 @@ async def run(  # noqa: PLR0913 - they are the options of a command, given by na
 async def _run(
     words: list[str], env: dict[str, str], cwd: str, data: bytes | None, kept: tuple[Kept, Kept], context: TaskContext
 ) -> int:
-    reading, writing = os.pipe() if data is not None else (None, None)
-    try:
-        group = await process.start(words, env=env, cwd=cwd, stdin=reading)
-    except OSError as error:
-        if writing is not None:
-            os.close(writing)
-        raise TaskError(f"cannot start {words[0]!r}: {error.strerror}", kind="io") from error
-    finally:
-        if reading is not None:
-            os.close(reading)
-    limit = kept[0].limit
-    readers = [
-        asyncio.ensure_future(collect(group.stdout, kept[0], Lines(context.logger, logging.INFO, limit))),
-        asyncio.ensure_future(collect(group.stderr, kept[1], Lines(context.logger, logging.WARNING, limit))),
-    ]
-    feeder = asyncio.ensure_future(_feed(writing, data)) if writing is not None and data is not None else None
-    try:
-        code = await group.wait()
-        # Whoever still holds the streams has left the group: it is not waited for.
-        await asyncio.wait(readers, timeout=_DRAIN_SECONDS)
-    finally:
-        await _leave(group, [*readers, *([feeder] if feeder else [])])
+    lines = [Lines(context.logger, level, kept[0].limit) for level in (logging.INFO, logging.WARNING)]
+    with ExitStack() as streams:
+        drains, writing = [], []
+        for keep, line in zip(kept, lines, strict=True):
+            read, write = os.pipe()
+            writing.append(_Once(write, streams))
+            drains.append(Drain(read, _both(keep, line)))
+            streams.callback(drains[-1].close)
+        reading = None
+        if data is not None:
+            source, target = os.pipe()
+            reading = _Once(source, streams)
+            streams.callback(Feed(target, data).close)
+        try:
+            group = await process.start(
+                words,
+                env=env,
+                cwd=cwd,
+                stdin=None if reading is None else reading.descriptor,
+                stdout=writing[0].descriptor,
+                stderr=writing[1].descriptor,
+            )
+        except OSError as error:
+            raise TaskError(f"cannot start {words[0]!r}: {error.strerror}", kind="io") from error
+        try:
+            for theirs in (*writing, *([reading] if reading else [])):
+                theirs.close()
+            code = await group.wait()
+            # Whoever still holds the streams has left the group: it is not waited for.
+            await asyncio.wait([drain.done for drain in drains], timeout=_DRAIN_SECONDS)
+        finally:
+            await group.end()
+    for line in lines:
+        line.close()
     return code
 
 
-async def _leave(group: Group, tasks: list[asyncio.Future[None]]) -> None:
-    try:
-        await group.end()
-    finally:
-        for task in tasks:
-            task.cancel()
+class _Once:
+    """A descriptor that is closed once, at the latest with the stack."""
+
+    def __init__(self, descriptor: int, stack: ExitStack) -> None:
+        self.descriptor = descriptor
+        self._open = True
+        stack.callback(self.close)
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self.descriptor)
 
 
-async def _feed(descriptor: int, data: bytes) -> None:
-    """Write the input as fast as the command reads it; one that stops reading is no error."""
-    loop = asyncio.get_running_loop()
-    pipe = os.fdopen(descriptor, "wb", buffering=0)  # the transport closes it
-    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, pipe)
-    writer = asyncio.StreamWriter(transport, protocol, None, loop)
-    with suppress(ConnectionError):
-        try:
-            writer.write(data)
-            await writer.drain()
-        finally:
-            writer.close()
+def _both(kept: Kept, lines: Lines) -> Callable[[bytes], None]:
+    def take(data: bytes) -> None:
+        kept.add(data)
+        lines.add(data)
+
+    return take
 
 
 def _environment(env: dict[str, Word] | None, context: TaskContext) -> dict[str, str]:
@@ -173,8 +184,9 @@ def _program(name: str, env: Mapping[str, str], cwd: str) -> str:
     path = os.path.join(cwd, name) if "/" in name else name
     found = shutil.which(path, path=env.get("PATH", os.defpath))
     if found is None:
-        reason = "there is no program" if "/" in name or not os.path.exists(os.path.join(cwd, name)) else "not in PATH:"
-        raise TaskError(f"{reason} {name!r}", kind="not_found", retryable=False)
+        here = bool(name) and "/" not in name and os.path.exists(os.path.join(cwd, name))
+        hint = f" in PATH; the one in the folder is './{name}'" if here else ""
+        raise TaskError(f"there is no program {name!r}{hint}", kind="not_found", retryable=False)
     if os.path.isdir(found):
         raise refused(f"{name!r} is a folder, not a program")
     return os.path.abspath(os.path.join(cwd, found))

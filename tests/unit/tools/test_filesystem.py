@@ -190,9 +190,7 @@ def test_what_an_earlier_attempt_left_is_removed(call: Call, project: Path, make
     assert sorted(each.name for each in project.iterdir()) == ["file"]
 
 
-def test_files_are_synced_before_and_folders_after_the_rename(
-    call: Call, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_synced_before_and_folders_after_the_rename(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     fsync, rename = os.fsync, os.rename
 
