@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.adapters import Adapters
+from orchestrator.core.engine import CANCEL_PATIENCE_SECONDS
 from orchestrator.core.keeper import LeaseKeeper
 from orchestrator.core.live import LiveExecutions
 from orchestrator.core.pipeline_resume_manager import PipelineResumeManager
@@ -19,6 +20,7 @@ from orchestrator.core.system import SystemChance, SystemClock
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.ids import parse_checkpoint_id
+from orchestrator.domain.pipeline import definition_of
 from orchestrator.domain.plan import Plan, ResumeRequest, exhaustion
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
@@ -41,8 +43,7 @@ if TYPE_CHECKING:
     from orchestrator.core.engine import Engine
     from orchestrator.core.recorder import Listener
     from orchestrator.domain.events import Event
-    from orchestrator.domain.events import Event
-    from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.domain.pipeline import Compiled, Pipeline
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.store import ExecutionSummary, Store
@@ -88,7 +89,9 @@ class Orchestrator:
         max_concurrency: int | None = None,
     ) -> None:
         self._explicit_store = store
-        self._settings = settings or load_settings(store=store)
+        self._settings = settings or load_settings()
+        if store is not None:
+            self._settings = replace(self._settings, store=store)
         if max_concurrency is not None:
             if max_concurrency < 1:
                 raise UsageError(f"max_concurrency: expected 1 or more, got {max_concurrency}")
@@ -179,16 +182,25 @@ class Orchestrator:
         return StateManager(self._adapters, self._live)
 
     async def close(self) -> None:
-        """End what still runs here and close the store; idempotent."""
+        """End what still runs here, to be resumed later, and close the store; idempotent."""
         if not self._opened:
             return
         self._opened = False
         await self.resume_manager.close()
-        self._adapters.keeper.close()
         try:
-            await self._adapters.executor.close()
+            await self._stop_engines()
         finally:
+            self._adapters.keeper.close()
             await self._adapters.store.close()
+
+    async def _stop_engines(self) -> None:
+        """Let what still runs here record that it was stopped, not that it failed; its callers get ExecutionStopped."""
+        for engine in self._live.engines():
+            engine.stop(int(signal.SIGTERM))
+        await self._adapters.executor.close()
+        deadline = self._clock.monotonic() + CANCEL_PATIENCE_SECONDS
+        while self._live.engines() and self._clock.monotonic() < deadline:  # noqa: ASYNC110 - each ends by itself
+            await asyncio.sleep(0.001)
 
     async def __aenter__(self) -> Orchestrator:
         """Return self."""
@@ -208,7 +220,7 @@ class Orchestrator:
 
     async def run_pipeline(
         self,
-        pipeline: Pipeline,
+        pipeline: Pipeline | Compiled,
         inputs: Mapping[str, Any] | None = None,
         *,
         execution_id: str | None = None,
@@ -223,7 +235,8 @@ class Orchestrator:
         from orchestrator.compiler.inputs import bind_inputs
 
         name = valid_execution_id(execution_id) if execution_id is not None else self.new_execution_id()
-        bound = bind_inputs(pipeline, inputs or {})
+        definition = definition_of(pipeline)
+        bound = bind_inputs(definition, inputs or {})
         engines: list[Engine] = []
 
         def note(engine: Engine) -> None:
@@ -231,7 +244,7 @@ class Orchestrator:
             if admitted is not None:
                 admitted(engine)
 
-        state = await self._live.run(pipeline, bound, name, note)
+        state = await self._live.run(definition, bound, name, note)
         return await self._conclude(name, state, engines)
 
     async def resume_pipeline(
@@ -301,11 +314,11 @@ class Orchestrator:
         parked = [str(task) for task, known in state.tasks.items() if known.status is TaskStatus.PARKED]
         lines = []
         for task, text in failures.items():
-            known = state.tasks[task]  # type: ignore[index]
+            known = state.tasks[task]
             lines.append(f"step {task!r} {known.status.value.replace('_', ' ')} (attempt {known.attempt}): {text}")
             if known.status is TaskStatus.PARKED and state.pipeline is not None:
                 strategy = ResumeStrategy(**state.strategy)
-                why = exhaustion(state.pipeline.tasks[task], known, strategy)  # type: ignore[index]
+                why = exhaustion(state.pipeline.tasks[task], known, strategy)
                 lines.append(f"  parked: {why}; release it with --retry {task}, --skip {task} or a higher maximum")
             if known.status is TaskStatus.IN_DOUBT:
                 lines.append(f"  it may have had its effect; decide with --retry {task} or --skip {task}")
@@ -368,12 +381,6 @@ class Orchestrator:
         """Return an execution as lists show it, without reading its journal. Raises UnknownExecution."""
         return (await self._adapters.store.summary(valid_execution_id(execution_id))).shown()
 
-    async def facts(self, execution_id: str) -> AsyncIterator[tuple[int, Event]]:
-        """Yield every fact of an execution with its seq, in order. Raises UnknownExecution, StoreDamaged."""
-        async for commit in self._adapters.store.read(valid_execution_id(execution_id)):
-            for seq, event in enumerate(commit.events, commit.first):
-                yield seq, event
-
     async def get_value(self, ref: ValueRef | None) -> Any:
         """Return the recorded value that a fact or a state refers to; None for no value. Raises StoreDamaged."""
         return None if ref is None else self._adapters.codec.decode(await self._adapters.store.get(ref))
@@ -387,7 +394,7 @@ class Orchestrator:
     async def get_result(self, execution_id: str, task: str) -> Any:
         """Return the recorded result of one step. Raises ResumeError if it has none."""
         state = await self.get_state(execution_id)
-        known = state.tasks.get(task)  # type: ignore[call-overload]
+        known = state.tasks.get(task)
         if known is None:
             raise ResumeError(f"no step named {task!r} in execution {execution_id!r}")
         if known.value is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import inspect
 import logging
@@ -18,6 +19,7 @@ from orchestrator.domain.events import CheckpointMade, ErrorInfo, TaskCompleted,
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
+from orchestrator.domain.pipeline import definition_of
 from orchestrator.domain.plan import Plan, ResumeRequest
 from orchestrator.domain.retry import is_exhausted
 from orchestrator.domain.strategy import ResumeStrategy
@@ -32,10 +34,11 @@ from orchestrator.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+
     from orchestrator.core.adapters import Adapters
     from orchestrator.core.recorder import Recorder
     from orchestrator.domain.ids import TaskId
-    from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.domain.pipeline import Compiled, Pipeline
 
 __all__ = ["PipelineResumeManager", "ResumeState", "ResumeStrategy"]
 
@@ -189,7 +192,8 @@ class PipelineResumeManager:
         found: list[dict[str, Any]] = []
         heap: list[_Candidate] = []
         while limit is None or len(found) < limit:
-            # An execution's newest checkpoint is no newer than its last fact: open its journal only when it may be next.
+            # An execution's newest checkpoint is no newer than its last fact: its journal is opened only when it may
+            # come next.
             while waiting and (not heap or waiting[-1].updated_at >= -heap[0][0]):
                 iterator = newest_checkpoints(self._adapters.store, self._adapters.codec, waiting.pop())
                 await _push(heap, iterator)
@@ -205,7 +209,7 @@ class PipelineResumeManager:
     async def create_resume_checkpoint(
         self,
         execution_id: str,
-        pipeline: Pipeline | None = None,
+        pipeline: Pipeline | Compiled | None = None,
         completed_tasks: Iterable[str] = (),
         task_results: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
@@ -224,7 +228,7 @@ class PipelineResumeManager:
         """
         name = valid_execution_id(execution_id)
         report = _Report(set(completed_tasks), dict(task_results or {}), dict(context or {}), dict(failed_tasks or {}))
-        definition: Pipeline | None = getattr(pipeline, "definition", pipeline)
+        definition = definition_of(pipeline) if pipeline is not None else None
         engine = self._live.engine(execution_id)
         if engine is not None:
             report.check(engine.pipeline.tasks)
@@ -301,7 +305,7 @@ class PipelineResumeManager:
     async def start_periodic_checkpointing(
         self,
         execution_id: str,
-        pipeline: Pipeline,
+        pipeline: Pipeline | Compiled,
         get_state_func: Callable[[], Mapping[str, Any] | Awaitable[Mapping[str, Any]]],
         interval: float | None = None,
     ) -> None:
@@ -314,7 +318,7 @@ class PipelineResumeManager:
         ``stop_periodic_checkpointing`` raises the reason.
         """
         name = valid_execution_id(execution_id)
-        definition: Pipeline = getattr(pipeline, "definition", pipeline)
+        definition = definition_of(pipeline)
         seconds = definition.resume.checkpoint_interval_seconds if interval is None else interval
         if not 0 < seconds < float("inf"):
             raise ResumeError(f"interval: expected seconds above 0, got {interval!r}")
@@ -356,10 +360,8 @@ class PipelineResumeManager:
         stop: asyncio.Event,
     ) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), seconds)
-            except TimeoutError:
-                pass
             try:
                 made = await self.create_resume_checkpoint(name, pipeline, **dict(await _called(get_state)))
             except Exception:
@@ -427,7 +429,7 @@ class _Report:
         wrong = sorted(
             name
             for name, count in self.failed.items()
-            if isinstance(count, bool) or not isinstance(count, int) or count < 0
+            if type(count) is not int or count < 0
         )
         if wrong:
             raise ResumeError(f"failed_tasks: expected a number of failures for {', '.join(map(repr, wrong))}")
@@ -441,7 +443,7 @@ class _Report:
 
 
 def _refuse_unrecorded(report: _Report, state: ExecutionState) -> None:
-    unrecorded = sorted(name for name in report.completed if state.tasks[name].status not in DONE)  # type: ignore[index]
+    unrecorded = sorted(name for name in report.completed if state.tasks[name].status not in DONE)
     if unrecorded:
         raise ResumeError(
             f"the engine is at work on this execution and has not completed {', '.join(map(repr, unrecorded))}"

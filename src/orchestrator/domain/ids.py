@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import NewType
+from typing import NewType, TypeAlias
 
 from orchestrator.errors import UsageError
 
-TaskId = NewType("TaskId", str)
+TaskId: TypeAlias = str
+"""A task's id. Plain text to type checkers too: people write task ids in their programs."""
 ExecutionId = NewType("ExecutionId", str)
 Seq = NewType("Seq", int)
 """Number of a fact in its execution's journal, from 1; 0 is the empty journal."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.domain.strategy import ResumeStrategy
 
@@ -121,3 +121,16 @@ class Pipeline:
     output_reads: tuple[TaskId, ...] = ()
     resume: ResumeStrategy = ResumeStrategy()
     resume_enabled: bool = True
+
+
+class Compiled(Protocol):
+    """A handle on a pipeline, as ``compile`` returns it."""
+
+    @property
+    def definition(self) -> Pipeline:
+        """The pipeline itself."""
+
+
+def definition_of(pipeline: Pipeline | Compiled) -> Pipeline:
+    """Return the pipeline itself, given it or a handle on it: whoever has one of them may pass what they have."""
+    return pipeline if isinstance(pipeline, Pipeline) else pipeline.definition

@@ -85,7 +85,7 @@ def _check(state: ExecutionState, request: ResumeRequest) -> None:
     if request.from_seq is not None and not 0 < request.from_seq <= state.seq:
         raise ResumeError(f"no position {request.from_seq}: the journal has {state.seq} facts")
     for name in sorted(request.retry | request.skip):
-        task = state.tasks.get(name)  # type: ignore[call-overload]
+        task = state.tasks.get(name)
         if task is None:
             raise ResumeError(f"no step named {name!r} in this pipeline")
         if task.status in DONE:

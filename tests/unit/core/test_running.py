@@ -16,6 +16,7 @@ from orchestrator import (
     Orchestrator,
     Result,
     TaskContext,
+    TaskStatus,
     UsageError,
 )
 from orchestrator.core.system import SystemChance
@@ -260,7 +261,7 @@ async def test_when_a_step_fails_its_siblings_finish_and_independent_branches_go
     )
     running = await begin(orchestrator.run_pipeline, pipeline, execution_id="e")
     await bench.started("bad", "sibling")
-    await wait_until(lambda: running.engine.state.counts["failed"], description="bad failed")  # type: ignore[index]
+    await wait_until(lambda: running.engine.state.counts[TaskStatus.FAILED], description="bad failed")
     bench.gate("sibling").set()
     with pytest.raises(ExecutionFailed) as caught:
         await running.result()
@@ -383,7 +384,7 @@ async def test_steps_see_recorded_values_only(bench: Bench, orchestrator: Orches
     fresh = [[1]] * 4
     assert result.outputs == {"one": fresh, "two": fresh, "make": [1]}
     assert given == [1]
-    assert pipeline.tasks["one"].parameters["own"] == [1]  # type: ignore[index]
+    assert pipeline.tasks["one"].parameters["own"] == [1]
 
 
 async def test_a_result_is_never_evaluated_as_a_template(bench: Bench, orchestrator: Orchestrator) -> None:
