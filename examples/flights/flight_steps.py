@@ -169,7 +169,7 @@ def _bars(hours: list[dict[str, Any]]) -> str:
     top = max(row["mean_delay"] for row in rows)
     bars = []
     for number, row in enumerate(rows):
-        height = max(0.0, 120 * row["mean_delay"] / top)
+        height = max(0.0, 110 * row["mean_delay"] / top)
         x = 10 + number * 32
         bars.append(f'<rect class="bar" x="{x}" y="{130 - height:.1f}" width="24" height="{height:.1f}"/>')
         bars.append(f'<text x="{x + 12}" y="{124 - height:.1f}" text-anchor="middle">{row["mean_delay"]:.0f}</text>')

@@ -1,0 +1,89 @@
+"""What the golden stores hold: one pipeline that uses every kind of fact and value, and how it ends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from orchestrator import Pipeline, ResumeStrategy, RetryPolicy, Task, TaskContext, TaskError
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.pipeline import CheckpointWhen, Input, OnInterrupted
+from orchestrator.tools.registry import ToolRegistry
+
+EXECUTION = "golden"
+VALUES: dict[str, Any] = {
+    "none": None,
+    "numbers": [0, -1, 2**70, 1.5, float("inf"), True],
+    "texts": ["", "é", "\udcff", "a" * 300],
+    "bytes": b"\x00\xff",
+    "when": datetime(2026, 2, 28, 12, 30, tzinfo=UTC),
+    "span": timedelta(days=1, microseconds=3),
+    "exact": Decimal("1.10"),
+    "uuid": UUID(int=7),
+    "tuple": (1, (2, 3)),
+    "set": {1, 2},
+    "keys": {1: "int", (1, 2): "tuple", None: "none"},
+}
+MIDDLE = [f"row {number}" for number in range(2_000)]
+"""Too large for the journal, small enough for a row."""
+BIG = Random(7).randbytes(100_000)
+"""No compressor makes it smaller: it gets a file of its own."""
+
+
+def registry() -> ToolRegistry:
+    """Return the tools of the golden pipeline."""
+    tools = ToolRegistry()
+
+    async def values() -> dict[str, Any]:
+        return VALUES
+
+    async def middle() -> list[str]:
+        return MIDDLE
+
+    async def big() -> bytes:
+        return BIG
+
+    async def once_more(context: TaskContext) -> int:
+        context.progress(1, 2, "half way")
+        context.save({"attempt": context.attempt})
+        if context.attempt == 1:
+            raise TaskError("the first attempt fails", kind="flaky")
+        return int(context.saved["attempt"])
+
+    async def fail() -> None:
+        raise TaskError("always", retryable=False)
+
+    async def echo(value: Any) -> Any:
+        return value
+
+    for function in (values, middle, big, once_more, fail, echo):
+        tools.register(function.__name__.replace("_", "-"), function)
+    return tools
+
+
+def pipeline(tools: ToolRegistry) -> Pipeline:
+    """Return the golden pipeline: it completes all but ``fails`` and what stands behind it."""
+    fails = TaskId("fails")
+    return Pipeline(
+        id="golden",
+        name="Every kind of fact",
+        version="1.0",
+        description="Written once by each format, read by all later releases.",
+        inputs={"who": Input("who", "string", required=True), "many": Input("many", "list", default=[1, 2])},
+        tasks=[
+            Task(TaskId("values"), "values"),
+            Task(TaskId("middle"), "middle", critical=True),
+            Task(TaskId("big"), "big", checkpoint=CheckpointWhen.BOTH),
+            Task(TaskId("flaky"), "once-more", retry=RetryPolicy(max_attempts=3, delay_seconds=0.01, on=("flaky",))),
+            Task(TaskId("skipped"), "echo", parameters={"value": 1}, condition="inputs.who == 'nobody'"),
+            Task(TaskId("echoed"), "echo", parameters={"value": "{{ values.result.tuple }}"}),
+            Task(fails, "fail", on_interrupted=OnInterrupted.ASK),
+            Task(TaskId("behind"), "echo", parameters={"value": 2}, dependencies=(fails,)),
+        ],
+        outputs={"echoed": "{{ echoed.result }}", "who": "{{ inputs.who }}"},
+        resume=ResumeStrategy(max_retry_attempts=5, checkpoint_interval_seconds=0.05),
+        tools=tools,
+    )

@@ -1,0 +1,69 @@
+"""Stores of every format ever released open, verify, and go on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator import ExecutionFailed, Orchestrator
+from orchestrator.state.sqlite.connection import FORMAT
+from tests.golden.content import BIG, EXECUTION, MIDDLE, VALUES, pipeline, registry
+
+FORMATS = sorted(path for path in Path(__file__).parent.glob("format*") if path.is_dir())
+
+
+def test_the_present_format_has_its_golden_store() -> None:
+    """A new format comes with a new golden store."""
+    assert f"format{FORMAT}" in [path.name for path in FORMATS]
+
+
+@pytest.fixture(params=FORMATS, ids=lambda path: path.name)
+async def orchestrator(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Orchestrator]:
+    """Return an orchestrator on a copy of a golden store."""
+    copy = tmp_path / "golden"
+    shutil.copytree(request.param, copy)
+    copy.chmod(0o700)
+    (copy / "store.db").chmod(0o600)
+    async with Orchestrator(store=f"sqlite:///{copy}/store.db", tools=registry()) as opened:
+        yield opened
+
+
+async def test_every_value_comes_back(orchestrator: Orchestrator) -> None:
+    """Values inline, in rows and in files are what they were, type for type."""
+    values = await orchestrator.get_result(EXECUTION, "values")
+    assert values == VALUES
+    assert {name: type(value) for name, value in values.items()} == {name: type(value) for name, value in VALUES.items()}
+    assert await orchestrator.get_result(EXECUTION, "middle") == MIDDLE
+    assert await orchestrator.get_result(EXECUTION, "big") == BIG
+    assert await orchestrator.get_result(EXECUTION, "echoed") == (1, (2, 3))
+    assert await orchestrator.get_result(EXECUTION, "flaky") == 2  # what its second attempt saved
+
+
+async def test_it_verifies(orchestrator: Orchestrator) -> None:
+    """Every promise holds for it."""
+    assert await orchestrator.state_manager.verify() == []
+
+
+async def test_the_definition_is_what_it_was(orchestrator: Orchestrator) -> None:
+    """The recorded pipeline equals the one it was made from."""
+    recorded, state = await orchestrator.resume_manager.get_resume_state(EXECUTION)
+    assert recorded == pipeline(registry()).definition
+    assert state.completed_tasks == {"values", "middle", "big", "flaky", "skipped", "echoed"}
+    assert state.failed_tasks == {"fails": 2}
+    assert state.inputs == {"who": "Ada", "many": [1, 2]}
+    assert state.context == {"user": "ada"}
+
+
+async def test_it_goes_on(orchestrator: Orchestrator) -> None:
+    """A resume reuses what is recorded, and the other executions are there."""
+    with pytest.raises(ExecutionFailed) as caught:
+        await orchestrator.resume_pipeline(EXECUTION)
+    assert caught.value.failures == {"fails": "always"}
+    assert (await orchestrator.resume_pipeline(EXECUTION, skip=["fails"])).outputs == {"echoed": (1, (2, 3)), "who": "Ada"}
+    _pipeline, by_hand = await orchestrator.resume_manager.get_resume_state("by-hand")
+    assert by_hand.task_results == {"values": "by hand"}
+    assert by_hand.failed_tasks == {"flaky": 2}
+    assert (await orchestrator.state_manager.restore_checkpoint("foreign"))["state"] == {"step": 3}
