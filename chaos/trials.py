@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chaos.checks import STORE
 from chaos.child import UNEXPECTED, Order
+from chaos.client import kill
 from chaos.effects import size_of
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class Lab:
         self, children: Children, base: Path | None = None, keep: Path | None = None, mutant: str = ""
     ) -> None:
         self.children = children
+        self._judges = children
         self._mutant = mutant
         self._base = base
         self._keep = keep
@@ -166,8 +168,9 @@ class Lab:
         return known
 
     def adopt(self, other: Lab) -> None:
-        """Take over what another lab knows of undisturbed runs."""
+        """Take over what another lab knows of undisturbed runs, and leave the judging to its children."""
         self._references["threads"] = other.reference("threads")
+        self._judges = other.children
 
     def usual_seconds(self, plan: Plan, *, told: bool) -> float:
         """Return how long an undisturbed run of this kind takes now: from its start to admission, or from there on."""
@@ -215,8 +218,12 @@ class Lab:
 
     def _finish(self, order: Order) -> dict[str, Any]:
         """Let a child do something that is not to be disturbed, and return its answer."""
-        status = self.wait_or_kill(self.children.start(order))
+        children = self.children if order.action == "run" else self._judges
+        pid = children.start(order)
+        status = children.wait(pid, PATIENCE_SECONDS)
         answer = read_answer(order)
+        if status is None:
+            kill(children, pid)
         if status != 0:
             raise RuntimeError(f"{order.action} ended with {status}: {answer.get('error')}")
         return answer
@@ -225,8 +232,7 @@ class Lab:
         """Return the status of a child; None if it hangs, after which it is killed."""
         status = self.children.wait(pid, seconds)
         if status is None:
-            self.children.signal(pid, signal.SIGKILL)
-            self.children.wait(pid, 10.0)
+            kill(self.children, pid)
         return status
 
 

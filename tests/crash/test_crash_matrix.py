@@ -49,7 +49,7 @@ def test_steps_in_processes_of_their_own_die_with_the_orchestrator_and_run_again
     assert verdict.ok, verdict
 
 
-@pytest.mark.parametrize("point", ["before_admission", "after_claim", "before_resume", "after_commit"])
+@pytest.mark.parametrize("point", ["after_claim", "before_resume"])
 def test_fresh_interpreters_with_the_environment_variable_do_the_same(tmp_path: Path, lab: Lab, point: str) -> None:
     """The children above are forks of a warm process; these start as a user's would."""
     first = Kill(point="after_effect", count=4) if point == "before_resume" else Kill(point=point)
