@@ -25,7 +25,7 @@ COMMANDS = {
     "resume": ("resume", "Go on with an execution exactly where it was."),
     "list": ("inspect", "List executions, newest first."),
     "show": ("show", "Show an execution, or one step of it."),
-    "checkpoints": ("inspect", "List the checkpoints of an execution."),
+    "checkpoints": ("inspect", "List the checkpoints of an execution, newest first."),
     "history": ("inspect", "Show a pipeline's checkpoints, or an execution's facts."),
     "logs": ("logs", "Print what the steps logged."),
     "cancel": ("inspect", "Cancel an execution."),
@@ -122,6 +122,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog_name="orc" if name == "orc" else "orchestrator",
             standalone_mode=False,
         )
+    except SystemExit as error:
+        # click ends so after answering a shell's completion, and with 1 where nobody reads its help any more.
+        code = 0 if type(sys.stdout).__name__ == "PacifyFlushWrapper" else error.code
     except (Exception, KeyboardInterrupt, LeaseLost) as error:  # noqa: BLE001 - everything ends here
         code = endings.end(error)
     endings.flush()

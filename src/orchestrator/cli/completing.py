@@ -34,6 +34,12 @@ def _ask(context: click.Context, question: Callable[[Orchestrator], Awaitable[Ca
     return []
 
 
+def _execution(context: click.Context) -> str:
+    """Return the execution that the line names; an option cut off in the middle leaves it among the loose words."""
+    named: str | None = context.params.get("execution")
+    return named if named is not None else context.args[0]
+
+
 def complete_execution(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Return execution ids, newest first."""
 
@@ -48,7 +54,7 @@ def complete_steps(context: click.Context, _parameter: click.Parameter, begun: s
     """Return the steps of the execution that the command line names."""
 
     async def question(orchestrator: Orchestrator) -> Candidates:
-        state = await orchestrator.get_state(context.params["execution"])
+        state = await orchestrator.get_state(_execution(context))
         return [(name, task.status.value) for name, task in state.tasks.items()]
 
     return _ask(context, question, begun)
@@ -58,7 +64,7 @@ def complete_checkpoint(context: click.Context, _parameter: click.Parameter, beg
     """Return the checkpoints of the execution that the command line names, newest first."""
 
     async def question(orchestrator: Orchestrator) -> Candidates:
-        found = await orchestrator.state_manager.list_checkpoints(context.params["execution"], LIMIT)
+        found = await orchestrator.state_manager.list_checkpoints(_execution(context), LIMIT)
         return [(each["checkpoint_id"], each["reason"]) for each in found]
 
     return _ask(context, question, begun)

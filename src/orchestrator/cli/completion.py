@@ -22,9 +22,9 @@ PROGRAMS = ("orchestrator", "orc")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @pass_common
 def completion_command(_common: Common, shell: str) -> None:
-    """Print the completion script of a shell, for both names of the program.
+    """Print the completion script of a shell.
 
-    Executions, their steps and checkpoints, and tools complete too.
+    It completes both names of the program. Executions, their steps and checkpoints, and tools complete too.
     """
     from click.shell_completion import ShellComplete, get_completion_class
 

@@ -75,9 +75,10 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
 @click.option("--format", "form", type=click.Choice(["text", "mermaid"]), default="text", show_default=True)
 @pass_common
 async def graph_command(common: Common, name: str, form: str) -> None:
-    """Draw the steps and what they depend on; for an execution, with the status of each.
+    """Draw the steps and what they depend on.
 
-    Read the lanes downwards: they lead from a step to those that need it.
+    For an execution, the status of each stands with it. Read the lanes downwards: they lead from a step to those that
+    need it.
     """
     pipeline, shown = await _graph_of(common, name)
     from orchestrator.cli import drawing
@@ -136,7 +137,10 @@ async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, T
 @as_json_option
 @pass_common
 def tools_command(common: Common, tool: str | None, *, as_json: bool) -> None:
-    """List the tools that steps can use, or describe the actions and parameters of one."""
+    """List the tools, or describe one.
+
+    A description has the tool's actions with their parameters, as steps name them.
+    """
     registry: Any = common.orchestrator().tools
     if tool is not None:
         try:

@@ -49,7 +49,7 @@ SIGNS = {"ok": ("ok  ", "green"), "note": ("note", "dim"), "warning": ("warn", "
 )
 @pass_common
 async def doctor_command(common: Common) -> int:
-    """Look at the installation, the settings and where each came from, and the store.
+    """Look at the installation, the settings and the store.
 
     Changes nothing, and ends with 6 if the store cannot be used.
     """

@@ -148,9 +148,10 @@ def _print_checkpoints(found: list[dict[str, Any]], *, as_json: bool) -> None:
 @as_json_option
 @pass_common
 async def history_command(common: Common, name: str, *, limit: int | None, as_json: bool) -> None:
-    """Show the checkpoints of all executions of a pipeline, or every fact of one execution.
+    """Show a pipeline's checkpoints, or an execution's facts.
 
-    A pipeline's checkpoints come newest first, an execution's facts in their order (--limit: the last ones).
+    Of a pipeline: the checkpoints of all its executions, newest first. Of an execution: every fact of its journal, in
+    order (--limit: the last ones).
     """
     async with common.reading(name) as orchestrator:
         try:
@@ -193,9 +194,10 @@ async def _print_facts(orchestrator: Orchestrator, execution: str, after: int, *
 @click.option("--reason", metavar="TEXT", help="Why; kept with the fact.")
 @pass_common
 async def cancel_command(common: Common, execution: str, reason: str | None) -> int:
-    """Cancel an execution: no further attempt begins, running ones are ended.
+    """Cancel an execution.
 
-    If a process is at work on it, that one is asked, and waited for.
+    No further attempt begins, and running ones are ended. If a process is at work on it, that one is asked, and waited
+    for.
     """
     import getpass
 

@@ -123,7 +123,7 @@ class LiveDisplay(PlainDisplay):
             return
         from rich.text import Text
 
-        self._console.print(Text.from_ansi(text), soft_wrap=True)
+        self._console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=True)
 
     def _draw(self) -> None:
         if self._live is not None:

@@ -39,7 +39,10 @@ COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red", "DEBUG": "dim
 async def logs_command(
     common: Common, execution: str, step: str | None, *, tail: int | None, follow: bool, as_json: bool
 ) -> None:
-    """Print what the steps logged: their own lines, and what commands wrote on stdout and stderr."""
+    """Print what the steps logged.
+
+    That is their own lines, and what the commands they ran wrote on stdout and stderr.
+    """
     from orchestrator.observe.logs import read_logs
 
     folder = common.log_folder()

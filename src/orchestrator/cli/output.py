@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -193,7 +192,6 @@ def head(value: Any, limit: int = 60) -> str:
 # -- writing -----------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=2)
 def _descriptor(name: str) -> int | None:
     try:
         return int(getattr(sys, name).fileno())

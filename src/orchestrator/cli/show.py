@@ -43,7 +43,11 @@ ROWS = 200
 @as_json_option
 @pass_common
 async def show_command(common: Common, execution: str, step: str | None, *, everything: bool, as_json: bool) -> None:
-    """Show an execution with the status of each step; or one step: parameters, result, error, progress."""
+    """Show an execution, or one step of it.
+
+    Of an execution: the status of each step, its attempts, times, and the head of its result or error. Of a step: its
+    parameters as they were rendered, its result, attempts, error, progress and saved state.
+    """
     async with common.reading(execution) as orchestrator:
         summary = await orchestrator.get_summary(execution)
         state = await orchestrator.get_state(execution)
@@ -185,7 +189,7 @@ async def step_object(orchestrator: Orchestrator, execution: str, state: Executi
         near = get_close_matches(step, list(state.tasks)[:1000], n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise UsageError(f"no step named {step!r} in execution {execution!r}{hint}")
-    name: TaskId = step  # type: ignore[assignment]
+    name: TaskId = step
     task, definition = state.tasks[name], state.pipeline.tasks[name]
     attempts: dict[int, dict[str, Any]] = {}
     rendered = None

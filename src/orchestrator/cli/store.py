@@ -51,10 +51,10 @@ async def prune_command(
     executions: tuple[str, ...],
     yes: bool,
 ) -> None:
-    """Remove completed executions, with their results and logs.
+    """Remove completed executions.
 
-    What can still be resumed is never touched, unless it is named by --execution. --older-than and --keep-last both
-    spare what they name.
+    Their results and logs go with them. What can still be resumed is never touched, unless it is named by
+    --execution. --older-than and --keep-last both spare what they name.
     """
     chosen = older_than is not None or keep_last is not None
     if executions and (chosen or pipeline_id is not None):
@@ -113,7 +113,7 @@ def _remove_logs(common: Common, removed: Iterable[str]) -> None:
 )
 @pass_common
 async def verify_command(common: Common) -> int:
-    """Check every record and value of the store against what is promised.
+    """Check every record of the store.
 
     Ends with 7 and a line for each problem if anything is wrong; other executions stay usable.
     """
