@@ -361,7 +361,7 @@ def _why_not(value: Any) -> str:
         if base in _FLAT or base in _CONTAINERS or base is bytearray:
             return (
                 f"is a subclass of {base.__name__} and would come back as a plain one: convert it, "
-                f"or decide how to keep it with orchestrator.state.codec.register({kind.__name__}, ...)"
+                f"or decide how to keep it with orchestrator.register({kind.__name__}, ...)"
             )
     if callable(value) and (hasattr(value, "__code__") or hasattr(value, "__self__")):
         return "is a function, and code is not stored"
@@ -371,7 +371,7 @@ def _why_not(value: Any) -> str:
         return "can be read only once: return list(...) of it"
     if kind is memoryview:
         return "refers to foreign memory: return bytes(...) of it"
-    return f"cannot be kept: return plain data, or decide with orchestrator.state.codec.register({kind.__name__}, ...)"
+    return f"cannot be kept: return plain data, or decide with orchestrator.register({kind.__name__}, ...)"
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
@@ -468,7 +468,7 @@ def _make_registered(name: Any, state: Any) -> Any:
     if entry is None:
         raise UnknownType(
             f"it holds an object of a class registered as {name[:200]!r}, and this process has registered none so: "
-            f"call orchestrator.state.codec.register(TheClass, {name[:200]!r}) before loading"
+            f"call orchestrator.register(TheClass, {name[:200]!r}) before loading"
         )
     try:
         return entry.make(state)
