@@ -7,6 +7,7 @@ import contextlib
 import heapq
 import inspect
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ from orchestrator.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from orchestrator.core.adapters import Adapters
     from orchestrator.core.recorder import Recorder
@@ -151,9 +152,7 @@ class PipelineResumeManager:
             timestamp=datetime.fromtimestamp(state.updated_at, UTC),
             completed_tasks=by_status[TaskStatus.COMPLETED] | by_status[TaskStatus.SKIPPED],
             failed_tasks={
-                name: max(1, task.failures + task.crashes)
-                for name, task in state.tasks.items()
-                if task.status in stuck
+                name: max(1, task.failures + task.crashes) for name, task in state.tasks.items() if task.status in stuck
             },
             running_tasks=by_status[TaskStatus.RUNNING],
             pending_tasks=by_status[TaskStatus.PENDING],
@@ -324,14 +323,14 @@ class PipelineResumeManager:
             raise ResumeError(f"interval: expected seconds above 0, got {interval!r}")
         if name in self._periodic:
             raise ResumeError(f"periodic checkpointing of execution {name!r} is running already")
-        state = await _called(get_state_func)
+        state = await _ask(name, get_state_func)
         if self._live.engine(name) is None:
             report = _Report.of(state)
             recorder = await self._borrow(name, definition, report)
             self._live.hold(recorder)
             self._adapters.keeper.keep(recorder.lease, self._lost(name), lambda _by: None)
         try:
-            await self.create_resume_checkpoint(name, definition, **dict(state))
+            await self.create_resume_checkpoint(name, definition, **state)
         except BaseException:
             await self._let_go(name)
             raise
@@ -363,7 +362,7 @@ class PipelineResumeManager:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), seconds)
             try:
-                made = await self.create_resume_checkpoint(name, pipeline, **dict(await _called(get_state)))
+                made = await self.create_resume_checkpoint(name, pipeline, **await _ask(name, get_state))
             except Exception:
                 _log.exception("periodic checkpointing of %s ends: its checkpoint failed", name)
                 raise
@@ -426,11 +425,7 @@ class _Report:
                 f"completed without a result: {', '.join(map(repr, missing))}; "
                 "put their results (None, if they have none) into task_results"
             )
-        wrong = sorted(
-            name
-            for name, count in self.failed.items()
-            if type(count) is not int or count < 0
-        )
+        wrong = sorted(name for name, count in self.failed.items() if type(count) is not int or count < 0)
         if wrong:
             raise ResumeError(f"failed_tasks: expected a number of failures for {', '.join(map(repr, wrong))}")
 
@@ -460,8 +455,21 @@ async def _push(heap: list[_Candidate], iterator: AsyncIterator[Checkpoint]) -> 
         return
 
 
-async def _called(function: Callable[[], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]) -> Mapping[str, Any]:
-    result = function()
-    return await result if inspect.isawaitable(result) else result
+_STATE_KEYS = ("completed_tasks", "task_results", "context", "failed_tasks")
 
 
+async def _ask(name: str, get_state: Callable[[], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return what the caller's function tells, as keywords of ``create_resume_checkpoint`` after its first two."""
+    told: Any = get_state()
+    if inspect.isawaitable(told):
+        told = await told
+    expected = f"get_state_func: expected a dict with keys among {', '.join(_STATE_KEYS)}"
+    if not isinstance(told, Mapping):
+        raise ResumeError(f"{expected}; got {type(told).__name__}")
+    if told.get("execution_id", name) != name:
+        raise ResumeError(f"get_state_func: it tells of execution {told['execution_id']!r}, this one is {name!r}")
+    state = {key: value for key, value in told.items() if key not in ("execution_id", "pipeline")}
+    unknown = [key for key in state if key not in _STATE_KEYS]
+    if unknown:
+        raise ResumeError(f"{expected}; got {', '.join(map(repr, unknown))}")
+    return state
