@@ -12,7 +12,7 @@ COMPILE = $(PY) -m uv pip compile -q --universal --python-version 3.11 --no-anno
 
 .DEFAULT_GOAL = help
 .NOTPARALLEL: # the tests come last, so that their closing line is the last line
-.PHONY: help demo test lint check fmt bench lock clean
+.PHONY: help demo test lint check fmt docs bench lock clean
 
 help:
 	@echo 'make demo    run the flights example from nothing to its report'
@@ -20,6 +20,7 @@ help:
 	@echo 'make lint    format check, ruff, mypy --strict, import contracts'
 	@echo 'make check   lint, then test: what a change has to pass'
 	@echo 'make fmt     format the code and apply the safe fixes'
+	@echo 'make docs    write the generated parts of docs/ anew'
 	@echo 'make bench   run the benchmarks'
 	@echo 'make lock    renew requirements/*.txt; LOCK_ARGS=--upgrade moves every pin'
 	@echo 'make clean   remove caches and build output; environment and runs stay'
@@ -41,6 +42,9 @@ check: lint test
 fmt: $(VENV)/.test
 	$(PY) -m ruff check --fix-only --quiet .
 	$(PY) -m ruff format .
+
+docs: $(VENV)/.test
+	@$(PY) tools/docs.py
 
 bench: $(VENV)/.test
 	@$(PY) -m benchmarks

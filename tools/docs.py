@@ -1,0 +1,505 @@
+"""Write the generated parts of the documentation: `make docs`.
+
+A page keeps its own words; between ``<!-- generated: WHAT -->`` and ``<!-- /generated -->`` stands what the code says
+about itself. A test fails when a page differs from what would be written here.
+
+    python tools/docs.py            write the pages
+    python tools/docs.py --check    only tell which would change; exit 1 if any
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+MARK = re.compile(r"(<!-- generated: (?P<what>[^>]*?) -->\n)(?P<old>.*?)(<!-- /generated -->)", re.DOTALL)
+WIDE = 96
+"""Longest line of a signature before it is broken up."""
+
+
+def pages() -> dict[Path, str]:
+    """Return every page as it should be."""
+    return {path: renewed(path.read_text("utf-8")) for path in sorted(DOCS.rglob("*.md"))}
+
+
+def renewed(text: str) -> str:
+    """Return a page's text with its generated parts written anew."""
+    return MARK.sub(_part, text)
+
+
+def _part(match: re.Match[str]) -> str:
+    kind, *words = match["what"].split()
+    return f"{match[1]}\n{PARTS[kind](*words).strip()}\n\n{match[4]}"
+
+
+def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(headings)} |", f"| {' | '.join('---' for _ in headings)} |"]
+    lines += [
+        f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in row)} |" for row in rows
+    ]
+    return "\n".join(lines)
+
+
+# -- the language ------------------------------------------------------------------------------------------------
+
+PLACES = {
+    "pipeline": "",
+    "input": "InputModel",
+    "step": "StepModel",
+    "retry": "RetryModel",
+    "resume": "ResumeModel",
+    "step-resume": "StepResumeModel",
+}
+"""The mappings of the language, by the name the reference has for them -> their definition in the JSON schema."""
+
+EXAMPLES: dict[str, dict[str, str]] = {
+    "pipeline": {
+        "id": "id: flights",
+        "name": "name: Late out of New York",
+        "version": 'version: "1.0"',
+        "description": "description: Reads, joins, reports.",
+        "inputs": "inputs: {limit: 10}",
+        "parameters": "parameters: {limit: 10}",
+        "resume": "resume: {max_retries: 5}",
+        "steps": "steps: [{id: a, tool: shell, parameters: {command: [date]}}]",
+        "outputs": 'outputs: {when: "{{ a.result.stdout }}"}',
+    },
+    "input": {
+        "type": "type: integer",
+        "required": "required: true",
+        "default": "default: 15",
+        "description": "description: How many rows.",
+    },
+    "step": {
+        "id": "id: a",
+        "name": "name: Draw the year",
+        "description": "description: The long step.",
+        "tool": "tool: shell",
+        "action": "action: run",
+        "parameters": "parameters: {command: [date]}",
+        "dependencies": "dependencies: [before]",
+        "depends_on": "depends_on: before",
+        "condition": "condition: before.result.exit_code == 0",
+        "timeout": "timeout: 10m",
+        "retry": "retry: 3",
+        "resume": "resume: {critical: true}",
+        "on_interrupted": "on_interrupted: ask",
+        "isolation": "isolation: process",
+    },
+    "retry": {
+        "max_attempts": "max_attempts: 5",
+        "delay": "delay: 2s",
+        "backoff": "backoff: 3",
+        "max_delay": "max_delay: 5m",
+        "jitter": "jitter: false",
+        "on": "on: [timeout, OSError]",
+    },
+    "resume": {
+        "enabled": "enabled: false",
+        "checkpoint_interval": "checkpoint_interval: 30",
+        "checkpoint_interval_seconds": "checkpoint_interval_seconds: 30",
+        "max_retries": "max_retries: 5",
+        "max_retry_attempts": "max_retry_attempts: 5",
+        "retry_failed": "retry_failed: false",
+        "retry_failed_tasks": "retry_failed_tasks: false",
+        "reset_running_tasks": "reset_running_tasks: false",
+        "preserve_completed_tasks": "preserve_completed_tasks: false",
+        "validate_checkpoint_integrity": "validate_checkpoint_integrity: false",
+    },
+    "step-resume": {"critical": "critical: true", "checkpoint": "checkpoint: both"},
+}
+"""One line of YAML for each key; a test compiles them all."""
+
+ON_RESUME: dict[str, dict[str, str]] = {
+    "pipeline": {
+        "id": "A resume uses the recorded definition, so editing the file changes nothing for it.",
+        "inputs": "A resume has the values of the first run.",
+        "outputs": "Computed when the last step is done, from recorded results.",
+    },
+    "input": {"default": "The default that held when the run began is recorded; a later one changes nothing."},
+    "step": {
+        "parameters": "Templates are rendered anew for each attempt, from the same recorded results.",
+        "condition": "A skipped step stays skipped.",
+        "timeout": "A resumed step has the whole time again.",
+        "retry": "Each resume counts its attempts anew; failures count over the whole execution (`max_retries`).",
+        "on_interrupted": "`rerun` runs it again, `fail` marks it failed, `ask` waits for `--retry` or `--skip`.",
+    },
+    "retry": {"max_attempts": "Counts within one run: a resume may try as often again."},
+    "resume": {
+        "enabled": "With `false` there is nothing to resume: exit code 3.",
+        "checkpoint_interval": "What a crash can cost: the work that a running step did since the last interval.",
+    },
+    "step-resume": {
+        "checkpoint": "A checkpoint is a place that `resume --from` can go back to. With `none` the result is kept all "
+        "the same."
+    },
+}
+"""What a resume makes of a key, where that is worth saying."""
+
+
+def _language(place: str) -> str:
+    from orchestrator.compiler.schema import json_schema
+
+    schema = json_schema()
+    found = schema["$defs"][PLACES[place]] if PLACES[place] else schema
+    required = found.get("required", ())
+    rows = []
+    for key, about in found["properties"].items():
+        default = "required" if key in required else _default(about)
+        meaning = about.get("description", "")
+        if key in ON_RESUME.get(place, {}):
+            meaning += f" *On a resume:* {ON_RESUME[place][key]}"
+        rows.append((f"`{key}`", _type(about), default, meaning, f"`{EXAMPLES[place][key]}`"))
+    return _table(("key", "type", "default", "meaning", "example"), rows)
+
+
+def _default(about: dict[str, Any]) -> str:
+    value = about.get("default")
+    if "Another name" in about.get("description", ""):
+        return ""
+    if value is None or isinstance(value, dict) or value == []:
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else f'{value:g}' if isinstance(value, float) else value}`"
+
+
+_LINKS = {"RetryModel": "[retry](#retry)", "StepResumeModel": "[resume of a step](#resume-of-a-step)",
+          "ResumeModel": "[resume](#resume)", "StepModel": "[step](#a-step)",
+          "InputModel": "[input](#an-input)"}  # fmt: skip
+_WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false",
+          "array": "list", "object": "mapping", "null": ""}  # fmt: skip
+
+
+def _type(about: dict[str, Any]) -> str:
+    if "$ref" in about:
+        return _LINKS[about["$ref"].rpartition("/")[2]]
+    if "enum" in about:
+        return ", ".join(f"`{choice}`" for choice in about["enum"])
+    if "anyOf" in about:
+        if any("pattern" in each for each in about["anyOf"]):
+            return "duration"
+        return " or ".join(dict.fromkeys(text for each in about["anyOf"] if (text := _type(each))))
+    kind = about.get("type")
+    if isinstance(kind, list):
+        return "anything else"
+    if kind == "array":
+        return f"list of {_type(about['items'])}s" if "$ref" in about["items"] else "list of texts"
+    inner = about.get("additionalProperties")
+    if kind == "object" and isinstance(inner, dict):
+        return f"mapping of names to: {_type(inner)}"
+    return _WORDS.get(str(kind), "anything")
+
+
+def _filters(*_words: str) -> str:
+    from orchestrator.compiler.filters import FILTERS, FUNCTIONS, TESTS
+
+    def names(known: dict[str, Any]) -> str:
+        return ", ".join(f"`{name}`" for name in sorted(known) if name[0].isalpha())
+
+    rows = [("filters", names(FILTERS)), ("tests", names(TESTS)), ("functions", names(FUNCTIONS))]
+    return _table(("", "there are"), rows)
+
+
+def _limits(*_words: str) -> str:
+    from orchestrator.compiler import expressions, limits, load
+
+    file = (f"{load.MAX_BYTES:,} bytes of UTF-8", f"{load.MAX_DEPTH} levels deep",
+            f"{load.MAX_NODES:,} values (an alias counts as all that it stands for)")  # fmt: skip
+    rows = [
+        ("a file", ", ".join(file)),
+        ("an expression", f"{expressions.MAX_EXPRESSION:,} characters"),
+        ("the text a template yields", f"{limits.MAX_TEXT:,} characters"),
+        ("all that rendering one value makes", f"{limits.MAX_WORK:,} characters; an item of a list counts as eight"),
+        ("a whole number a template computes", f"{limits.MAX_BITS:,} bits"),
+        ("an id", "128 characters: letters, digits, `_`, `-` and `.`, beginning with a letter, digit or `_`"),
+    ]
+    return _table(("what", "at most"), rows)
+
+
+# -- the command line --------------------------------------------------------------------------------------------
+
+EXIT_CODES: dict[int, tuple[str, str]] = {
+    0: ("done", ""),
+    1: ("a step failed, or the execution was cancelled", "the last line is the command that resumes"),
+    2: (
+        "the command, the pipeline or the inputs are wrong; or the resume was refused",
+        "the message says what and where",
+    ),
+    3: ("no such execution or checkpoint", "`orchestrator list`, `orchestrator checkpoints EXECUTION`"),
+    4: ("another process owns the execution", "`--wait`, `orchestrator cancel`, or `--steal` if it is stopped"),
+    5: ("ownership was lost while running", "nothing: the new owner goes on"),
+    6: ("the store is unavailable or full", "make room, mend the disk, then resume"),
+    7: ("a record is damaged", "`orchestrator verify` shows all of them"),
+    8: ("another format, or another pipeline", "use the version, or the definition, that it began with"),
+    70: ("a bug of ours", "the traceback is in the file that the message names; please report it"),
+    130: ("stopped gracefully by Ctrl-C", "resume when you like"),
+    143: ("stopped gracefully by SIGTERM", "resume when you like"),
+}
+"""Exit code -> what it means, and what to do."""
+
+
+def _exit_codes(*_words: str) -> str:
+    return _table(("code", "meaning", "what to do"), [(f"{code}", *about) for code, about in EXIT_CODES.items()])
+
+
+def _command(name: str) -> str:
+    import click
+
+    from orchestrator.cli.app import program
+
+    wide: dict[str, Any] = {"terminal_width": 1000, "max_content_width": 1000, "help_option_names": ["-h", "--help"]}
+    whole = click.Context(program, info_name="orchestrator", **wide)
+    if name == "all":
+        return _options(whole, program, common=True)
+    command = program.get_command(whole, name)
+    if command is None:
+        raise SystemExit(f"no command {name}")
+    context = click.Context(command, info_name=name, parent=whole, **wide)
+    usage = command.get_usage(context).removeprefix("Usage: ")
+    help_text = re.sub(r"(?<![`\w-])(--[a-z][a-z-]+)", r"`\1`", inspect.cleandoc(command.help or ""))
+    parts = [f"```text\n{usage}\n```", help_text, _options(context, command, common=False)]
+    examples = getattr(command, "examples", ())
+    if examples:
+        parts.append("<!-- not run: examples of the command's own help -->\n```console\n"
+                     + "\n".join(f"$ {example}" for example in examples) + "\n```")  # fmt: skip
+    return "\n\n".join(part for part in parts if part)
+
+
+def _options(context: Any, command: Any, *, common: bool) -> str:
+    import click
+
+    rows = []
+    for option in command.get_params(context):
+        shared = bool({"--store", "--debug", "--help", "--version"} & set(option.opts))
+        record = option.get_help_record(context) if isinstance(option, click.Option) else None
+        if record is not None and shared is common:
+            rows.append((f"`{record[0]}`", record[1]))
+    return _table(("option", "meaning"), rows) if rows else ""
+
+
+# -- tools -------------------------------------------------------------------------------------------------------
+
+
+def _tool(name: str) -> str:
+    from orchestrator.tools.registry import ToolRegistry
+    from orchestrator.tools.tables.options import OutputOptions, ReadOptions
+
+    described = ToolRegistry().describe(name)
+    shared = [("output options", OutputOptions), ("reading options", ReadOptions)] if name == "data-processing" else []
+    parts = []
+    for action in described.actions:
+        parts.append(f"### {name}: {action.name}{' (the default action)' if action.default else ''}")
+        parts.append(_markdown(action.text))
+        own, groups = list(action.parameters), []
+        for title, options in shared:
+            keys = options.__annotations__.keys()
+            if any(each.name in keys for each in own):
+                here = [each for each in own if each.name in keys and each.name != "output"]
+                lacks_output = "output" in keys and not any(each.name == "output" and not each.required for each in own)
+                own = [each for each in own if each not in here and not (each.name == "output" and not each.required)]
+                groups.append(
+                    f"the [{title}](#{title.replace(' ', '-')}){' (but `output`, `as_rows`)' if lacks_output else ''}"
+                )
+        if own:
+            parts.append(_table(("parameter", "type", "default", "meaning"), [_parameter(each) for each in own]))
+        if groups:
+            parts.append(f"And {', '.join(groups)}.")
+    return "\n\n".join(parts)
+
+
+def _parameter(each: Any) -> tuple[str, ...]:
+    default = "required" if each.required else "none" if each.default is None else f"`{_json(each.default)}`"
+    return f"`{each.name}`", f"`{each.type}`", default, each.description
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _table_options(which: str) -> str:
+    from orchestrator.tools.registry import ToolRegistry
+    from orchestrator.tools.tables.options import OutputOptions, ReadOptions
+
+    keys = {"output": OutputOptions, "reading": ReadOptions}[which].__annotations__.keys()
+    load = next(action for action in ToolRegistry().describe("data-processing").actions if action.name == "load")
+    rows = [(f"`{each.name}`", f"`{each.type}`", each.description) for each in load.parameters if each.name in keys]
+    return _table(("option", "type", "meaning"), rows)
+
+
+def _shipped(*_words: str) -> str:
+    from orchestrator.tools.names import SHIPPED
+    from orchestrator.tools.registry import ToolRegistry
+
+    rows = []
+    for name in SHIPPED:
+        described = ToolRegistry().describe(name)
+        actions = ", ".join(f"`{action.name}`" for action in described.actions) or "`module:function`"
+        rows.append((f"[`{name}`](#{name})", actions, described.summary))
+    return _table(("tool", "actions", "what it does"), rows)
+
+
+# -- Python ------------------------------------------------------------------------------------------------------
+
+
+def _api(*names: str) -> str:
+    import orchestrator
+
+    return "\n\n".join(_public(name, getattr(orchestrator, name)) for name in names)
+
+
+def _public(name: str, thing: Any) -> str:
+    if not inspect.isclass(thing):
+        return f"### {name}\n\n{_code(_signature(name, thing))}\n\n{_markdown(inspect.getdoc(thing) or '')}"
+    parts = [f"### {name}"]
+    if issubclass(thing, enum.Enum):
+        parts.append(_markdown(_own_doc(thing)))
+        parts.append(", ".join(f"`{member.value}`" for member in thing))
+    elif issubclass(thing, BaseException):
+        bases = ", ".join(base.__name__ for base in thing.__bases__)
+        code = thing.__dict__.get("exit_code", getattr(thing, "exit_code", None))
+        ends = "" if isinstance(code, property) or code is None else f" Exit code {code}."
+        parts.append(f"*{bases}*.{ends}")
+        parts.append(_markdown(_own_doc(thing)))
+        return "\n\n".join(part for part in parts if part)
+    else:
+        if not getattr(thing, "_is_protocol", False) and name not in ("PipelineResumeManager", "StateManager"):
+            parts.append(_code(_signature(name, thing)))
+        parts.append(_markdown(_own_doc(thing)))
+    parts += list(_members(thing))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _own_doc(thing: type) -> str:
+    text = thing.__doc__ or ""
+    return "" if text.startswith(f"{thing.__name__}(") else inspect.cleandoc(text)
+
+
+def _members(thing: type) -> Iterator[str]:
+    if issubclass(thing, enum.Enum):
+        return
+    fields = {field.name for field in dataclasses.fields(thing)} if dataclasses.is_dataclass(thing) else set()
+    properties = []
+    for name, member in vars(thing).items():
+        if name.startswith("_") or name in fields:
+            continue
+        what = "property" if isinstance(member, property) or type(member).__name__ == "cached_property" else "method"
+        text = inspect.getdoc(member) or ""
+        if what == "property":
+            properties.append((f"`{name}`", _markdown(text).replace("\n", " ")))
+            continue
+        function = inspect.unwrap(getattr(thing, name))
+        if not callable(function) or isinstance(member, type):
+            continue
+        if properties:
+            yield _table(("attribute", "meaning"), properties)
+            properties = []
+        yield f"#### {thing.__name__}.{name}\n\n{_code(_signature(name, function))}\n\n{_markdown(text)}"
+    if properties:
+        yield _table(("attribute", "meaning"), properties)
+
+
+def _code(text: str) -> str:
+    return f"```text\n{text}\n```"
+
+
+def _signature(name: str, thing: Any) -> str:
+    signature = inspect.signature(thing)
+    parameters = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
+    prefix = (
+        "await "
+        if inspect.iscoroutinefunction(thing)
+        else "async for ... in "
+        if inspect.isasyncgenfunction(thing)
+        else ""
+    )
+    returns = (
+        ""
+        if inspect.isclass(thing) or signature.return_annotation is inspect.Signature.empty
+        else f" -> {_annotation(signature.return_annotation)}"
+    )
+    shown = [_one(each) for each in parameters]
+    for index, each in enumerate(parameters):
+        if each.kind is inspect.Parameter.KEYWORD_ONLY:
+            if not any(other.kind is inspect.Parameter.VAR_POSITIONAL for other in parameters):
+                shown.insert(index, "*")
+            break
+    line = f"{prefix}{name}({', '.join(shown)}){returns}"
+    if len(line) <= WIDE:
+        return line
+    return f"{prefix}{name}(\n" + "".join(f"    {each},\n" for each in shown) + f"){returns}"
+
+
+def _one(each: inspect.Parameter) -> str:
+    stars = "*" * (each.kind is inspect.Parameter.VAR_POSITIONAL) + "**" * (each.kind is inspect.Parameter.VAR_KEYWORD)
+    text = f"{stars}{each.name}"
+    if each.annotation is not inspect.Parameter.empty:
+        text += f": {_annotation(each.annotation)}"
+    if each.default is not inspect.Parameter.empty:
+        default = repr(each.default)
+        if default.startswith("<"):
+            default = "{}" if "factory" in default else "..."
+        if isinstance(each.default, enum.Enum):
+            default = repr(each.default.value)
+        if dataclasses.is_dataclass(each.default) and not isinstance(each.default, type):
+            default = f"{type(each.default).__name__}()"
+        text += f" = {default}"
+    return text
+
+
+def _annotation(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+
+
+def _markdown(text: str) -> str:
+    """Turn a docstring into Markdown: double backticks become single ones, doctests blocks of code."""
+    text = text.replace("``", "`")
+    lines: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if line.startswith(">>>") and not inside:
+            lines.append("```pycon")
+            inside = True
+        elif inside and not line.strip():
+            lines.append("```")
+            inside = False
+        lines.append(line)
+    if inside:
+        lines.append("```")
+    return "\n".join(lines)
+
+
+PARTS: dict[str, Callable[..., str]] = {
+    "yaml": _language,
+    "filters": _filters,
+    "limits": _limits,
+    "command": _command,
+    "exit-codes": _exit_codes,
+    "tools": _shipped,
+    "tool": _tool,
+    "table-options": _table_options,
+    "api": _api,
+}
+"""First word of a mark -> what writes its part; the other words are its arguments."""
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or tell which would change."""
+    changed = [(path, text) for path, text in pages().items() if path.read_text("utf-8") != text]
+    for path, text in changed:
+        if "--check" not in arguments:
+            path.write_text(text, "utf-8")
+        print(path.relative_to(ROOT))
+    return 1 if changed and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
