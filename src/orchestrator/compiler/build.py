@@ -221,6 +221,8 @@ class _Builder:
         """Check the templates in a value; return the tasks they read in order, None if there are no templates."""
         found: dict[str, None] | None = None
         for place, text in texts_of(value):
+            if self.mistakes.full:
+                break
             try:
                 compiled = compile_text(text)
             except TemplateFault as fault:

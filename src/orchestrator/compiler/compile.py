@@ -113,6 +113,8 @@ def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
         model = PipelineModel.model_validate(plain)
     except ValidationError as error:
         known = report_shape(error, mistakes)
+        if mistakes.full:
+            raise mistakes.error() from None
         repair(plain, error)
         try:
             model = PipelineModel.model_validate(plain)
@@ -201,7 +203,7 @@ def _task(step: StepModel) -> Task:
         description=step.description,
         condition=step.condition,
         timeout=step.timeout,
-        retry=_retry(step.retry),
+        retry=_retry(step.retry) if "retry" in step.model_fields_set else ONCE,
         critical=step.resume.critical,
         checkpoint=CheckpointWhen(step.resume.checkpoint),
         on_interrupted=OnInterrupted(step.on_interrupted),

@@ -16,6 +16,8 @@ MAX_DIAGNOSTICS = 1000
 MAX_HINTS = 30
 """Guessing costs time; after so many mistakes a file needs reading, not guessing."""
 _MAX_CANDIDATES = 300
+_MAX_MESSAGE = 4000
+_MAX_NAME = 200
 _AFTER_ALL = 1 << 60
 
 
@@ -69,6 +71,7 @@ class Collector:
         if len(self._found) >= MAX_DIAGNOSTICS:
             self._dropped += 1
             return
+        message = shorten(message, _MAX_MESSAGE)
         line, column, text = self.source.place(path, key=key)
         if at is not None:
             line, column, _ = self.source.place(at)
@@ -91,6 +94,11 @@ class Collector:
         """Whether guesses are still worth their time."""
         return len(self._found) < MAX_HINTS
 
+    @property
+    def full(self) -> bool:
+        """Whether so much is wrong that looking for more would only cost time."""
+        return self._dropped > 0
+
     def error(self) -> DefinitionError:
         """Return everything found, in file order, each mistake once."""
         found = sorted(self._found, key=lambda item: (item.line or _AFTER_ALL, item.column))
@@ -109,9 +117,13 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
     Looks at the 300 first candidates of similar length, so that it stays quick among very many names.
     """
+    if len(name) > _MAX_NAME:
+        return None
     flat = _flat(name)
     near: list[str] = []
     for candidate in known:
+        if len(candidate) > _MAX_NAME:
+            continue
         if _flat(candidate) == flat:
             return candidate
         if abs(len(candidate) - len(name)) <= max(2, len(name) // 2) and len(near) < _MAX_CANDIDATES:
@@ -141,7 +153,7 @@ def path_text(path: Sequence[str | int]) -> str:
         if isinstance(part, int):
             parts.append(f"[{part}]")
         elif part.isidentifier():
-            parts.append(f".{part}" if parts else part)
+            parts.append(f".{shorten(part)}" if parts else shorten(part))
         else:
             parts.append(f"[{shorten(part)!r}]")
     return "".join(parts)

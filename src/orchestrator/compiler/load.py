@@ -19,11 +19,13 @@ MAX_BYTES = 5_000_000
 """Largest text, in bytes of UTF-8."""
 MAX_DEPTH = 64
 """Deepest nesting of lists and mappings."""
-MAX_NODES = 1_000_000
+MAX_NODES = 500_000
 """Most values in a file, each alias counted as all that it stands for."""
 MAX_MISTAKES = 100
 """Reading stops after so many mistakes of this level."""
 
+_CHARACTERS = 100
+"""So many characters of a text count as one more value."""
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _CONSTANTS: dict[str, Any] = (
@@ -43,7 +45,7 @@ class Node:
     """One value: what it is, where it starts, and (for a scalar) the text it was written as.
 
     ``value`` is a scalar, a list of nodes, or a dict of nodes; ``keys`` gives line and column of a mapping's keys.
-    ``size`` counts the values in it and ``height`` the levels below it, aliases included.
+    ``size`` counts the values in it (a long text as many) and ``height`` the levels below it, aliases included.
     """
 
     __slots__ = ("column", "height", "keys", "line", "size", "text", "value")
@@ -54,7 +56,7 @@ class Node:
         self.column = column
         self.text = text
         self.keys: dict[str, tuple[int, int]] | None = None
-        self.size = 1
+        self.size = 1 if text is None else 1 + len(text) // _CHARACTERS
         self.height = 0
 
     def plain(self) -> Any:

@@ -98,6 +98,11 @@ class StepResumeModel(Model):
     )
 
 
+NO_RETRY = RetryModel()
+USUAL_RESUME = StepResumeModel()
+"""Shared by all steps that say nothing: copies of them would cost more than the rest of a step."""
+
+
 class StepModel(Model):
     """One step: which tool does what, with which parameters, after which steps."""
 
@@ -107,10 +112,13 @@ class StepModel(Model):
     tool: str = Field(description="The tool that does the work; `orchestrator tools` lists them.")
     action: str | None = Field(None, description="Which of the tool's actions; without it, the tool's default one.")
     parameters: dict[str, Any] = Field(
-        {}, description="What the action is given. Values may hold `{{ ... }}` templates; keys are taken as they are."
+        default_factory=dict,
+        json_schema_extra={"default": {}},
+        description="What the action is given. Values may hold `{{ ... }}` templates; keys are taken as they are.",
     )
     dependencies: Names = Field(
-        [],
+        default_factory=list,
+        json_schema_extra={"default": []},
         description="Steps that must be done before: one id or a list. Steps that a template reads need not be named.",
     )
     condition: Annotated[str, BeforeValidator(_condition)] | None = Field(
@@ -123,9 +131,15 @@ class StepModel(Model):
         RetryModel,
         BeforeValidator(_attempts),
     ] = Field(
-        RetryModel(), description="A number of attempts, or a mapping.", json_schema_extra={"shorthand": "integer"}
+        default_factory=lambda: NO_RETRY,
+        json_schema_extra={"default": 1},
+        description="A number of attempts, or a mapping.",
     )
-    resume: StepResumeModel = Field(StepResumeModel(), description="What the step means to a later resume.")
+    resume: StepResumeModel = Field(
+        default_factory=lambda: USUAL_RESUME,
+        json_schema_extra={"default": {}},
+        description="What the step means to a later resume.",
+    )
     on_interrupted: Literal["rerun", "fail", "ask"] = Field(
         "rerun", description="What a resume does with the step if it was running when the process died."
     )

@@ -12,15 +12,17 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from orchestrator.compiler.diagnostics import shorten
-from orchestrator.compiler.expressions import Expression, Frame, Reference, compile_expression
+from orchestrator.compiler.expressions import MAX_EXPRESSION, Expression, Frame, Reference, compile_expression
 from orchestrator.compiler.limits import MAX_TEXT, Meter, TemplateFault, text_of
 from orchestrator.errors import TaskError
 
+MAX_EXPRESSIONS = 1000
+"""About so many expressions can stand in one text."""
 CACHED = 4096
 """Compiled texts that are kept; the least recently used go first."""
-_EXPRESSION_PARTS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[{}]""", re.DOTALL)
-_STATEMENT = re.compile(r"\{%.*?%\}", re.DOTALL)
-_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_TEXT_OR_BRACE = re.compile(
+    r"""'(?:[^'\\]|\\.|\\\Z)*(?:'|\Z)|"(?:[^"\\]|\\.|\\\Z)*(?:"|\Z)|[{}]""", re.DOTALL
+)  # a text that is not closed reaches to the end, so that the search stays linear
 
 
 class Text(NamedTuple):
@@ -72,6 +74,8 @@ def compile_text(text: str) -> Text:
     for part, is_expression in _split(text):
         if is_expression:
             parts.append(_compile(part))
+            if len(parts) > 2 * MAX_EXPRESSIONS:
+                raise TemplateFault(f"more than {MAX_EXPRESSIONS:,} expressions in one text")
         else:
             _check_literal(part)
             parts.append(part)
@@ -138,8 +142,9 @@ def _split(text: str) -> Iterator[tuple[str, bool]]:
             yield text[start:opened], False
         end = _end(text, opened + 2)
         if end < 0:
+            within = f" within {MAX_EXPRESSION:,} characters" if len(text) - opened > MAX_EXPRESSION else ""
             raise TemplateFault(
-                f"{shorten(text[opened:])!r} is not closed by }}}}; "
+                f"{shorten(text[opened:])!r} is not closed by }}}}{within}; "
                 "a text that holds two braces is written {{ '{{' }}"
             )
         yield text[opened + 2 : end], True
@@ -151,7 +156,7 @@ def _split(text: str) -> Iterator[tuple[str, bool]]:
 def _end(text: str, start: int) -> int:
     """Return where the ``}}`` of an expression stands that begins at ``start``; -1 if nowhere."""
     depth = 0
-    for found in _EXPRESSION_PARTS.finditer(text, start):
+    for found in _TEXT_OR_BRACE.finditer(text, start, start + MAX_EXPRESSION + 2):
         if found[0] == "{":
             depth += 1
         elif found[0] == "}":
@@ -163,13 +168,19 @@ def _end(text: str, start: int) -> int:
 
 
 def _check_literal(text: str) -> None:
-    if found := _STATEMENT.search(text):
+    if found := _between(text, "{%", "%}"):
         raise TemplateFault(
-            f"statements like {shorten(found[0])!r} are not part of the language; "
+            f"statements like {shorten(found)!r} are not part of the language; "
             "use an expression, {{ a if b else c }}, or a condition"
         )
-    if found := _COMMENT.search(text):
-        raise TemplateFault(f"comments like {shorten(found[0])!r} are not part of the language; use YAML's #")
+    if found := _between(text, "{#", "#}"):
+        raise TemplateFault(f"comments like {shorten(found)!r} are not part of the language; use YAML's #")
+
+
+def _between(text: str, opening: str, closing: str) -> str | None:
+    start = text.find(opening)
+    end = text.find(closing, start + 2) if start >= 0 else -1
+    return text[start : end + 2] if end >= 0 else None
 
 
 def _render(value: Any, frame: Frame) -> Any:

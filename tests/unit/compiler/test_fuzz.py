@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
+import time
 from typing import Any
 
 import pytest
@@ -151,3 +153,41 @@ shaped = st.recursive(
 def test_any_mapping(definition: dict[str, Any]) -> None:
     with contextlib.suppress(DefinitionError):
         assert isinstance(compile_dict(definition, FakeTools()), Pipeline)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{%" * 1_000_000,
+        "{#" * 1_000_000,
+        "{{" * 1_000_000,
+        "{{1}}" * 500_000,
+        "{{ ''" + "''" * 500_000,
+        "{{ '" + "\\'" * 500_000,
+        "{{ " + "((((" * 2000 + " }}",
+        "{{ " + "-" * 9000 + "1 }}",
+        "{{ " + "1_" * 4500 + "1 }}",
+        "{{ 1" + "|abs" * 2000 + " }}",
+        "{{ " + "[" * 4000 + " }}",
+        "x" * 4_000_000,
+    ],
+    ids=lambda value: value[:10],
+)
+def test_long_texts_do_not_take_long(value: str) -> None:
+    start = time.process_time()
+    answer(f"steps: [{{id: a, tool: noop, parameters: {{x: {json.dumps(value)}}}}}]")
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.slow
+def test_very_many_mistakes_do_not_take_long() -> None:
+    for text in (
+        "\n".join(f"k{n}: 1" for n in range(50_000)),
+        "steps: [" + "1," * 100_000 + "]",
+        "steps: [{id: a, tool: noop, parameters: {x: [" + "'{{ ((1 }}'," * 50_000 + "]}}]",
+        f"steps: [{{id: a, tool: noop, depends_on: [{'x' * 1_000_000}]}}, {{id: {'y' * 1_000_000}, tool: noop}}]",
+    ):
+        start = time.process_time()
+        answer(text)
+        assert time.process_time() - start < 6
