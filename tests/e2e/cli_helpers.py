@@ -30,6 +30,7 @@ def note(context, name):
 
 def slow(context, seconds: float = 30.0):
     note(context, f"slow {context.attempt}")
+    context.logger.warning("works")
     end = time.monotonic() + seconds
     while time.monotonic() < end and not context.cancelled:
         context.progress(1, 4, "working \\x1b[31m")

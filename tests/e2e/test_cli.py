@@ -236,18 +236,21 @@ def test_tools(ran: Program) -> None:
 # -- changing ----------------------------------------------------------------------------------------------------
 
 
-def test_cancel_with_and_without_an_owner(program: Program) -> None:
+def test_cancel_with_and_without_an_owner_and_logs_that_follow(program: Program) -> None:
     with ended(program.start("run", "slow.yaml", "--execution-id", "c")) as process:
         read_until(process, "work: started")
-        assert program("cancel", "c", "--reason", "wrong input").stdout == "execution c: cancelled\n"
-        out, err = process.communicate(timeout=30)
-        assert process.returncode == 1
+        with ended(program.start("logs", "c", "work", "--follow")) as follower:
+            assert read_until(follower, "works")[-1].endswith(" work WARNING works")
+            assert program.within("cancel", "c", "--reason", "wrong input").stdout == "execution c: cancelled\n"
+            out, err = process.communicate(timeout=30)
+            assert process.returncode == 1
+            assert follower.wait(30) == 0
     assert "cancel asked for by" in out
     assert "was cancelled by" in err
     assert "wrong input" in err
     assert "is cancelled: there is nothing to cancel" in program.within("cancel", "c", code=2).stderr
     program("run", "failing.yaml", "--execution-id", "f", code=1)
-    assert program("cancel", "f").stdout == "execution f: cancelled\n"
+    assert program.within("cancel", "f").stdout == "execution f: cancelled\n"
 
 
 def test_prune_and_verify(program: Program) -> None:
@@ -337,10 +340,10 @@ def test_a_reader_that_leaves_does_not_end_the_run(program: Program) -> None:
     assert program.effects() == ["before", "slow 1", "after"]
     for command in ("history h | true", "--help | true", "list >&-", "run good.yaml >&- 2>&-", "history h > /dev/full"):
         line = f"set -o pipefail; {' '.join(PROGRAM)} {command}"
-        ended = subprocess.run(
+        over = subprocess.run(
             ["bash", "-c", line], cwd=program.folder, env=program.environment(), capture_output=True, check=False
         )
-        assert (ended.returncode, ended.stderr) == (0, b""), command
+        assert (over.returncode, over.stderr) == (0, b""), command
 
 
 def test_control_characters_reach_no_terminal(program: Program) -> None:

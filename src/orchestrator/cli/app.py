@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except SystemExit as error:
         # click ends so after answering a shell's completion, and with 1 where nobody reads its help any more.
-        code = 0 if type(sys.stdout).__name__ == "PacifyFlushWrapper" else error.code
+        code = 0 if type(sys.stdout).__name__.endswith("PacifyFlushWrapper") else error.code
     except (Exception, KeyboardInterrupt, LeaseLost) as error:  # noqa: BLE001 - everything ends here
         code = endings.end(error)
     endings.flush()

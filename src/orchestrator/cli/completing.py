@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.common import common_of
+from orchestrator.cli.common import common_of, run_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +28,7 @@ def _ask(context: click.Context, question: Callable[[Orchestrator], Awaitable[Ca
 
     with contextlib.suppress(Exception):
         if common_of(context).has_store():
-            found = asyncio.run(ask())
+            found = run_async(ask())
             return [CompletionItem(name, help=note) for name, note in found if name.startswith(begun)]
     return []
 

@@ -6,8 +6,6 @@ reader that has gone never holds up a step or a lease. Nothing here costs more t
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -305,16 +303,3 @@ def plan_object(execution_id: str, plan: Plan) -> dict[str, Any]:
         "counts": {verb.value: count for verb, count in plan.counts().items()},
         "decisions": [{"task": each.task, "verb": each.verb.value, "reason": each.reason} for each in plan.decisions],
     }
-
-
-def choose(*, as_json: bool, quiet: bool) -> Display:
-    """Return the display that suits where stdout goes."""
-    if as_json:
-        return JsonDisplay()
-    if quiet:
-        return Display()
-    if output.is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb":
-        from orchestrator.cli.live import LiveDisplay
-
-        return LiveDisplay()
-    return PlainDisplay()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +65,7 @@ class Drive:
         self._options = options
         self._log_folder = common.log_folder()
         self._admitted = False
-        self.display = display.choose(as_json=options.as_json, quiet=options.quiet)
+        self.display = choose(options)
         self.orchestrator = common.orchestrator(
             settings=settings, listeners=[self.display], max_concurrency=options.max_concurrency
         )
@@ -144,6 +146,19 @@ class Drive:
             return
         for name, value in result.outputs.items():
             output.say(f"{output.style(output.one_line(name), 'bold')}: {output.pretty(value).rstrip()}")
+
+
+def choose(options: Options) -> display.Display:
+    """Return the display that suits where stdout goes."""
+    if options.as_json:
+        return display.JsonDisplay()
+    if options.quiet:
+        return display.Display()
+    if output.is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb":
+        from orchestrator.cli.live import LiveDisplay
+
+        return LiveDisplay()
+    return display.PlainDisplay()
 
 
 def _failure(execution_id: str, error: BaseException) -> dict[str, Any]:
