@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -328,3 +330,41 @@ async def test_a_caller_waiting_for_a_run_that_dies_is_told(
     assert time.monotonic() - started < 5
     with pytest.raises(StoreFull):
         await running.result()
+
+
+# -- signals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+async def test_the_first_signal_stops_gracefully(
+    bench: Bench, orchestrator: Orchestrator, sent: signal.Signals, code: int
+) -> None:
+    before = signal.getsignal(sent)
+    told: list[tuple[int, int]] = []
+    with orchestrator.signals(lambda number, count: told.append((number, count))):
+        running = await held(bench, orchestrator)
+        os.kill(os.getpid(), sent)
+        await wait_until(lambda: running.engine.stopped_by, description="the signal arrives")
+        bench.gate("a").set()
+        with pytest.raises(ExecutionStopped) as caught:
+            await running.result()
+    assert caught.value.exit_code == code
+    assert told == [(code - 128, 1)]
+    assert orchestrator.stop_asked == code - 128
+    assert signal.getsignal(sent) == before
+    assert await statuses(orchestrator, "e") == {"a": "completed", "b": "pending"}
+
+
+# -- the lease in time ---------------------------------------------------------------------------------------------
+
+
+async def test_a_lease_that_is_about_to_end_is_renewed_before_anything_begins(
+    bench: Bench, orchestrator: Orchestrator
+) -> None:
+    running = await held(bench, orchestrator)
+    lease = running.engine.recorder.lease
+    orchestrator._adapters.keeper.drop(lease)
+    lease.deadline = orchestrator._clock.monotonic() + 1
+    bench.gate("a").set()
+    await running.result()
+    assert lease.deadline > orchestrator._clock.monotonic() + 20
