@@ -413,7 +413,9 @@ def _code(text: str) -> str:
 
 def _signature(name: str, thing: Any) -> str:
     signature = inspect.signature(thing)
-    parameters = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
+    parameters = list(signature.parameters.values())
+    if (parameters and parameters[0].name == "self") or inspect.ismethod(thing):
+        parameters = parameters[0 if inspect.ismethod(thing) else 1 :]
     prefix = (
         "await "
         if inspect.iscoroutinefunction(thing)
@@ -444,11 +446,11 @@ def _one(each: inspect.Parameter) -> str:
     if each.annotation is not inspect.Parameter.empty:
         text += f": {_annotation(each.annotation)}"
     if each.default is not inspect.Parameter.empty:
-        default = repr(each.default)
+        default = _json(each.default) if isinstance(each.default, str) else repr(each.default)
         if default.startswith("<"):
             default = "{}" if "factory" in default else "..."
         if isinstance(each.default, enum.Enum):
-            default = repr(each.default.value)
+            default = _json(each.default.value)
         if dataclasses.is_dataclass(each.default) and not isinstance(each.default, type):
             default = f"{type(each.default).__name__}()"
         text += f" = {default}"

@@ -18,7 +18,7 @@ from orchestrator.tools import decorator, python
 from orchestrator.tools.registry import default_registry
 from tests.docs.blocks import ROOT
 
-EVERY = 25
+EVERY = 50
 """Of the flights, one in so many is enough to follow the tutorial."""
 
 

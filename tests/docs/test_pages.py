@@ -211,6 +211,12 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_files_that_are_named_are_there(path: Path) -> None:
+    named = re.findall(r"`((?:tests|src|examples|tools|chaos|docs)/[\w./-]+)`", path.read_text("utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text("utf-8")
     for target in LINK.findall(text):
