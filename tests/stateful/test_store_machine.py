@@ -50,6 +50,7 @@ from orchestrator.testing.stores.facts import (
 
 T = TypeVar("T")
 PROCESSES = 2
+STEPS_BETWEEN_RESTARTS = 6
 SIZES = [10, 3000, 70_000]
 
 names = st.sampled_from(["a", "%"])
@@ -91,6 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model: dict[str, Model] = {}
         self.ended: list[tuple[int, Lease]] = []
         self.born = 0.0
+        self.steps = 0
         self.prepare()
         self.stores = [self.open() for _ in range(PROCESSES)]
 
@@ -177,6 +179,11 @@ class StoreMachine(RuleBasedStateMachine):
             self.given_up(process, lease)
 
     @precondition(somebody_owns)
+    @rule(data=st.data(), event=events)
+    def append_one(self, data: st.DataObject, event: Event) -> None:
+        self.append(data, [event], [], None, durable=False)
+
+    @precondition(somebody_owns)
     @rule(data=st.data(), off=st.sampled_from([-2, -1, 1, 2]), kept=kept_values)
     def append_at_the_wrong_seq(self, data: st.DataObject, off: int, kept: EncodedValue) -> None:
         _, model, process, lease = self.owned(data)
@@ -249,16 +256,15 @@ class StoreMachine(RuleBasedStateMachine):
         del process
         return self.owner_lives(name, model)
 
-    @rule(process=processes)
-    def crash_and_reopen(self, process: int) -> None:
-        self.crash(self.stores[process])
-        self.stores[process] = self.open()
-        self.forget(process)
-
-    @rule(process=processes)
-    def close_and_reopen(self, process: int) -> None:
-        self.run(self.stores[process].close())
-        self.run(self.stores[process].close())
+    @precondition(lambda self: self.steps >= STEPS_BETWEEN_RESTARTS)
+    @rule(process=processes, crash=st.booleans())
+    def restart(self, process: int, crash: bool) -> None:
+        self.steps = 0
+        if crash:
+            self.crash(self.stores[process])
+        else:
+            self.run(self.stores[process].close())
+            self.run(self.stores[process].close())
         self.stores[process] = self.open()
         self.forget(process)
 
@@ -318,6 +324,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def replay_equals_the_model(self) -> None:
+        self.steps += 1
         for number, (name, model) in enumerate(self.model.items()):
             store = self.stores[number % PROCESSES]
             seq, found = 0, self.run(commits(store, name))
