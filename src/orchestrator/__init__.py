@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.api import Pipeline, compile  # noqa: A004
+    from orchestrator.core.ending import Result
     from orchestrator.core.pipeline_resume_manager import PipelineResumeManager, ResumeState
     from orchestrator.domain.execution import ExecutionStatus, TaskStatus
     from orchestrator.domain.pipeline import Input, RetryPolicy, Task
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from orchestrator.models import init_models
-    from orchestrator.orchestrator import Orchestrator, Result
+    from orchestrator.orchestrator import Orchestrator
     from orchestrator.ports.context import TaskContext
     from orchestrator.state.manager import StateManager
     from orchestrator.state.registry import register
@@ -67,7 +68,7 @@ _HOMES = {
     "ResumeError": "errors",
     "ResumeState": "core.pipeline_resume_manager",
     "ResumeStrategy": "domain.strategy",
-    "Result": "orchestrator",
+    "Result": "core.ending",
     "RetryPolicy": "domain.pipeline",
     "StateManager": "state.manager",
     "StoreError": "errors",
@@ -98,10 +99,10 @@ __all__ = [
     "OrchestratorError",
     "Pipeline",
     "PipelineResumeManager",
+    "Result",
     "ResumeError",
     "ResumeState",
     "ResumeStrategy",
-    "Result",
     "RetryPolicy",
     "StateManager",
     "StoreError",

@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.core.ending import Result
 from orchestrator.domain.pipeline import Input, Task
 from orchestrator.domain.pipeline import Pipeline as Definition
 from orchestrator.errors import UsageError
-from orchestrator.orchestrator import Orchestrator, Result
+from orchestrator.orchestrator import Orchestrator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,7 +32,7 @@ class Pipeline:
     ['greet']
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the keywords are the pipeline's parts
         self,
         *,
         id: str,  # noqa: A002 - the language's own word
@@ -70,7 +71,7 @@ class Pipeline:
     def of(cls, definition: Definition) -> Self:
         """Return a handle for a compiled definition."""
         handle = cls.__new__(cls)
-        handle._take(definition)
+        handle._take(definition)  # noqa: SLF001 - its own class
         return handle
 
     # -- what it is ----------------------------------------------------------------------------------------------
@@ -130,7 +131,9 @@ class Pipeline:
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    async def run(self, *, execution_id: str | None = None, orchestrator: Orchestrator | None = None, **inputs: Any) -> Result:
+    async def run(
+        self, *, execution_id: str | None = None, orchestrator: Orchestrator | None = None, **inputs: Any
+    ) -> Result:
         """Run to the end and return how it ended; the keywords are the pipeline's inputs.
 
         ``execution_id`` chooses the id. ``orchestrator`` None means one for the default store, closed at the end.
@@ -190,5 +193,3 @@ def compile(path: str | Path, *, tools: Tools | None = None) -> Pipeline:  # noq
 
 def _tools() -> Tools:
     return Orchestrator().tools
-
-

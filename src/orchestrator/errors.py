@@ -102,7 +102,7 @@ class ExecutionError(OrchestratorError):
         return self.message
 
 
-class ExecutionFailed(ExecutionError):  # noqa: N818 - reads as the fact it reports
+class ExecutionFailed(ExecutionError):
     """One or more tasks failed; everything recorded stays recorded.
 
     ``failures`` maps task id to the error text of its last attempt, ``parked`` lists those that used up their
@@ -124,11 +124,11 @@ class ExecutionFailed(ExecutionError):  # noqa: N818 - reads as the fact it repo
         return next(iter(self.failures), None)
 
 
-class ExecutionCancelled(ExecutionError):  # noqa: N818
+class ExecutionCancelled(ExecutionError):
     """Somebody cancelled the execution."""
 
 
-class ExecutionStopped(ExecutionError):  # noqa: N818
+class ExecutionStopped(ExecutionError):
     """The execution was stopped gracefully by a signal and can be resumed; ``signal`` is its number (2 or 15)."""
 
     def __init__(self, message: str, execution_id: str, signal: int) -> None:
@@ -165,7 +165,7 @@ def _task_error(cls: type[TaskError], message: str, kind: str, retryable: bool) 
     return error
 
 
-class UnstorableValue(TaskError):  # noqa: N818
+class UnstorableValue(TaskError):
     """A value that cannot be kept faithfully; ``path`` is the place inside it, ``type_name`` what stands there."""
 
     def __init__(self, path: str, type_name: str, reason: str) -> None:
@@ -184,13 +184,13 @@ class ResumeError(OrchestratorError):
     exit_code = 2
 
 
-class NoCheckpoint(ResumeError):  # noqa: N818
+class NoCheckpoint(ResumeError):
     """No resume checkpoint found: unknown execution, checkpointing disabled, or cleaned up."""
 
     exit_code = 3
 
 
-class CheckpointUnreadable(ResumeError):  # noqa: N818
+class CheckpointUnreadable(ResumeError):
     """Failed to load resume state; the exit code is that of the cause: 7 damaged, 8 another format."""
 
     def __init__(self, message: str, exit_code: int = 7) -> None:
@@ -207,7 +207,7 @@ class CheckpointUnreadable(ResumeError):  # noqa: N818
         return self.message
 
 
-class PipelineChanged(ResumeError):  # noqa: N818
+class PipelineChanged(ResumeError):
     """The definition at hand is not the one that the execution was started with."""
 
     exit_code = 8
@@ -219,7 +219,7 @@ class StoreError(OrchestratorError):
     exit_code = 6
 
 
-class StoreUnavailable(StoreError):  # noqa: N818
+class StoreUnavailable(StoreError):
     """The store cannot be reached, read or written just now; trying later may help."""
 
 
@@ -227,7 +227,7 @@ class StoreFull(StoreUnavailable):
     """No space left; nothing was lost, and the execution resumes once there is room."""
 
 
-class StoreDamaged(StoreError):  # noqa: N818
+class StoreDamaged(StoreError):
     """A record is not what was written; ``record`` names it. Other executions stay usable."""
 
     exit_code = 7
@@ -241,13 +241,13 @@ class StoreDamaged(StoreError):  # noqa: N818
         return f"damaged record {self.record}: {self.reason}; run `orchestrator verify` for the whole picture"
 
 
-class StoreIncompatible(StoreError):  # noqa: N818
+class StoreIncompatible(StoreError):
     """The store, or a record in it, has a format that this version does not read."""
 
     exit_code = 8
 
 
-class UnknownExecution(StoreError):  # noqa: N818
+class UnknownExecution(StoreError):
     """There is no execution of this id in this store."""
 
     exit_code = 3
@@ -260,7 +260,7 @@ class UnknownExecution(StoreError):  # noqa: N818
         return f"no execution {self.execution_id!r} in this store; `orchestrator list` shows those there are"
 
 
-class ExecutionExists(StoreError):  # noqa: N818
+class ExecutionExists(StoreError):
     """The chosen execution id is taken."""
 
     exit_code = 2
@@ -276,7 +276,7 @@ class ExecutionExists(StoreError):  # noqa: N818
         )
 
 
-class ExecutionOwned(StoreError):  # noqa: N818
+class ExecutionOwned(StoreError):
     """Another process owns the execution; ``owner`` describes it."""
 
     exit_code = 4
@@ -290,7 +290,7 @@ class ExecutionOwned(StoreError):  # noqa: N818
         return f"execution {self.execution_id!r} is owned by {self.owner}"
 
 
-class JournalConflict(StoreError):  # noqa: N818
+class JournalConflict(StoreError):
     """An append expected the journal to end at ``expected``, and it ended at ``actual``."""
 
     exit_code = 5

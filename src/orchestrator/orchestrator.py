@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shlex
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.core.adapters import Adapters
+from orchestrator.core.cancelling import cancel_execution
+from orchestrator.core.ending import Result, error_of, result_of
 from orchestrator.core.engine import CANCEL_PATIENCE_SECONDS
 from orchestrator.core.keeper import LeaseKeeper
 from orchestrator.core.live import LiveExecutions
 from orchestrator.core.pipeline_resume_manager import PipelineResumeManager
+from orchestrator.core.signals import StopSignals
 from orchestrator.core.system import SystemChance, SystemClock
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.ids import parse_checkpoint_id
 from orchestrator.domain.pipeline import definition_of
-from orchestrator.domain.plan import Plan, ResumeRequest, exhaustion
-from orchestrator.domain.strategy import ResumeStrategy
+from orchestrator.domain.plan import Plan, ResumeRequest
 from orchestrator.errors import (
-    ExecutionCancelled,
-    ExecutionFailed,
     ExecutionOwned,
-    ExecutionStopped,
     ResumeError,
     UsageError,
 )
@@ -37,33 +35,21 @@ from orchestrator.state.url import open_store
 from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from orchestrator.core.engine import Engine
     from orchestrator.core.recorder import Listener
     from orchestrator.domain.events import Event
     from orchestrator.domain.pipeline import Compiled, Pipeline
+    from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.store import ExecutionSummary, Store
     from orchestrator.ports.tools import Tools
 
 LEASE_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How an execution ended: its id, its outputs by name (empty where the pipeline declares none).
-
-    ``statuses`` maps task id to ``completed`` or ``skipped``. Results of single steps are read on demand:
-    ``await Orchestrator().get_result(execution_id, step)``.
-    """
-
-    execution_id: str
-    status: str
-    outputs: dict[str, Any]
-    statuses: dict[str, str]
 
 
 class Orchestrator:
@@ -202,7 +188,7 @@ class Orchestrator:
         while self._live.engines() and self._clock.monotonic() < deadline:  # noqa: ASYNC110 - each ends by itself
             await asyncio.sleep(0.001)
 
-    async def __aenter__(self) -> Orchestrator:
+    async def __aenter__(self) -> Self:
         """Return self."""
         return self
 
@@ -247,7 +233,7 @@ class Orchestrator:
         state = await self._live.run(definition, bound, name, note)
         return await self._conclude(name, state, engines)
 
-    async def resume_pipeline(
+    async def resume_pipeline(  # noqa: PLR0913 - each keyword is one thing a person may ask of a resume
         self,
         execution_id: str,
         resume_strategy: ResumeStrategy | None = None,
@@ -285,51 +271,8 @@ class Orchestrator:
     async def _conclude(self, name: str, state: ExecutionState, engines: list[Engine]) -> Result:
         """Return the result of a completed execution, raise the error of any other."""
         if state.status is ExecutionStatus.COMPLETED:
-            outputs = {}
-            if state.outputs is not None:
-                outputs = self._adapters.codec.decode(await self._adapters.store.get(state.outputs))
-            statuses = {str(task): known.status.value for task, known in state.tasks.items()}
-            return Result(name, state.status.value, outputs, statuses)
-        if state.status is ExecutionStatus.CANCELLED:
-            raise ExecutionCancelled(
-                f"execution {name} was cancelled by {state.cancel_requested}; "
-                f"to go on after all: {self.resume_command(name)}",
-                name,
-            )
-        if state.status is ExecutionStatus.STOPPED:
-            number = engines[0].stopped_by if engines else None
-            raise ExecutionStopped(
-                f"execution {name} was stopped; go on with: {self.resume_command(name)}",
-                name,
-                number or int(signal.SIGTERM),
-            )
-        raise self._failure(name, state)
-
-    def _failure(self, name: str, state: ExecutionState) -> ExecutionFailed:
-        failures = {
-            str(task): known.error.message if known.error else known.status.value
-            for task, known in state.tasks.items()
-            if known.status in (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
-        }
-        parked = [str(task) for task, known in state.tasks.items() if known.status is TaskStatus.PARKED]
-        lines = []
-        for task, text in failures.items():
-            known = state.tasks[task]
-            lines.append(f"step {task!r} {known.status.value.replace('_', ' ')} (attempt {known.attempt}): {text}")
-            if known.status is TaskStatus.PARKED and state.pipeline is not None:
-                strategy = ResumeStrategy(**state.strategy)
-                why = exhaustion(state.pipeline.tasks[task], known, strategy)
-                lines.append(f"  parked: {why}; release it with --retry {task}, --skip {task} or a higher maximum")
-            if known.status is TaskStatus.IN_DOUBT:
-                lines.append(f"  it may have had its effect; decide with --retry {task} or --skip {task}")
-        if not failures and state.error is not None:
-            lines.append(state.error.message)
-        blocked = len(state.blocked())
-        if blocked:
-            lines.append(f"{blocked} step{'s' if blocked > 1 else ''} blocked behind")
-        command = self.resume_command(name)
-        lines.append(f"resume with: {command}")
-        return ExecutionFailed("\n".join(lines), name, failures, parked, command)
+            return await result_of(name, state, self._adapters.store, self._adapters.codec)
+        raise error_of(name, state, self.resume_command(name), engines[0].stopped_by if engines else None)
 
     def resume_command(self, execution_id: str) -> str:
         """Return the exact command that resumes an execution of this store."""
@@ -409,64 +352,28 @@ class Orchestrator:
         With an owner at work it is asked, and waited for ``wait_seconds``; False means that it has not answered yet.
         An execution nobody works on is cancelled at once. Raises ResumeError if it has ended already.
         """
-        from orchestrator.core.cancelling import cancel_execution
-
         name = valid_execution_id(execution_id)
         return await cancel_execution(self._adapters, self._live, name, by or _user(), wait_seconds)
 
     # -- the sync door -------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def signals(self, told: Callable[[int, int], None] | None = None) -> Iterator[None]:
+    @cached_property
+    def _signals(self) -> StopSignals:
+        return StopSignals(self._live)
+
+    def signals(self, told: Callable[[int, int], None] | None = None) -> AbstractContextManager[None]:
         """Within: the first SIGINT, SIGTERM or SIGHUP stops gracefully all that runs here, the second leaves at once.
 
         SIGHUP (the terminal is gone) counts as SIGTERM, and stays ignored under nohup. The second one works even
-        while something blocks the event loop. ``told`` is called with the signal and its count: 1, or 2 just before leaving.
+        while something blocks the event loop. ``told`` is called with the signal and its count: 1, or 2 just before
+        leaving.
         """
-        loop = asyncio.get_running_loop()
-        self._stop_asked = None
-
-        def stop(number: int) -> None:
-            for engine in self._live.engines():
-                engine.stop(number)
-            if told is not None:
-                told(number, 1)
-
-        def handle(received: int, _frame: object) -> None:
-            number = int(signal.SIGTERM if received == signal.SIGHUP else received)
-            if self._stop_asked is not None:
-                try:
-                    if told is not None:
-                        told(number, 2)
-                finally:
-                    os._exit(128 + number)
-            self._stop_asked = number
-            loop.call_soon_threadsafe(stop, number)
-
-        before: dict[signal.Signals, Any] = {}
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue
-            # The loop's own handler wakes it up whichever thread the signal reaches; ours then takes its place.
-            # Not the main thread, or a system without: the default handling stays.
-            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                handler = signal.getsignal(number)
-                loop.add_signal_handler(number, _nothing)
-                before[number] = handler
-                signal.signal(number, handle)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-
-    _stop_asked: int | None = None
+        return self._signals.installed(told)
 
     @property
     def stop_asked(self) -> int | None:
         """The signal that asked to stop, while ``signals`` is in force; None if none did."""
-        return self._stop_asked
+        return self._signals.asked
 
 
 def _seq_of(execution_id: str, checkpoint: str | int | None) -> int | None:
@@ -478,10 +385,6 @@ def _seq_of(execution_id: str, checkpoint: str | int | None) -> int | None:
     if name != execution_id:
         raise UsageError(f"checkpoint {checkpoint!r} belongs to another execution than {execution_id!r}")
     return seq
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 def _user() -> str:

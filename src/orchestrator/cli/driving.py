@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from orchestrator.cli.common import Common
+    from orchestrator.core.ending import Result
     from orchestrator.core.engine import Engine
-    from orchestrator.orchestrator import Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from orchestrator.errors import ExecutionOwned, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from orchestrator.core.ending import Result
     from orchestrator.core.engine import Engine
     from orchestrator.domain.plan import Plan
     from orchestrator.domain.strategy import ResumeStrategy
-    from orchestrator.orchestrator import Orchestrator, Result
+    from orchestrator.orchestrator import Orchestrator
 
 WAIT_POLL_SECONDS = 0.5
 ALIASES = {

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from orchestrator.cli.driving import Drive
+    from orchestrator.core.ending import Result
     from orchestrator.core.engine import Engine
     from orchestrator.domain.pipeline import Pipeline
-    from orchestrator.orchestrator import Result
 
 INPUT_BYTES = 100_000_000
 

@@ -109,7 +109,7 @@ class Engine:
         if self._progress.note(attempt, done, total, message):
             self._post(self._on_progress, attempt)
 
-    def saved(self, attempt: Attempt, state: Any) -> None:  # noqa: ANN401
+    def saved(self, attempt: Attempt, state: Any) -> None:
         """See ports.executor.Reporter."""
         self._progress.save(attempt, state)
         if attempt.critical:
@@ -150,7 +150,7 @@ class Engine:
         self._post(act)
         await done
 
-    def _post(self, handler: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401
+    def _post(self, handler: Callable[..., None], *arguments: Any) -> None:
         self._inbox.append((handler, arguments))
         if threading.get_ident() == self._thread:
             self._wake()
@@ -216,11 +216,19 @@ class Engine:
         await self.recorder.flush()
         if state.finished:
             point("after_finish")
+        self._answer_callers()
+        self._begin_claimed()
+
+    def _answer_callers(self) -> None:
+        """Tell callers of ``call`` that what they recorded is durable."""
         for caller in self._acted:
             self._callers.remove(caller)
             if not caller.done():
                 caller.set_result(None)
         self._acted.clear()
+
+    def _begin_claimed(self) -> None:
+        """Begin the attempts whose claims are now durable."""
         if self._claimed:
             claimed, self._claimed = self._claimed, []
             self._check_lease()
@@ -305,7 +313,7 @@ class Engine:
             return shared
         return MappingProxyType(await self._values.load(self.state.inputs))
 
-    def _record_claim(self, task: Task, number: int, parameters: Any) -> None:  # noqa: ANN401
+    def _record_claim(self, task: Task, number: int, parameters: Any) -> None:
         if task.checkpoint in (CheckpointWhen.BEFORE, CheckpointWhen.BOTH):
             self.recorder.record(CheckpointMade(self._now, "before", task.id, {}, None))
         self.recorder.record(TaskClaimed(self._now, task.id, number, parameters), durable=task.critical)
@@ -335,7 +343,7 @@ class Engine:
             case Cancelled():
                 self._record_interruption(task, attempt.attempt)
 
-    def _record_success(self, task: Task, number: int, value: Any) -> None:  # noqa: ANN401
+    def _record_success(self, task: Task, number: int, value: Any) -> None:
         try:
             encoded = self._adapters.codec.encode(value)
         except UnstorableValue as error:
@@ -343,9 +351,7 @@ class Engine:
             info = ErrorInfo(error.kind, f"{where}: {error.type_name} {error.reason}", retryable=False)
             self._record_failure(task, number, info, crashed=False)
             return
-        self.recorder.record(
-            TaskCompleted(self._now, task.id, number, encoded.ref), encoded, durable=task.critical
-        )
+        self.recorder.record(TaskCompleted(self._now, task.id, number, encoded.ref), encoded, durable=task.critical)
 
     def _record_failure(self, task: Task, number: int, error: ErrorInfo, *, crashed: bool) -> None:
         verdict = after_failure(
@@ -357,9 +363,7 @@ class Engine:
             self._adapters.chance.random(),
             crashed=crashed,
         )
-        self.recorder.record(
-            TaskFailed(self._now, task.id, number, error, verdict.retry_at, crashed, verdict.parked)
-        )
+        self.recorder.record(TaskFailed(self._now, task.id, number, error, verdict.retry_at, crashed, verdict.parked))
 
     def _record_interruption(self, task: Task, number: int) -> None:
         if self.state.cancel_requested is not None:
@@ -487,5 +491,3 @@ def _dotted(path: str) -> str:
 
 def _error_info(error: TaskError) -> ErrorInfo:
     return ErrorInfo(error.kind, error.message, error.retryable)
-
-

@@ -271,5 +271,3 @@ def describe_owner(now: float) -> str:
     """Describe this process for people."""
     since = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"process {os.getpid()} on {socket.gethostname()} (since {since})"
-
-

@@ -46,7 +46,7 @@ class ProgressBook:
             first, entry.announced = not entry.announced, True
             return first
 
-    def save(self, attempt: Attempt, state: Any) -> None:  # noqa: ANN401
+    def save(self, attempt: Attempt, state: Any) -> None:
         """Keep the state to go on from."""
         with self._mutex:
             entry = self._entry(attempt)

@@ -46,7 +46,9 @@ class Recorder:
     ``state`` is ahead of the store by the facts recorded since the last ``flush``.
     """
 
-    def __init__(self, journal: Journal, lease: Lease, state: ExecutionState, listeners: Sequence[Listener] = ()) -> None:
+    def __init__(
+        self, journal: Journal, lease: Lease, state: ExecutionState, listeners: Sequence[Listener] = ()
+    ) -> None:
         self.lease = lease
         self.state = state
         self._journal = journal

@@ -28,7 +28,7 @@ class RecordedValues:
         self._cache: OrderedDict[bytes, bytes] = OrderedDict()
         self._cached = 0
 
-    async def load(self, ref: ValueRef | None) -> Any:  # noqa: ANN401
+    async def load(self, ref: ValueRef | None) -> Any:
         """Return the value; None for None."""
         if ref is None:
             return None
@@ -56,7 +56,7 @@ class RecordedValues:
 class Scope:
     """Builds the scopes of one execution's templates."""
 
-    def __init__(self, recorder: Recorder, values: RecordedValues, inputs: Mapping[str, Any], context: Any) -> None:  # noqa: ANN401
+    def __init__(self, recorder: Recorder, values: RecordedValues, inputs: Mapping[str, Any], context: Any) -> None:
         self._recorder = recorder
         self._values = values
         self.inputs = MappingProxyType(dict(inputs))

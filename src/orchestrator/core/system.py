@@ -26,7 +26,7 @@ class SystemChance:
     """The machine's randomness."""
 
     def __init__(self) -> None:
-        self._random = random.Random()  # noqa: S311 - for backoff, not for secrets
+        self._random = random.Random()
 
     def random(self) -> float:
         """Return a number uniform in [0, 1)."""

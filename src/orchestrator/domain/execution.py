@@ -168,7 +168,9 @@ class ExecutionState:
             for need in task.needs:
                 self.dependents.setdefault(need, []).append(name)
         # Taken from the front again and again: a plain dict would walk over its own holes to find its first key.
-        self.ready: OrderedDict[TaskId, None] = OrderedDict((name, None) for name, task in tasks.items() if not task.needs)
+        self.ready: OrderedDict[TaskId, None] = OrderedDict(
+            (name, None) for name, task in tasks.items() if not task.needs
+        )
         self.running: dict[TaskId, None] = {}
         self.retry_heap: list[tuple[float, TaskId]] = []
         self.counts: dict[TaskStatus, int] = dict.fromkeys(TaskStatus, 0)

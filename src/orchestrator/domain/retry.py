@@ -55,7 +55,14 @@ def delay(policy: RetryPolicy, retry: int, random: float) -> float:
 
 
 def after_failure(
-    task: Task, state: TaskState, error: ErrorInfo, strategy: ResumeStrategy, now: float, random: float, *, crashed: bool
+    task: Task,
+    state: TaskState,
+    error: ErrorInfo,
+    strategy: ResumeStrategy,
+    now: float,
+    random: float,
+    *,
+    crashed: bool,
 ) -> Verdict:
     """Decide what follows a failed attempt. ``state`` is that before the failure is folded in."""
     failures = state.failures + (not crashed)

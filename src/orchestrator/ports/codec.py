@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 class Codec(Protocol):
     """Turns values of a closed list of types into bytes and back, same value and same type."""
 
-    def encode(self, value: Any) -> EncodedValue:  # noqa: ANN401
+    def encode(self, value: Any) -> EncodedValue:
         """Return the encoded value; raises UnstorableValue naming the path inside it that cannot be kept."""
 
-    def decode(self, payload: bytes) -> Any:  # noqa: ANN401
+    def decode(self, payload: bytes) -> Any:
         """Return the value again, a fresh one at each call; raises StoreDamaged for bytes we did not write."""
 
     def encode_pipeline(self, pipeline: Pipeline) -> EncodedValue:

@@ -46,7 +46,7 @@ class TaskContext(Protocol):
         """A logger whose lines `orchestrator logs` shows for this task."""
 
     @property
-    def saved(self) -> Any:  # noqa: ANN401
+    def saved(self) -> Any:
         """The state last saved by this task, in this attempt or an earlier one; None if never."""
 
     @property
@@ -56,7 +56,7 @@ class TaskContext(Protocol):
     def progress(self, done: float | None = None, total: float | None = None, message: str = "") -> None:
         """Say how far the step is; any thread, cheap enough for every round of a loop."""
 
-    def save(self, state: Any) -> None:  # noqa: ANN401
+    def save(self, state: Any) -> None:
         """Keep ``state`` to go on from after a retry or a resume.
 
         Saves are coalesced: the last one is made durable every checkpoint interval, on a stop, on failure, and at

@@ -76,7 +76,7 @@ class Reporter(Protocol):
     def progressed(self, attempt: Attempt, done: float | None, total: float | None, message: str) -> None:
         """Report how far the attempt is; shown at once, made durable now and then."""
 
-    def saved(self, attempt: Attempt, state: Any) -> None:  # noqa: ANN401
+    def saved(self, attempt: Attempt, state: Any) -> None:
         """Hand over the state to go on from; the engine makes the last one durable in its interval."""
 
 

@@ -17,7 +17,7 @@ class Renderer(Protocol):
     data: text inside a value is never evaluated, however much it looks like a template.
     """
 
-    def render(self, value: Any, scope: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    def render(self, value: Any, scope: Mapping[str, Any]) -> Any:
         """Return ``value`` with every template in it replaced, through lists and mappings (keys stay as they are).
 
         A text that is one single ``{{ expression }}`` becomes the expression's value, with its type; any other text

@@ -28,7 +28,7 @@ def digest(text: str, length: int = 12) -> str:
 def file_name(identity: str) -> str:
     """Return an id as a file name: itself where it is a plain one in lower case, else cleaned and with a digest."""
     plain = _UNSAFE.sub("_", identity).lstrip(".")[:_LONGEST]
-    return plain if plain == identity == identity.lower() else f"{plain or 'task'}-{digest(identity)}"
+    return plain if plain and plain == identity == identity.lower() else f"{plain or 'task'}-{digest(identity)}"
 
 
 def part_name(place: Place, context: TaskContext, number: int | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.errors import TaskError
 from orchestrator.tools.fileerrors import cancelled
-from orchestrator.tools.tables import sqltext
+from orchestrator.tools.tables import driver, sqltext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ class Engine:
 
     def open(self, inputs: dict[str, Source], outputs: dict[str, str]) -> None:
         """Start the database with a view or table for each input; ``outputs`` maps paths to what people call them."""
-        duckdb = _duckdb()
+        duckdb = driver.duckdb()
         for source in inputs.values():
             self._shown |= source.shown
         self._shown |= outputs
@@ -90,7 +90,7 @@ class Engine:
 
     def query(self, text: str) -> str:
         """Return a pipeline's query without its semicolon; raise TaskError unless it is one that only reads."""
-        duckdb = _duckdb()
+        duckdb = driver.duckdb()
         with self._translated():
             statements = duckdb.extract_statements(text)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
@@ -116,7 +116,7 @@ class Engine:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Translate what DuckDB raises, with the names that people know."""
-        duckdb = _duckdb()
+        duckdb = driver.duckdb()
         try:
             yield
         except duckdb.InterruptException as error:
@@ -137,18 +137,6 @@ def _translate(duckdb: Any, error: Exception, text: str) -> TaskError:
     if isinstance(error, (duckdb.IOException, duckdb.InternalException)):
         return TaskError(text, kind="io")
     return TaskError(text, kind="sql", retryable=False)
-
-
-def _duckdb() -> Any:
-    try:
-        import duckdb
-    except ImportError as error:
-        raise TaskError(
-            "the tool data-processing needs DuckDB: pip install 'durable-orchestrator[data]'",
-            kind="missing_extra",
-            retryable=False,
-        ) from error
-    return duckdb
 
 
 @contextmanager

@@ -121,6 +121,8 @@ class Opener:
             raise wrong(f"files of several formats do not make one table: {', '.join(sorted(map(str, kinds)))}")
         form, compression, tabs = kinds.pop()
         for place, descriptor in files:
+            if os.fstat(descriptor).st_size == 0:
+                raise TaskError(f"{place.path!r} is empty: it holds no table", kind="empty", retryable=False)
             path = self._unzip(place, descriptor) if compression == "zip" else stable_path(descriptor, place)
             source.paths.append(path)
             source.shown[path] = place.path

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import TaskError
+from orchestrator.tools.tables import driver
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -56,14 +57,20 @@ def call(function: str, first: str, options: Mapping[str, Any]) -> str:
 
 
 def expression(text: str) -> str:
-    """Return an expression in brackets of its own.
+    """Return an expression in brackets of its own; raise TaskError if it is none.
 
-    The brackets close on a line of their own, so that a comment at its end cannot swallow them; an expression that
-    closes them itself leaves the last one over, which is no SQL.
+    What can stand alone behind SELECT closes no bracket that it did not open, and what can stand in brackets brings
+    no further part of a query. The last bracket has a line of its own: a comment cannot swallow it.
     """
-    if not text.strip():
-        raise wrong("an expression is empty")
-    return f"(\n{text}\n)"
+    duckdb = driver.duckdb()
+    inside = f"(\n{text}\n)"
+    try:
+        for query in (f"SELECT\n{text}\n", f"SELECT {inside}"):
+            if len(duckdb.extract_statements(query)) != 1:
+                raise wrong(f"{text!r} is more than an expression")
+    except duckdb.Error as error:
+        raise wrong(f"{text!r} is no SQL expression: {str(error).splitlines()[0]}") from error
+    return inside
 
 
 def ordering(by: Sequence[str]) -> str:

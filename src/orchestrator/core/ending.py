@@ -1,0 +1,74 @@
+"""How an execution ended, told to whoever started or resumed it: a result, or an error with what to do next."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
+from orchestrator.domain.plan import exhaustion
+from orchestrator.domain.strategy import ResumeStrategy
+from orchestrator.errors import ExecutionCancelled, ExecutionError, ExecutionFailed, ExecutionStopped
+
+if TYPE_CHECKING:
+    from orchestrator.ports.codec import Codec
+    from orchestrator.ports.store import Values
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an execution ended: its id, its outputs by name (empty where the pipeline declares none).
+
+    ``statuses`` maps task id to ``completed`` or ``skipped``. Results of single steps are read on demand:
+    ``await Orchestrator().get_result(execution_id, step)``.
+    """
+
+    execution_id: str
+    status: str
+    outputs: dict[str, Any]
+    statuses: dict[str, str]
+
+
+async def result_of(name: str, state: ExecutionState, values: Values, codec: Codec) -> Result:
+    """Return the result of a completed execution."""
+    outputs = {} if state.outputs is None else codec.decode(await values.get(state.outputs))
+    statuses = {str(task): known.status.value for task, known in state.tasks.items()}
+    return Result(name, state.status.value, outputs, statuses)
+
+
+def error_of(name: str, state: ExecutionState, command: str, stopped_by: int | None) -> ExecutionError:
+    """Return the error that tells how an execution ended short of completion; ``command`` resumes it."""
+    if state.status is ExecutionStatus.CANCELLED:
+        by = state.cancel_requested
+        return ExecutionCancelled(f"execution {name} was cancelled by {by}; to go on after all: {command}", name)
+    if state.status is ExecutionStatus.STOPPED:
+        number = stopped_by or int(signal.SIGTERM)
+        return ExecutionStopped(f"execution {name} was stopped; go on with: {command}", name, number)
+    return _failure(name, state, command)
+
+
+def _failure(name: str, state: ExecutionState, command: str) -> ExecutionFailed:
+    failures = {
+        str(task): known.error.message if known.error else known.status.value
+        for task, known in state.tasks.items()
+        if known.status in (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
+    }
+    parked = [str(task) for task, known in state.tasks.items() if known.status is TaskStatus.PARKED]
+    lines = []
+    for task, text in failures.items():
+        known = state.tasks[task]
+        lines.append(f"step {task!r} {known.status.value.replace('_', ' ')} (attempt {known.attempt}): {text}")
+        if known.status is TaskStatus.PARKED and state.pipeline is not None:
+            strategy = ResumeStrategy(**state.strategy)
+            why = exhaustion(state.pipeline.tasks[task], known, strategy)
+            lines.append(f"  parked: {why}; release it with --retry {task}, --skip {task} or a higher maximum")
+        if known.status is TaskStatus.IN_DOUBT:
+            lines.append(f"  it may have had its effect; decide with --retry {task} or --skip {task}")
+    if not failures and state.error is not None:
+        lines.append(state.error.message)
+    blocked = len(state.blocked())
+    if blocked:
+        lines.append(f"{blocked} step{'s' if blocked > 1 else ''} blocked behind")
+    lines.append(f"resume with: {command}")
+    return ExecutionFailed("\n".join(lines), name, failures, parked, command)
