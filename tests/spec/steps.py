@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator import TaskContext
+from orchestrator import Orchestrator, TaskContext
 
 EFFECTS = Path("effects.log")
 
@@ -32,11 +34,20 @@ def loop(context: TaskContext, rounds: int) -> list[int]:
             effects.write(f"{context.task_id}:{number}\n")
         if deadly.exists() and number == int(deadly.read_text()):
             deadly.unlink()
+            while not asyncio.run(_is_kept(context)):
+                time.sleep(0.005)
             os.kill(os.getpid(), signal.SIGKILL)
         done.append(number)
         context.save(done)
         context.progress(number + 1, rounds)
     return done
+
+
+async def _is_kept(context: TaskContext) -> bool:
+    """Tell whether the store has a saved state of the step, as another process would see it."""
+    async with Orchestrator() as other:
+        state = await other.get_state(context.execution_id)
+    return state.tasks[context.task_id].saved is not None
 
 
 def effects() -> list[str]:
