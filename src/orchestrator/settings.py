@@ -97,8 +97,7 @@ def _from_file(settings: Settings, file: Path) -> Settings:
         if isinstance(value, list):
             if not all(isinstance(item, str) for item in value):
                 raise UsageError(f"{file}: {key}: expected a list of texts")
-            value = tuple(value)
-        changes[key] = value
+        changes[key] = tuple(value) if isinstance(value, list) else value
     settings = replace(settings, **changes)
     if settings.durability not in ("full", "process"):
         raise UsageError(f"{file}: durability: expected 'full' or 'process', got {settings.durability!r}")

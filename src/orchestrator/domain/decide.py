@@ -40,7 +40,11 @@ def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) 
     if stopping or state.cancel_requested is not None:
         if state.running:
             return []
-        return [Finish(ExecutionStatus.CANCELLED if state.cancel_requested is not None else ExecutionStatus.STOPPED)]
+        if state.cancel_requested is not None:
+            return [Finish(ExecutionStatus.CANCELLED)]
+        # A stop that came during the last step stopped nothing.
+        complete = state.done_count == len(state.tasks)
+        return [Finish(ExecutionStatus.COMPLETED if complete else ExecutionStatus.STOPPED)]
     free = capacity - len(state.running)
     if free > 0:
         due = state.next_retry_at()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.domain.events import (
     CancelRequested,
@@ -220,7 +220,7 @@ class ExecutionState:
         """Fold one fact in: O(edges of the task it is about)."""
         self.seq += 1
         self.updated_at = event[0]
-        _APPLY[type(event)](self, event)
+        self._APPLY[type(event)](self, event)
 
     def apply_all(self, events: Iterable[Event]) -> None:
         """Fold many facts in, in order."""
@@ -375,18 +375,17 @@ class ExecutionState:
         self.outputs = event.outputs
         self.error = event.error
 
-
-_APPLY: dict[type, Callable[[ExecutionState, Any], None]] = {
-    ExecutionCreated: ExecutionState._created,
-    ExecutionStarted: ExecutionState._started,
-    TaskClaimed: ExecutionState._claimed,
-    TaskCompleted: ExecutionState._completed,
-    TaskFailed: ExecutionState._failed,
-    TaskInterrupted: ExecutionState._interrupted,
-    TaskSkipped: ExecutionState._skipped,
-    TasksReset: ExecutionState._reset,
-    TaskProgressed: ExecutionState._progressed,
-    CheckpointMade: ExecutionState._checkpoint,
-    CancelRequested: ExecutionState._cancel,
-    ExecutionFinished: ExecutionState._finished,
-}
+    _APPLY: ClassVar[dict[type, Callable[[ExecutionState, Any], None]]] = {
+        ExecutionCreated: _created,
+        ExecutionStarted: _started,
+        TaskClaimed: _claimed,
+        TaskCompleted: _completed,
+        TaskFailed: _failed,
+        TaskInterrupted: _interrupted,
+        TaskSkipped: _skipped,
+        TasksReset: _reset,
+        TaskProgressed: _progressed,
+        CheckpointMade: _checkpoint,
+        CancelRequested: _cancel,
+        ExecutionFinished: _finished,
+    }

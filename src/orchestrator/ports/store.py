@@ -105,7 +105,8 @@ class Journal(Protocol):
     ) -> Seq:
         """Append facts, and the values they refer to, in one transaction; return the new last seq.
 
-        ``completed`` is how many tasks are done after these facts; lists show it. ``durable`` demands that a power cut cannot take this commit back even where the store's setting is weaker.
+        ``completed`` is how many tasks are done after these facts; lists show it. ``durable`` demands that a power cut
+        cannot take this commit back even where the store's setting is weaker.
         Raises LeaseLost if the epoch is no longer the lease's, JournalConflict if the journal does not end at
         ``expected_seq``; in both cases nothing was written.
         """

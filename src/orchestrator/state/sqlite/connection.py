@@ -129,17 +129,25 @@ def connect(path: Path, *, durable: bool) -> apsw.Connection:
     """
     with translated(path):
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        db.set_busy_timeout(BUSY_TIMEOUT_MS)
-        new = _is_new(db, path)  # looked at before anything is changed: a file that is not ours stays as it is
-        mode = db.pragma("journal_mode", "WAL")
-        if mode != "wal":
-            raise StoreUnavailable(f"{path}: this file system cannot hold a WAL store (journal mode {mode!r})")
-        set_durable(db, durable=durable)
-        for name, value in (("foreign_keys", 1), ("trusted_schema", 0), ("mmap_size", 0), ("cell_size_check", 1)):
-            db.pragma(name, value)
-        if new:
-            _create(db, path)
+        try:
+            _configure(db, path, durable=durable)
+        except BaseException:
+            db.close()  # an open connection would hold the space of files that are removed to make room
+            raise
         return db
+
+
+def _configure(db: apsw.Connection, path: Path, *, durable: bool) -> None:
+    db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    new = _is_new(db, path)  # looked at before anything is changed: a file that is not ours stays as it is
+    mode = db.pragma("journal_mode", "WAL")
+    if mode != "wal":
+        raise StoreUnavailable(f"{path}: this file system cannot hold a WAL store (journal mode {mode!r})")
+    set_durable(db, durable=durable)
+    for name, value in (("foreign_keys", 1), ("trusted_schema", 0), ("mmap_size", 0), ("cell_size_check", 1)):
+        db.pragma(name, value)
+    if new:
+        _create(db, path)
 
 
 def set_durable(db: apsw.Connection, *, durable: bool) -> None:
