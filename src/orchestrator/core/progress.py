@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.ports.executor import Attempt
 
+_LIMIT = 1 << 63
+
 _Shown = tuple[float | None, float | None, str]
 
 
@@ -41,7 +43,7 @@ class ProgressBook:
         """Note progress; return whether somebody must be sent to show it (one at a time is enough)."""
         with self._mutex:
             entry = self._entry(attempt)
-            entry.shown = (done, total, message)
+            entry.shown = (_fitting(done), _fitting(total), message)
             entry.dirty = True
             first, entry.announced = not entry.announced, True
             return first
@@ -76,3 +78,8 @@ class ProgressBook:
             known = self._entries.get(attempt.task_id)
             if known is not None and known[0] is attempt:
                 del self._entries[attempt.task_id]
+
+
+def _fitting(number: float | None) -> float | None:
+    """Return a number that fits a journal: a whole one beyond 64 bits becomes a float."""
+    return number if number is None or -_LIMIT <= number < _LIMIT else float(number)

@@ -242,3 +242,14 @@ async def test_what_an_abandoned_attempt_says_changes_nothing(bench: Bench, orch
     await wait_until(lambda: bench.ended, description="the abandoned thread ends")
     assert await orchestrator.get_result("e", "a") is None
     assert await progressed(orchestrator) == []
+
+
+async def test_a_number_too_large_for_the_journal_ends_no_run(bench: Bench, orchestrator: Orchestrator) -> None:
+    async def count(context: TaskContext) -> None:
+        context.progress(10**30, 10**31, "atoms")
+        raise TaskError("so far")
+
+    bench.register(count)
+    with pytest.raises(ExecutionFailed, match="so far"):
+        await orchestrator.run_pipeline(bench.pipeline(step("a", "count")), execution_id="e")
+    assert [(event.done, event.total) for event in await progressed(orchestrator)] == [(1e30, 1e31)]
