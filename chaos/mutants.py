@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.engine import Engine
 from orchestrator.core.recorder import Recorder
-from orchestrator.domain import execution, plan
+from orchestrator.domain import plan
 from orchestrator.domain.events import TaskInterrupted
 from orchestrator.domain.execution import ExecutionState, TaskState
 from orchestrator.domain.plan import Verb
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.state.sqlite import store
+from orchestrator.state.sqlite import SqliteStore, journal
 from orchestrator.state.sqlite.locks import LockFiles
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def forgets_what_was_saved() -> None:
         interrupted(self, event)
         self.tasks[event.task].saved = None
 
-    execution._APPLY[TaskInterrupted] = wrong
+    ExecutionState._APPLY[TaskInterrupted] = wrong
 
 
 def starts_twice() -> None:
@@ -112,13 +112,13 @@ def locks_nothing() -> None:
 
 def minds_no_epoch() -> None:
     """Let an owner of yesterday write."""
-    statement = store._APPEND
+    statement = journal._APPEND
     last = max(map(int, re.findall(r"\?(\d+)", statement)))
     every = ", ".join(f"?{number}" for number in range(1, last + 1))
     careless = statement.partition("WHERE")[0] + f"WHERE coalesce({every}) IS NOT NULL"
-    vars(store)["_APPEND"] = careless.replace("INSERT INTO", "INSERT OR REPLACE INTO")
+    vars(journal)["_APPEND"] = careless.replace("INSERT INTO", "INSERT OR REPLACE INTO")
     for name in ("renew", "requests"):
-        _plant(store.SqliteStore, name, lambda *_: None)
+        _plant(SqliteStore, name, lambda *_: None)
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

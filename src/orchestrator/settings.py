@@ -94,9 +94,8 @@ def _from_file(settings: Settings, file: Path) -> Settings:
             raise UsageError(f"{file}: unknown setting {key!r} (there are {', '.join(sorted(known))})")
         if isinstance(value, bool) or not isinstance(value, _KINDS[key]):
             raise UsageError(f"{file}: {key}: {value!r} is not of the right type")
-        if isinstance(value, list):
-            if not all(isinstance(item, str) for item in value):
-                raise UsageError(f"{file}: {key}: expected a list of texts")
+        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+            raise UsageError(f"{file}: {key}: expected a list of texts")
         changes[key] = tuple(value) if isinstance(value, list) else value
     settings = replace(settings, **changes)
     if settings.durability not in ("full", "process"):

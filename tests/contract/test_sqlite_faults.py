@@ -26,8 +26,7 @@ from orchestrator.errors import (
     UnknownExecution,
 )
 from orchestrator.ports.store import Lease, Store
-from orchestrator.state.sqlite import SqliteStore, connection
-from orchestrator.state.sqlite import store as store_module
+from orchestrator.state.sqlite import SqliteStore, connection, journal
 from orchestrator.testing.clock import ManualClock, SeededChance
 from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, facts, finished, value
 
@@ -358,7 +357,7 @@ async def test_a_status_of_no_meaning_is_damage(opened: Open, path: Path) -> Non
 
 
 async def test_a_removal_ends_a_reading(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "READ_PAGE", 2)
+    monkeypatch.setattr(journal, "READ_PAGE", 2)
     store, other = opened(), opened()
     await filled(store)
     for newest_first in (False, True):

@@ -57,6 +57,7 @@ class BlobFiles:
         with _translated(f"writing blob {digest.hex()}"):
             self._make_folder(path.parent)
             if _holds(path, record):
+                os.utime(path)  # young again: whoever collects garbage must not take it before our row is committed
                 _sync_file(path)
             else:
                 self._write(path, record)
@@ -71,10 +72,12 @@ class BlobFiles:
             except FileNotFoundError:
                 raise StoreDamaged(f"blob {digest.hex()}", "missing: its file is gone") from None
 
-    def delete(self, digest: bytes) -> None:
-        """Remove the file under ``digest``; it is no error if there is none."""
+    def delete(self, digest: bytes, *, unless_after: float | None = None) -> None:
+        """Remove the file under ``digest``, unless it was put (again) after that time; no error if there is none."""
+        path = self._path(digest)
         with _translated(f"deleting blob {digest.hex()}"), suppress(FileNotFoundError):
-            self._path(digest).unlink()
+            if unless_after is None or path.stat().st_mtime <= unless_after:
+                path.unlink()
 
     def iterate(self) -> Iterator[BlobInfo]:
         """Yield what is stored, in order of the digests; a file that vanishes meanwhile is left out."""

@@ -226,3 +226,18 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert files.get(DIGEST) == RECORD
     finally:
         subprocess.run(["umount", mount], check=True)
+
+
+def test_a_blob_that_is_put_again_is_not_collected(tmp_path: Path) -> None:
+    """Between the look of a collector and its deletion somebody may need the same content once more."""
+    blobs = BlobFiles(tmp_path / "blobs")
+    digest = b"\x07" * 32
+    blobs.put(digest, b"record")
+    (seen,) = blobs.iterate()
+    os.utime(blobs._path(digest), (1, 1))
+    blobs.put(digest, b"record")
+    blobs.delete(digest, unless_after=seen.mtime - 10)
+    assert blobs.get(digest) == b"record"
+    os.utime(blobs._path(digest), (1, 1))
+    blobs.delete(digest, unless_after=seen.mtime)
+    assert list(blobs.iterate()) == []

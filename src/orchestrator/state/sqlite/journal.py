@@ -1,0 +1,217 @@
+"""The journal: a commit is one statement where it can be.
+
+The epoch, the expected seq and the facts go through the same INSERT, so that the store itself says no. ``append``
+runs on the caller's thread: a commit is one fsync, and handing it to another thread would cost a chain of steps more
+than it gives; leases are renewed from their own thread and connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from orchestrator.crashpoints import point
+from orchestrator.domain.events import ExecutionCreated
+from orchestrator.domain.ids import Epoch, ExecutionId, Seq
+from orchestrator.errors import (
+    ExecutionExists,
+    JournalConflict,
+    LeaseLost,
+    StoreDamaged,
+    StoreUnavailable,
+    UnknownExecution,
+)
+from orchestrator.ports.store import Commit, Lease
+from orchestrator.state.commits import gives_back, open_commit, seal_events, status_after
+from orchestrator.state.records import seal_value
+from orchestrator.state.sqlite.connection import translate
+from orchestrator.state.sqlite.database import SEQ_MASK, SHIFT, Held
+from orchestrator.state.sqlite.leases import SqliteLeases
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.values import EncodedValue
+
+BLOB_THRESHOLD = 64 * 1024
+"""Sealed values above this many bytes become files."""
+
+_APPEND = """
+    INSERT INTO journal (position, at, completed, record)
+    SELECT ?1, ?2, ?3, ?4
+    WHERE (SELECT token FROM executions WHERE id = ?5 AND epoch = ?6) = ?8
+      AND (SELECT position FROM journal WHERE position BETWEEN ?7 AND ?1 | 4294967295
+           ORDER BY position DESC LIMIT 1) = ?7
+"""
+
+READ_PAGE = 1000
+_READ = "SELECT position, completed, record FROM journal WHERE position BETWEEN ? AND ? ORDER BY position LIMIT ?"
+_READ_BACK = _READ.replace("ORDER BY position", "ORDER BY position DESC")
+
+
+class SqliteJournal(SqliteLeases):
+    """See ports.store.Journal."""
+
+    async def create(
+        self, execution_id: ExecutionId, owner: str, events: Sequence[Event], values: Sequence[EncodedValue]
+    ) -> Lease:
+        """See ports.store.Journal."""
+        created = events[0]
+        if not isinstance(created, ExecutionCreated):
+            raise TypeError("the first fact of an execution is its ExecutionCreated")
+        lock = self._acquire_lock(execution_id)
+        if lock is None:
+            raise ExecutionExists(execution_id)
+        token = self._chance.token()
+        deadline = self._clock.monotonic() + self.lease_seconds
+        try:
+            point("before_admission")
+            blobs = self._write_blobs(values)
+            with self._transaction(durable=True) as db:
+                if db.execute("SELECT 1 FROM executions WHERE execution_id = ?", (execution_id,)).fetchone():
+                    raise ExecutionExists(execution_id)
+                db.execute(
+                    "INSERT INTO executions (execution_id, pipeline_id, status, total, created_at, epoch, owner, token,"
+                    " locked, lease_until) VALUES (?, ?, ?, ?, ?, 1, ?, ?, 1, ?)",
+                    (execution_id, created.pipeline_id, status_after(events), created.total, created.at, owner, token,
+                     deadline),
+                )  # fmt: skip
+                row = db.last_insert_rowid()
+                self._write_values(db, row, values, blobs)
+                record = seal_events(execution_id, 1, events)
+                db.execute(
+                    "INSERT INTO journal VALUES (?, ?, 0, ?)", (row << SHIFT | len(events), events[-1].at, record)
+                )
+        except BaseException:
+            self._locks.release(execution_id, lock)
+            raise
+        point("after_admission")
+        self._held[execution_id] = Held(row, token, lock)
+        return Lease(execution_id, Epoch(1), token, deadline)
+
+    async def append(
+        self,
+        lease: Lease,
+        events: Sequence[Event],
+        values: Sequence[EncodedValue],
+        *,
+        expected_seq: Seq,
+        completed: int,
+        durable: bool = False,
+    ) -> Seq:
+        """See ports.store.Journal."""
+        execution_id = lease.execution_id
+        held = self._hold(lease)
+        last = expected_seq + len(events)
+        if last > SEQ_MASK:
+            raise StoreUnavailable(f"execution {execution_id!r} has more facts than a journal can hold")
+        self._check_identity()
+        record = seal_events(execution_id, expected_seq + 1, events)
+        base = held.row << SHIFT
+        binding = (
+            base | last, events[-1].at, completed, record, held.row, lease.epoch, base | expected_seq, lease.token
+        )  # fmt: skip
+        status = status_after(events)
+        if not values and status is None and (self._durable or not durable):
+            # The usual commit is one statement. Spelled out, for every chain of steps waits for it.
+            with self._mutex:
+                if self._broken is not None:
+                    raise StoreUnavailable(self._broken)
+                db = self._db
+                try:
+                    db.execute(_APPEND, binding)
+                    if not db.changes():
+                        self._refuse(db, lease, held, expected_seq)
+                except apsw.Error as error:
+                    self._after_error(error)
+                    raise translate(error, self.path) from error
+            return Seq(last)
+        blobs = self._write_blobs(values)
+        with self._transaction(durable=durable) as db:
+            db.execute(_APPEND, binding)
+            if not db.changes():
+                self._refuse(db, lease, held, expected_seq)
+            self._write_values(db, held.row, values, blobs)
+            if status is not None:
+                db.execute("UPDATE executions SET status = ? WHERE id = ?", (status, held.row))
+            finished = gives_back(events)
+            if finished:
+                # The last commit of an owner gives the execution back as well: one fsync less, and no gap between.
+                db.execute("UPDATE executions SET owner = NULL, token = NULL WHERE id = ?", (held.row,))
+        if finished:
+            self._let_go(execution_id)
+        return Seq(last)
+
+    def _hold(self, lease: Lease) -> Held:
+        held = self._held.get(lease.execution_id)
+        if held is None or held.token != lease.token:
+            self._check_usable()
+            raise LeaseLost(lease.execution_id, lease.epoch)
+        return held
+
+    def _refuse(self, db: apsw.Connection, lease: Lease, held: Held, expected: int) -> None:
+        """Say why an append wrote nothing."""
+        row = db.execute("SELECT epoch, token FROM executions WHERE id = ?", (held.row,)).fetchone()
+        if row is None or row != (lease.epoch, lease.token):
+            raise LeaseLost(lease.execution_id, lease.epoch)
+        raise JournalConflict(lease.execution_id, expected, self._last_seq(db, held.row))
+
+    def _last_seq(self, db: apsw.Connection, row: int) -> int:
+        last = db.execute(
+            "SELECT max(position) FROM journal WHERE position BETWEEN ? AND ?", (row << SHIFT, row << SHIFT | SEQ_MASK)
+        ).fetchone()
+        return int(last[0] or 0) & SEQ_MASK if last else 0
+
+    def _write_blobs(self, values: Sequence[EncodedValue]) -> dict[bytes, bytes]:
+        """Write the big values to their files, durable before any row speaks of them; return the sealed small ones."""
+        small: dict[bytes, bytes] = {}
+        for value in values:
+            if value.ref.inline:
+                continue
+            record = seal_value(value)
+            if len(record) > BLOB_THRESHOLD:
+                self._blobs.put(value.ref.data, record)
+            else:
+                small[value.ref.data] = record
+        return small
+
+    def _write_values(
+        self, db: apsw.Connection, row: int, values: Sequence[EncodedValue], small: dict[bytes, bytes]
+    ) -> None:
+        for digest, record in small.items():
+            db.execute("INSERT OR IGNORE INTO vals VALUES (?, ?)", (digest, record))
+        for digest in {value.ref.data for value in values if not value.ref.inline}:
+            db.execute("INSERT OR IGNORE INTO refs VALUES (?, ?)", (row, digest))
+
+    async def read(self, execution_id: ExecutionId, *, newest_first: bool = False) -> AsyncIterator[Commit]:
+        """See ports.store.Journal. Page by page: a reader must not hold the log open while its caller thinks."""
+        with self._guarded() as db:
+            row = self._row(db, execution_id)
+        low, high = row << SHIFT, row << SHIFT | SEQ_MASK
+        sql = _READ_BACK if newest_first else _READ
+        expected: int | None = None if newest_first else 1
+        while True:
+            with self._guarded() as db:
+                rows: list[Any] = db.execute(sql, (low, high, READ_PAGE)).fetchall()
+                if not db.execute(
+                    "SELECT 1 FROM executions WHERE id = ? AND execution_id = ?", (row, execution_id)
+                ).get:
+                    raise UnknownExecution(execution_id)  # removed meanwhile; its rows may be another's by now
+            for position, completed, record in rows:
+                last = position & SEQ_MASK
+                commit = open_commit(execution_id, last, completed, record)
+                found = last if newest_first else commit.first
+                if expected is not None and found != expected:
+                    raise StoreDamaged(f"{execution_id}@{expected}", "the journal has a gap: this fact is missing")
+                expected = commit.first - 1 if newest_first else last + 1
+                yield commit
+            if len(rows) < READ_PAGE:
+                break
+            if newest_first:
+                high = rows[-1][0] - 1
+            else:
+                low = rows[-1][0] + 1
+        if expected is None or expected == 1 or (newest_first and expected):  # the first two: no commit at all
+            raise StoreDamaged(f"{execution_id}@{expected or 1}", "the journal has a gap: this fact is missing")

@@ -1,0 +1,115 @@
+"""What keeps the store in order."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.domain.ids import ExecutionId, Seq
+from orchestrator.errors import (
+    ExecutionOwned,
+    UnknownExecution,
+)
+from orchestrator.state.sqlite.database import SEQ_MASK, SHIFT
+from orchestrator.state.sqlite.leases import SqliteLeases, describe_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+BLOB_GRACE_SECONDS = 3600.0
+"""A younger file without a row may belong to a commit under way."""
+
+
+class SqliteMaintenance(SqliteLeases):
+    """See ports.store.Maintenance."""
+
+    async def hide_checkpoint(self, execution_id: ExecutionId, seq: Seq) -> None:
+        """See ports.store.Maintenance."""
+        with self._transaction() as db:
+            row = self._row(db, execution_id)
+            db.execute("INSERT OR IGNORE INTO hidden VALUES (?, ?)", (row, seq))
+
+    async def remove(self, execution_ids: Sequence[ExecutionId]) -> None:
+        """See ports.store.Maintenance. Rows first, then files: a file without a row is only waste."""
+        for execution_id in execution_ids:
+            lock = self._acquire_lock(execution_id)
+            if lock is None:
+                raise ExecutionOwned(execution_id, "a process at work")
+            try:
+                self._remove_rows(execution_id)
+            finally:
+                self._locks.release(execution_id, lock)
+        self._collect_blobs()
+
+    def _remove_rows(self, execution_id: str) -> None:
+        with self._transaction() as db:
+            try:
+                row, _epoch, owner, token, locked, until = self._ownership(db, execution_id)
+            except UnknownExecution:
+                return
+            left = until - self._clock.monotonic()
+            if token is not None and not locked and left > 0:  # a thief's, who has no lock file
+                raise ExecutionOwned(execution_id, describe_owner(owner, left))
+            low, high = row << SHIFT, row << SHIFT | SEQ_MASK
+            db.execute("DELETE FROM journal WHERE position BETWEEN ? AND ?", (low, high))
+            db.execute("DELETE FROM refs WHERE execution = ?", (row,))
+            db.execute("DELETE FROM hidden WHERE execution = ?", (row,))
+            db.execute("DELETE FROM executions WHERE id = ?", (row,))
+            db.execute("DELETE FROM vals WHERE digest NOT IN (SELECT digest FROM refs)")
+
+    def _collect_blobs(self) -> None:
+        """Delete files that no row refers to, unless a commit under way may be about to."""
+        old = time.time() - BLOB_GRACE_SECONDS  # noqa: TID251 - files are dated by the machine's clock
+        self._blobs.remove_stale(old + BLOB_GRACE_SECONDS)
+        for blob in list(self._blobs.iterate()):
+            if blob.mtime < old:
+                # Under the write lock nobody can commit a reference between the look and the deletion; whoever put
+                # the file once more before that has made it young again.
+                with self._transaction() as db:
+                    if not db.execute("SELECT 1 FROM refs WHERE digest = ?", (blob.digest,)).fetchone():
+                        self._blobs.delete(blob.digest, unless_after=old)
+
+    async def check(self) -> list[str]:
+        """See ports.store.Maintenance."""
+        problems: list[str] = []
+        with self._guarded() as db:
+            problems += [f"{self.path}: {text}" for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
+            known = {digest for (digest,) in db.execute("SELECT digest FROM vals")}
+            wanted = {digest for (digest,) in db.execute("SELECT DISTINCT digest FROM refs")}
+            orphans = db.execute(
+                "SELECT count(*) FROM journal WHERE position >> 32 NOT IN (SELECT id FROM executions)"
+            ).get
+        files = {blob.digest for blob in self._blobs.iterate()}
+        problems += [f"value {digest.hex()}: missing" for digest in sorted(wanted - known - files)]
+        if orphans:
+            problems.append(f"{self.path}: {orphans} commits belong to no execution")
+        return problems
+
+    async def probe(self) -> None:
+        """See ports.store.Maintenance."""
+        self._check_identity()
+        with self._transaction() as db:
+            db.execute("UPDATE meta SET value = value WHERE key = 'uuid'")
+
+    async def statistics(self) -> dict[str, Any]:
+        """See ports.store.Maintenance."""
+        with self._guarded() as db:
+            rows: list[Any] = db.execute("SELECT status, count(*) FROM executions GROUP BY status").fetchall()
+            statuses: dict[str, int] = dict(rows)
+            commits = db.execute("SELECT count(*) FROM journal").get
+            values = db.execute("SELECT count(*) FROM vals").get
+        blobs = list(self._blobs.iterate())
+        return {
+            "executions": sum(statuses.values()),
+            "by_status": statuses,
+            "commits": commits,
+            "values": values,
+            "blobs": len(blobs),
+            "database_bytes": sum(
+                file.stat().st_size
+                for suffix in ("", "-wal")
+                if (file := self.path.with_name(self.path.name + suffix)).exists()
+            ),
+            "blob_bytes": sum(blob.size for blob in blobs),
+        }

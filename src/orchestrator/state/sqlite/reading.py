@@ -1,0 +1,85 @@
+"""The read side: values by their digest, and executions as lists show them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.domain.ids import ExecutionId, Seq
+from orchestrator.errors import (
+    StoreDamaged,
+)
+from orchestrator.ports.store import ExecutionSummary
+from orchestrator.state.records import unseal_value
+from orchestrator.state.sqlite.database import SEQ_MASK
+from orchestrator.state.sqlite.leases import SqliteLeases
+
+if TYPE_CHECKING:
+    from orchestrator.domain.values import ValueRef
+
+
+class SqliteReading(SqliteLeases):
+    """See ports.store.Values and ports.store.Executions."""
+
+    async def get(self, ref: ValueRef) -> bytes:
+        """See ports.store.Values."""
+        if ref.inline:
+            return ref.data
+        with self._guarded() as db:
+            row = db.execute("SELECT record FROM vals WHERE digest = ?", (ref.data,)).fetchone()
+        return unseal_value(ref, row[0] if row else self._blobs.get(ref.data), name=f"value {ref.data.hex()}")
+
+    _SUMMARY = """
+        SELECT execution_id, pipeline_id, status, total, created_at, epoch, owner, token, locked, lease_until,
+               journal.position, journal.at, journal.completed
+        FROM executions JOIN journal ON journal.position = (
+            SELECT max(position) FROM journal
+            WHERE position BETWEEN executions.id << 32 AND executions.id << 32 | 4294967295)
+    """
+
+    async def summary(self, execution_id: ExecutionId) -> ExecutionSummary:
+        """See ports.store.Executions."""
+        with self._guarded() as db:
+            row = db.execute(self._SUMMARY + " WHERE execution_id = ?", (execution_id,)).fetchone()
+            if row is None:
+                self._row(db, execution_id)
+                raise StoreDamaged(execution_id, "its journal is empty")
+        return self._summarize(row)
+
+    async def summaries(
+        self, *, pipeline_id: str | None = None, status: ExecutionStatus | None = None, limit: int | None = None
+    ) -> list[ExecutionSummary]:
+        """See ports.store.Executions."""
+        sql = (
+            self._SUMMARY
+            + " WHERE (?1 IS NULL OR pipeline_id = ?1) AND (?2 IS NULL OR status = ?2)"
+            + " ORDER BY executions.created_at DESC, executions.id DESC LIMIT ?3"
+        )
+        with self._guarded() as db:
+            rows = db.execute(sql, (pipeline_id, status, -1 if limit is None else limit)).fetchall()
+        return [self._summarize(row) for row in rows]
+
+    def _summarize(self, row: tuple[Any, ...]) -> ExecutionSummary:
+        (execution_id, pipeline_id, status, total, created_at, epoch, owner, token, locked, until,
+         position, at, completed) = row  # fmt: skip
+        try:
+            known = ExecutionStatus(status)
+        except ValueError:
+            raise StoreDamaged(execution_id, f"its status is {status!r}") from None
+        return ExecutionSummary(
+            execution_id=ExecutionId(execution_id),
+            pipeline_id=pipeline_id,
+            status=known,
+            completed=completed,
+            total=total,
+            seq=Seq(position & SEQ_MASK),
+            created_at=created_at,
+            updated_at=at,
+            holder=self._holder(execution_id, epoch, owner, token, locked, until),
+        )
+
+    async def hidden(self, execution_id: ExecutionId) -> set[int]:
+        """See ports.store.Executions."""
+        with self._guarded() as db:
+            row = self._row(db, execution_id)
+            return {seq for (seq,) in db.execute("SELECT seq FROM hidden WHERE execution = ?", (row,))}
