@@ -65,6 +65,7 @@ class Engine:
                     "autoload_known_extensions": "false",
                     "python_enable_replacements": "false",
                     "threads": str(self._threads),
+                    "async_threads": "0",  # else DuckDB 2.0 hangs now and then in a COPY that fails or is interrupted
                     "memory_limit": self._memory,
                     "temp_directory": str(self._scratch),
                 },
@@ -153,7 +154,7 @@ def _watched(connection: DuckDBPyConnection, context: TaskContext) -> Iterator[N
             elif looks % _TELL_EVERY == 0:
                 percent = float(connection.query_progress())
                 if percent >= 0:
-                    context.progress(round(percent, 1), 100.0, "%")
+                    context.progress(round(percent, 1), 100.0)
 
     watcher = threading.Thread(target=watch, name="data-processing watch", daemon=True)
     watcher.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +64,19 @@ class Format:
         return cls(form, f"FORMAT json, ARRAY {'true' if array else 'false'}{packed}")
 
 
-def folder(context: TaskContext) -> str:
+def folder(execution_id: str) -> str:
     """Return the folder for the files of an execution, relative to the project."""
-    return f"{STORE}/data/{file_name(context.execution_id)}"
+    return f"{STORE}/data/{file_name(execution_id)}"
+
+
+def forget(project: Path, execution_id: str) -> None:
+    """Remove the files that an execution's steps left where no other place was named."""
+    shutil.rmtree(project / folder(execution_id), ignore_errors=True)
 
 
 def default_path(context: TaskContext) -> str:
     """Return where a step's table goes if it does not say: one file for each task of each execution."""
-    return f"{folder(context)}/{file_name(context.task_id)}.parquet"
+    return f"{folder(context.execution_id)}/{file_name(context.task_id)}.parquet"
 
 
 def write(
@@ -166,4 +172,4 @@ def _short(value: Any) -> Any:
 
 def scratch(project: Path, context: TaskContext) -> Path:
     """Return a folder for what does not fit into memory: of this attempt alone, removed at its end."""
-    return project / folder(context) / f"{file_name(context.task_id)}-{context.attempt}.tmp"
+    return project / folder(context.execution_id) / f"{file_name(context.task_id)}-{context.attempt}.tmp"
