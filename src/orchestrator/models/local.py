@@ -116,4 +116,4 @@ def _names(answer: Any) -> list[str]:
     if not isinstance(listed, list):
         return []
     names = [item.get("name") or item.get("id") for item in listed[:_MOST_MODELS] if isinstance(item, dict)]
-    return [name for name in names if isinstance(name, str) and name.isprintable() and len(name) <= _LONGEST_NAME]
+    return [name for name in names if isinstance(name, str) and name.isprintable() and 0 < len(name) <= _LONGEST_NAME]
