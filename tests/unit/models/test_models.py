@@ -202,9 +202,8 @@ def serve() -> Iterator[Callable[[Answer], int]]:
                     connection, _ = server.accept()
                 except OSError:
                     return
-                with connection:
-                    with contextlib.suppress(OSError):
-                        answer(connection)
+                with connection, contextlib.suppress(OSError):
+                    answer(connection)
 
         threading.Thread(target=loop, daemon=True).start()
         return int(server.getsockname()[1])
