@@ -1,4 +1,4 @@
-# Two commands from a fresh clone: `make demo` and `make check`. The first run of each sets up its environment.
+# Two commands from a fresh clone: `make demo` and `make test`. The first run of each sets up its environment.
 # Relative paths only: make cannot quote a prerequisite, and the checkout may lie under a folder with spaces.
 
 VENV = .venv
@@ -7,10 +7,11 @@ LOCK_ARGS =
 
 SHELL = /bin/sh
 PY = $(VENV)/bin/python
-CODE = $(strip $(foreach dir,src tests chaos benchmarks examples,$(if $(wildcard $(dir)/*.py $(dir)/*/*.py $(dir)/*/*/*.py),$(dir))))
+CODE = $(strip $(foreach dir,src tests chaos benchmarks examples tools,$(if $(wildcard $(dir)/*.py $(dir)/*/*.py $(dir)/*/*/*.py),$(dir))))
 COMPILE = $(PY) -m uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header $(LOCK_ARGS) pyproject.toml
 
 .DEFAULT_GOAL = help
+unexport PYTHONDONTWRITEBYTECODE # compiling everything anew at each start takes longer than most commands
 .NOTPARALLEL: # the tests come last, so that their closing line is the last line
 .PHONY: help demo test lint check fmt docs bench lock clean
 

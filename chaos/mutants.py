@@ -115,7 +115,7 @@ def minds_no_epoch() -> None:
     statement = journal._APPEND
     last = max(map(int, re.findall(r"\?(\d+)", statement)))
     every = ", ".join(f"?{number}" for number in range(1, last + 1))
-    careless = statement.partition("WHERE")[0] + f"WHERE coalesce({every}) IS NOT NULL"
+    careless = statement.partition("CASE WHEN")[0] + f"CASE WHEN coalesce({every}) IS NOT NULL THEN ?4 END)"
     vars(journal)["_APPEND"] = careless.replace("INSERT INTO", "INSERT OR REPLACE INTO")
     for name in ("renew", "requests"):
         _plant(SqliteStore, name, lambda *_: None)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import signal
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -29,14 +30,15 @@ from orchestrator.errors import (
     ResumeError,
     UsageError,
 )
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import FOLDER_NAME, Settings, load_settings
 from orchestrator.state.manager import StateManager
-from orchestrator.state.url import open_store
+from orchestrator.state.url import open_store, store_file
 from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
     from types import TracebackType
 
     from orchestrator.core.engine import Engine
@@ -110,9 +112,11 @@ class Orchestrator:
 
         settings = self._settings
         make_importable(settings.project)
-        if settings.allow_modules == ("*",) and not settings.allow_paths:
+        modules = None if settings.allow_modules == ("*",) else settings.allow_modules
+        paths = settings.allow_paths or None
+        if modules is None and paths is None:
             return default_registry()
-        return ToolRegistry(allow_modules=settings.allow_modules, allow_paths=settings.allow_paths)
+        return ToolRegistry(allow_modules=modules, allow_paths=paths)
 
     @cached_property
     def _adapters(self) -> Adapters:
@@ -165,7 +169,37 @@ class Orchestrator:
     @cached_property
     def state_manager(self) -> StateManager:
         """The door to the store: checkpoints, clean-up, health, statistics."""
-        return StateManager(self._adapters, self._live)
+        return StateManager(self._adapters, self._live, self._forget)
+
+    @property
+    def log_folder(self) -> Path:
+        """The folder of the steps' logs: ``.orchestrator/logs``, or beside a store that lies elsewhere."""
+        file = store_file(self._settings.store, project=self._settings.project)
+        if file is None:
+            return self._settings.project / FOLDER_NAME / "logs"
+        return file.parent / "logs" if file.parent.name == FOLDER_NAME else file.with_name(f"{file.name}-logs")
+
+    @contextmanager
+    def _steps_logged(self, execution_id: str) -> Iterator[None]:
+        """Within: what the steps of an execution log is kept for `orchestrator logs`."""
+        from orchestrator.observe.logs import StepLog
+
+        log = StepLog(self.log_folder)
+        log.install()
+        log.begin(execution_id)
+        try:
+            yield
+        finally:
+            log.end(execution_id)
+            log.close()
+
+    def _forget(self, execution_id: str) -> None:
+        """Remove what an execution left beside the store: the steps' logs, and tables without a place of their own."""
+        from orchestrator.observe.logs import forget_logs
+        from orchestrator.tools.tables.outputs import forget
+
+        forget_logs(self.log_folder, execution_id)
+        forget(self._settings.project, execution_id)
 
     async def close(self) -> None:
         """End what still runs here, to be resumed later, and close the store; idempotent."""
@@ -230,7 +264,8 @@ class Orchestrator:
             if admitted is not None:
                 admitted(engine)
 
-        state = await self._live.run(definition, bound, name, note)
+        with self._steps_logged(name):
+            state = await self._live.run(definition, bound, name, note)
         return await self._conclude(name, state, engines)
 
     async def resume_pipeline(  # noqa: PLR0913 - each keyword is one thing a person may ask of a resume
@@ -265,7 +300,8 @@ class Orchestrator:
             if admitted is not None:
                 admitted(engine)
 
-        state = await self._live.resume(name, resume_strategy, request, steal=steal, admitted=note, planned=planned)
+        with self._steps_logged(name):
+            state = await self._live.resume(name, resume_strategy, request, steal=steal, admitted=note, planned=planned)
         return await self._conclude(name, state, engines)
 
     async def _conclude(self, name: str, state: ExecutionState, engines: list[Engine]) -> Result:

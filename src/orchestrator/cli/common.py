@@ -39,13 +39,8 @@ class Common:
         return store_file(settings.store, project=settings.project)
 
     def log_folder(self) -> Path:
-        """Return the folder of the steps' logs: ``.orchestrator/logs``, or beside a store that lies elsewhere."""
-        from orchestrator.settings import FOLDER_NAME
-
-        file = self.store_file()
-        if file is None:
-            return self.settings().project / FOLDER_NAME / "logs"
-        return file.parent / "logs" if file.parent.name == FOLDER_NAME else file.with_name(f"{file.name}-logs")
+        """Return the folder of the steps' logs."""
+        return self.orchestrator().log_folder
 
     def has_store(self) -> bool:
         """Tell whether there is a store yet: looking must not make one."""

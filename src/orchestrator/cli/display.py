@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 QUEUE_LIMIT = 100_000
 """Lines that wait for a slow reader; beyond these they are counted, not kept: the journal has them all."""
 MESSAGE_LIMIT = 500
+PROGRESS_SECONDS = 10.0
+"""In plain lines, a step that says how far it is gets one line in so many seconds."""
 _NAMED = 3
 
 
@@ -194,7 +196,11 @@ class JsonDisplay(Written):
 
 
 class PlainDisplay(Written):
-    """A line for each fact, for pipes and logs."""
+    """A line for each fact, for pipes and logs; how far a step is, only now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
 
     def notify(self, event: Event, execution_id: str, seq: int) -> None:
         """See core.recorder.Listener."""
@@ -211,6 +217,12 @@ class PlainDisplay(Written):
 
     def line(self, event: Event, execution_id: str, seq: int, ended: Running | None) -> str | None:
         """Return the line for a fact; None for one that needs no words."""
+        if isinstance(event, CheckpointMade) and event.reason in ("periodic", "before"):
+            return None
+        if isinstance(event, TaskProgressed):
+            if event.at - self._told.get(event.task, 0.0) < PROGRESS_SECONDS:
+                return None
+            self._told[event.task] = event.at
         took = f" after {duration(event.at - ended.since)}" if ended is not None else ""
         if isinstance(event, ExecutionFinished):
             took = f", {self.done:,} of {plural(self.total, 'step')} done in {duration(event.at - self.began)}"

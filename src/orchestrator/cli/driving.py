@@ -63,7 +63,6 @@ class Drive:
                 raise UsageError(f"--grace: expected seconds, 0 or more, got {options.grace:g}")
             settings = replace(settings, grace=options.grace)
         self._options = options
-        self._log_folder = common.log_folder()
         self._admitted = False
         self.display = choose(options)
         self.orchestrator = common.orchestrator(
@@ -77,7 +76,6 @@ class Drive:
         """
         with contextlib.ExitStack() as stack:
             stack.enter_context(_warnings_shown(self.display))
-            stack.enter_context(self._steps_logged(execution_id))
 
             def admitted(_engine: Engine) -> None:
                 self._admitted = True
@@ -111,19 +109,6 @@ class Drive:
         again = "press Ctrl-C again" if number == signal.SIGINT else "send the signal again"
         waiting = f"waiting up to {duration(grace)} for {plural(running, 'running step')}"
         self.display.remark(f"stopping: {waiting} ({again} to leave at once)")
-
-    @contextlib.contextmanager
-    def _steps_logged(self, execution_id: str) -> Iterator[None]:
-        from orchestrator.observe.logs import StepLog
-
-        log = StepLog(self._log_folder)
-        log.install()
-        log.begin(execution_id)
-        try:
-            yield
-        finally:
-            log.end(execution_id)
-            log.close()
 
     def _report(self, execution_id: str, error: BaseException) -> None:
         """Say, before the error itself is told, what it does not say: the machine's result, or how to go on."""

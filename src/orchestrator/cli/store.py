@@ -78,8 +78,6 @@ async def prune_command(
             removed = await orchestrator.state_manager.cleanup(
                 seconds, keep_last, pipeline_id=pipeline_id, dry_run=dry_run
             )
-    if not dry_run:
-        _remove_logs(common, removed)
     for name in removed:
         output.say(name)
     output.tell(f"{'would remove' if dry_run else 'removed'} {plural(len(removed), 'execution')}")
@@ -97,13 +95,6 @@ async def _remove(orchestrator: Orchestrator, executions: Iterable[str], *, dry_
             raise UsageError("removing executions by name cannot be undone: say --yes")
         click.confirm("Remove for good?", abort=True, err=True)
     await orchestrator.state_manager.remove(list(executions))
-
-
-def _remove_logs(common: Common, removed: Iterable[str]) -> None:
-    folder = common.log_folder()
-    for name in removed:
-        for suffix in (".jsonl", ".jsonl.1"):
-            (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 @click.command(

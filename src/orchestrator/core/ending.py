@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.plan import exhaustion
+from orchestrator.domain.retry import is_exhausted
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import ExecutionCancelled, ExecutionError, ExecutionFailed, ExecutionStopped
 
@@ -54,14 +55,17 @@ def _failure(name: str, state: ExecutionState, command: str) -> ExecutionFailed:
         for task, known in state.tasks.items()
         if known.status in (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
     }
-    parked = [str(task) for task, known in state.tasks.items() if known.status is TaskStatus.PARKED]
+    strategy = ResumeStrategy(**state.strategy)
+    parked: list[str] = []
     lines = []
     for task, text in failures.items():
         known = state.tasks[task]
         lines.append(f"step {task!r} {known.status.value.replace('_', ' ')} (attempt {known.attempt}): {text}")
-        if known.status is TaskStatus.PARKED and state.pipeline is not None:
-            strategy = ResumeStrategy(**state.strategy)
-            why = exhaustion(state.pipeline.tasks[task], known, strategy)
+        node = state.pipeline.tasks[task] if state.pipeline is not None else None
+        # Under a lower maximum than it failed under, a failed task is parked from now on.
+        if node is not None and is_exhausted(node, known.failures, known.crashes, strategy):
+            parked.append(task)
+            why = exhaustion(node, known, strategy)
             lines.append(f"  parked: {why}; release it with --retry {task}, --skip {task} or a higher maximum")
         if known.status is TaskStatus.IN_DOUBT:
             lines.append(f"  it may have had its effect; decide with --retry {task} or --skip {task}")

@@ -73,6 +73,7 @@ class Engine:
         self._strategy = strategy
         self._values = RecordedValues(adapters.store, adapters.codec, recorder)
         self._scope: Scope | None = None
+        self._inputs_shared = False
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._running: dict[TaskId, Attempt] = {}
         self._claimed: list[Attempt] = []
@@ -175,6 +176,7 @@ class Engine:
         inputs = await self._values.load(self.state.inputs)
         context = await self._values.load(self.state.context)
         self._scope = Scope(self.recorder, self._values, inputs or {}, context)
+        self._inputs_shared = all(type(value) in _IMMUTABLE for value in self._scope.inputs.values())
         self._every("checkpoint", self._strategy.checkpoint_interval_seconds, self._on_interval)
         try:
             while not self.state.finished:
@@ -186,16 +188,23 @@ class Engine:
         except asyncio.CancelledError:
             await self._abandon(2)
             raise
+        except OrchestratorError as error:
+            self._refuse_callers(error)
+            raise
         finally:
             self._ended = True
             for timer in self._timers.values():
                 timer.cancel()
             for attempt in list(self._running.values()):
                 self._adapters.executor.cancel(attempt)
-            for caller in self._callers:
-                if not caller.done():
-                    caller.set_exception(ResumeError("the execution ended before this was recorded"))
+            self._refuse_callers(ResumeError("the execution ended before this was recorded"))
         return self.state
+
+    def _refuse_callers(self, error: OrchestratorError) -> None:
+        """Tell callers of ``call`` that what they asked for was not recorded."""
+        for caller in self._callers:
+            if not caller.done():
+                caller.set_exception(error)
 
     async def _turn(self) -> None:
         """Do everything that can be done now, in one commit."""
@@ -297,7 +306,7 @@ class Engine:
                 action=task.action,
                 parameters=parameters,
                 idempotency_key=idempotency_key(self.recorder.lease.execution_id, name),
-                inputs=await self._own_inputs(),
+                inputs=self._scope.inputs if self._inputs_shared else await self._own_inputs(),  # type: ignore[union-attr]
                 project=self._adapters.project,
                 saved=None if state.saved is None else await self._values.load(state.saved),
                 timeout=task.timeout,
@@ -308,9 +317,6 @@ class Engine:
 
     async def _own_inputs(self) -> Mapping[str, Any]:
         """Return the inputs for a tool to keep: it may change what is in them, and nobody else must see that."""
-        shared = self._scope.inputs  # type: ignore[union-attr]
-        if all(type(value) in _IMMUTABLE for value in shared.values()):
-            return shared
         return MappingProxyType(await self._values.load(self.state.inputs))
 
     def _record_claim(self, task: Task, number: int, parameters: Any) -> None:

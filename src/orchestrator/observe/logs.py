@@ -147,6 +147,13 @@ def read_logs(
     return lines if tail is None else iter(deque(lines, maxlen=max(0, tail)))
 
 
+def forget_logs(folder: Path, execution_id: str) -> None:
+    """Remove the log of an execution."""
+    path = _path(folder, execution_id)
+    for each in (path, _older(path)):
+        each.unlink(missing_ok=True)
+
+
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     with suppress(FileNotFoundError), path.open("rb") as file:
         for raw in file:

@@ -30,9 +30,12 @@ _log = logging.getLogger("orchestrator.state_manager")
 class StateManager:
     """Lists, keeps and cleans up checkpoints and executions of one store."""
 
-    def __init__(self, adapters: Adapters, live: LiveExecutions) -> None:
+    def __init__(
+        self, adapters: Adapters, live: LiveExecutions, forget: Callable[[str], None] = lambda _execution_id: None
+    ) -> None:
         self._adapters = adapters
         self._live = live
+        self._forget = forget  # what lies beside the store: logs, tables
 
     @property
     def url(self) -> str:
@@ -159,7 +162,7 @@ class StateManager:
         """
         doomed = await self._prunable(older_than, keep_last, pipeline_id)
         if not dry_run and doomed:
-            await self._adapters.store.remove([summary.execution_id for summary in doomed])
+            await self._remove([summary.execution_id for summary in doomed])
         return [summary.execution_id for summary in doomed]
 
     async def _prunable(
@@ -189,7 +192,12 @@ class StateManager:
         names = [valid_execution_id(name) for name in execution_ids]
         for name in names:
             await self._adapters.store.summary(name)
+        await self._remove(names)
+
+    async def _remove(self, names: list[ExecutionId]) -> None:
         await self._adapters.store.remove(names)
+        for name in names:
+            self._forget(name)
 
     async def verify(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
         """Check the whole store (I2, I3, I9, I10, I11); return what is wrong, one sentence each.

@@ -25,7 +25,7 @@ _SHOWN = 60
 
 def validated(annotation: Any, value: Any) -> tuple[Any, list[ErrorDetails]]:
     """Return the value as the annotation wants it, and what is wrong with it (then the value is None)."""
-    if annotation is Any:
+    if annotation is Any or _fits(annotation)(value):
         return value, []
     adapter = _adapter_of(annotation)
     if adapter is None:
@@ -36,6 +36,56 @@ def validated(annotation: Any, value: Any) -> tuple[Any, list[ErrorDetails]]:
         return adapter.validate_python(value), []
     except ValidationError as error:
         return None, error.errors(include_url=False, include_context=False)
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def _fits(annotation: Any) -> Callable[[Any], bool]:
+    """Return a quick test that a value surely fits as it is; what fails it is for pydantic to convert or to refuse.
+
+    Most steps pass texts, numbers and lists of them: they need neither pydantic nor the time that importing it takes.
+    """
+    try:
+        return _plain(annotation) or _never
+    except TypeError:  # an annotation that cannot be hashed
+        return _never
+
+
+@lru_cache(maxsize=4096)
+def _plain(annotation: Any) -> Callable[[Any], bool] | None:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return lambda _: True
+    if annotation is None or annotation is types.NoneType:
+        return lambda value: value is None
+    if annotation in (*_EXACT, list, dict):
+        return lambda value: type(value) is annotation
+    if origin is Annotated:
+        described = all(isinstance(extra, str) for extra in arguments[1:])
+        return _plain(arguments[0]) if described else None
+    if origin is typing.Literal:
+        return lambda value: any(type(value) is type(each) and value == each for each in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return _any_of([part for part in map(_plain, arguments) if part is not None])
+    if origin is list or (origin is dict and arguments[0] is str):
+        return _all_of(origin, _plain(arguments[-1]))
+    return None
+
+
+def _any_of(parts: list[Callable[[Any], bool]]) -> Callable[[Any], bool]:
+    return lambda value: any(part(value) for part in parts)
+
+
+def _all_of(kind: type, part: Callable[[Any], bool] | None) -> Callable[[Any], bool] | None:
+    if part is None:
+        return None
+    if kind is list:
+        return lambda value: type(value) is list and all(map(part, value))
+    return lambda value: (
+        type(value) is dict and all(type(key) is str for key in value) and all(map(part, value.values()))
+    )
 
 
 def _adapter_of(annotation: Any) -> TypeAdapter[Any] | None:

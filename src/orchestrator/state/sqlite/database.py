@@ -108,13 +108,13 @@ class Database:
                 if raised and self._broken is None:
                     set_durable(db, durable=False)
 
-    def _check_identity(self) -> None:
+    def _check_identity(self, *, at_once: bool = False) -> None:
         """Notice that the file was deleted or replaced under us: our commits would go nowhere.
 
         Looked at no more often than every tenth of a second, for a look costs a fifth of a commit without fsync.
         """
         now = self._clock.monotonic()
-        if now - self._identity_checked < IDENTITY_SECONDS:
+        if not at_once and now - self._identity_checked < IDENTITY_SECONDS:
             return
         try:
             stat = self.path.stat()

@@ -7,7 +7,7 @@ than it gives; leases are renewed from their own thread and connection.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
 
@@ -38,12 +38,14 @@ if TYPE_CHECKING:
 BLOB_THRESHOLD = 64 * 1024
 """Sealed values above this many bytes become files."""
 
+# Where epoch, token or seq are not what the writer believes, the record is NULL, which the column refuses: cheaper
+# than an INSERT ... SELECT ... WHERE, and nothing is written in either case.
 _APPEND = """
-    INSERT INTO journal (position, at, completed, record)
-    SELECT ?1, ?2, ?3, ?4
-    WHERE (SELECT token FROM executions WHERE id = ?5 AND epoch = ?6) = ?8
-      AND (SELECT position FROM journal WHERE position BETWEEN ?7 AND ?1 | 4294967295
-           ORDER BY position DESC LIMIT 1) = ?7
+    INSERT INTO journal (position, at, completed, record) VALUES (?1, ?2, ?3,
+        CASE WHEN (SELECT token FROM executions WHERE id = ?5 AND epoch = ?6) = ?8
+              AND (SELECT position FROM journal WHERE position BETWEEN ?7 AND ?1 | 4294967295
+                   ORDER BY position DESC LIMIT 1) = ?7
+        THEN ?4 END)
 """
 
 READ_PAGE = 1000
@@ -122,16 +124,17 @@ class SqliteJournal(SqliteLeases):
                 db = self._db
                 try:
                     db.execute(_APPEND, binding)
-                    if not db.changes():
-                        self._refuse(db, lease, held, expected_seq)
+                except apsw.ConstraintError:
+                    self._refuse(db, lease, held, expected_seq)
                 except apsw.Error as error:
                     self._after_error(error)
                     raise translate(error, self.path) from error
             return Seq(last)
         blobs = self._write_blobs(values)
         with self._transaction(durable=durable) as db:
-            db.execute(_APPEND, binding)
-            if not db.changes():
+            try:
+                db.execute(_APPEND, binding)
+            except apsw.ConstraintError:
                 self._refuse(db, lease, held, expected_seq)
             self._write_values(db, held.row, values, blobs)
             if status is not None:
@@ -151,7 +154,7 @@ class SqliteJournal(SqliteLeases):
             raise LeaseLost(lease.execution_id, lease.epoch)
         return held
 
-    def _refuse(self, db: apsw.Connection, lease: Lease, held: Held, expected: int) -> None:
+    def _refuse(self, db: apsw.Connection, lease: Lease, held: Held, expected: int) -> NoReturn:
         """Say why an append wrote nothing."""
         row = db.execute("SELECT epoch, token FROM executions WHERE id = ?", (held.row,)).fetchone()
         if row is None or row != (lease.epoch, lease.token):

@@ -88,7 +88,7 @@ class SqliteMaintenance(SqliteLeases):
 
     async def probe(self) -> None:
         """See ports.store.Maintenance."""
-        self._check_identity()
+        self._check_identity(at_once=True)
         with self._transaction() as db:
             db.execute("UPDATE meta SET value = value WHERE key = 'uuid'")
 
