@@ -13,7 +13,7 @@ from orchestrator.errors import TaskError
 from orchestrator.ports.context import TaskContext
 from orchestrator.ports.tools import Problem
 from orchestrator.tools.names import did_you_mean, listing
-from orchestrator.tools.typecheck import literal_problems, unquoted_problems, validated
+from orchestrator.tools.typecheck import fits, literal_problems, unquoted_problems, validated
 from orchestrator.tools.typetext import type_text
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class Signature:
         Raise TaskError (kind ``parameters``, not retryable) telling every mistake; values are not quoted in it, for
         one may be a secret.
         """
+        if self._fits(given):
+            return dict(given)
         arguments: dict[str, Any] = {}
         problems = self._names(given)
         for name, value in given.items():
@@ -114,6 +116,19 @@ class Signature:
             listed = "; ".join(_line(problem) for problem in problems)
             raise TaskError(f"{self.label}: {listed}", kind="parameters", retryable=False)
         return arguments
+
+    def _fits(self, given: Mapping[str, Any]) -> bool:
+        """Tell whether every parameter is known and surely right as it is: the way of almost every step."""
+        tests = self._tests
+        for name, value in given.items():
+            test = tests.get(name)
+            if test is None or not test(value):
+                return False
+        return all(name in given for name in self._required)
+
+    @cached_property
+    def _tests(self) -> dict[str, Callable[[Any], bool]]:
+        return {name: fits(parameter.annotation) for name, parameter in self.parameters.items()}
 
     def check(self, given: Mapping[str, Any], is_template: Callable[[Any], bool]) -> list[Problem]:
         """Return every mistake in parameters as they are written; what a template yields is not looked at."""

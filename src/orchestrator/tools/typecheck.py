@@ -25,7 +25,7 @@ _SHOWN = 60
 
 def validated(annotation: Any, value: Any) -> tuple[Any, list[ErrorDetails]]:
     """Return the value as the annotation wants it, and what is wrong with it (then the value is None)."""
-    if annotation is Any or _fits(annotation)(value):
+    if annotation is Any or fits(annotation)(value):
         return value, []
     adapter = _adapter_of(annotation)
     if adapter is None:
@@ -42,7 +42,7 @@ def _never(_: Any) -> bool:
     return False
 
 
-def _fits(annotation: Any) -> Callable[[Any], bool]:
+def fits(annotation: Any) -> Callable[[Any], bool]:
     """Return a quick test that a value surely fits as it is; what fails it is for pydantic to convert or to refuse.
 
     Most steps pass texts, numbers and lists of them: they need neither pydantic nor the time that importing it takes.
