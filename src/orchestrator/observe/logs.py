@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.domain.ids import execution_id as checked_id
 from orchestrator.domain.ids import is_valid_id
@@ -59,14 +59,15 @@ class StepLog(logging.Handler):
         self._max_bytes = max_bytes
         self._files: dict[str, _File | None] = {}
         self._complained = False
-        self._set_level = False
+
+    _set_level: ClassVar = False  # whether one of us set the logger's level: the last of us to go takes it back
 
     def install(self) -> None:
         """Listen to the steps. If nobody set the level of their logger, INFO and above is kept."""
         logger = logging.getLogger(TASK_LOGGER)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.INFO)
-            self._set_level = True
+            StepLog._set_level = True
         logger.addHandler(self)
 
     def begin(self, execution_id: str) -> None:
@@ -86,8 +87,9 @@ class StepLog(logging.Handler):
         """Stop listening and close all files."""
         logger = logging.getLogger(TASK_LOGGER)
         logger.removeHandler(self)
-        if self._set_level and not any(isinstance(handler, StepLog) for handler in logger.handlers):
+        if StepLog._set_level and not any(isinstance(handler, StepLog) for handler in logger.handlers):
             logger.setLevel(logging.NOTSET)
+            StepLog._set_level = False
         for execution_id in list(self._files):
             self.end(execution_id)
         super().close()
