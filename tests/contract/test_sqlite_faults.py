@@ -348,6 +348,16 @@ async def test_a_journal_that_is_gone_is_damage(opened: Open, path: Path, newest
         await store.summary(X)
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_a_journal_that_lost_its_end_is_damage(opened: Open, path: Path, newest_first: bool) -> None:
+    store = opened()
+    lease = await store.create(X, "o", [created()], [])
+    await store.append(lease, [finished()], [], expected_seq=Seq(1), completed=0)
+    sql(path, "DELETE FROM journal WHERE position = (SELECT max(position) FROM journal)")
+    with pytest.raises(StoreDamaged, match=r"x@2: the journal's end is missing"):
+        await commits(store, newest_first=newest_first)
+
+
 async def test_a_status_of_no_meaning_is_damage(opened: Open, path: Path) -> None:
     store = opened()
     await filled(store)

@@ -48,6 +48,7 @@ _APPEND = """
         THEN ?4 END)
 """
 
+_HEAD = "SELECT head FROM executions WHERE id = ? AND execution_id = ?"
 READ_PAGE = 1000
 _READ = "SELECT position, completed, record FROM journal WHERE position BETWEEN ? AND ? ORDER BY position LIMIT ?"
 _READ_BACK = _READ.replace("ORDER BY position", "ORDER BY position DESC")
@@ -75,10 +76,10 @@ class SqliteJournal(SqliteLeases):
                 if db.execute("SELECT 1 FROM executions WHERE execution_id = ?", (execution_id,)).fetchone():
                     raise ExecutionExists(execution_id)
                 db.execute(
-                    "INSERT INTO executions (execution_id, pipeline_id, status, total, created_at, epoch, owner, token,"
-                    " locked, lease_until) VALUES (?, ?, ?, ?, ?, 1, ?, ?, 1, ?)",
-                    (execution_id, created.pipeline_id, status_after(events), created.total, created.at, owner, token,
-                     deadline),
+                    "INSERT INTO executions (execution_id, pipeline_id, status, total, head, created_at, epoch, owner,"
+                    " token, locked, lease_until) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, 1, ?)",
+                    (execution_id, created.pipeline_id, status_after(events), created.total, len(events), created.at,
+                     owner, token, deadline),
                 )  # fmt: skip
                 row = db.last_insert_rowid()
                 self._write_values(db, row, values, blobs)
@@ -138,7 +139,7 @@ class SqliteJournal(SqliteLeases):
                 self._refuse(db, lease, held, expected_seq)
             self._write_values(db, held.row, values, blobs)
             if status is not None:
-                db.execute("UPDATE executions SET status = ? WHERE id = ?", (status, held.row))
+                db.execute("UPDATE executions SET status = ?, head = ? WHERE id = ?", (status, last, held.row))
             finished = gives_back(events)
             if finished:
                 # The last commit of an owner gives the execution back as well: one fsync less, and no gap between.
@@ -197,11 +198,12 @@ class SqliteJournal(SqliteLeases):
         expected: int | None = None if newest_first else 1
         while True:
             with self._guarded() as db:
-                rows: list[Any] = db.execute(sql, (low, high, READ_PAGE)).fetchall()
-                if not db.execute(
-                    "SELECT 1 FROM executions WHERE id = ? AND execution_id = ?", (row, execution_id)
-                ).get:
+                head: Any = db.execute(_HEAD, (row, execution_id)).get
+                if head is None:
                     raise UnknownExecution(execution_id)  # removed meanwhile; its rows may be another's by now
+                rows: list[Any] = db.execute(sql, (low, high, READ_PAGE)).fetchall()
+            if newest_first and expected is None and rows and rows[0][0] & SEQ_MASK < head:
+                raise StoreDamaged(f"{execution_id}@{head}", "the journal's end is missing")
             for position, completed, record in rows:
                 last = position & SEQ_MASK
                 commit = open_commit(execution_id, last, completed, record)
@@ -218,3 +220,5 @@ class SqliteJournal(SqliteLeases):
                 low = rows[-1][0] + 1
         if expected is None or expected == 1 or (newest_first and expected):  # the first two: no commit at all
             raise StoreDamaged(f"{execution_id}@{expected or 1}", "the journal has a gap: this fact is missing")
+        if not newest_first and expected <= head:
+            raise StoreDamaged(f"{execution_id}@{head}", "the journal's end is missing")

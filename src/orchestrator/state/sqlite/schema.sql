@@ -11,6 +11,7 @@ CREATE TABLE executions (
     pipeline_id  TEXT    NOT NULL,
     status       TEXT    NOT NULL,
     total        INTEGER NOT NULL,
+    head         INTEGER NOT NULL,   -- seq of the last commit that changed the status: the journal is no shorter
     created_at   REAL    NOT NULL,
     epoch        INTEGER NOT NULL,
     owner        TEXT,               -- for people; NULL when nobody owns it
