@@ -181,8 +181,6 @@ class Engine:
         try:
             while not self.state.finished:
                 await self._turn()
-                if self._failure is not None:
-                    raise self._failure
                 if not self.state.finished:
                     await self._wait()
         except asyncio.CancelledError:
@@ -213,6 +211,8 @@ class Engine:
         while inbox:
             handler, arguments = inbox.popleft()
             handler(*arguments)
+        if self._failure is not None:
+            raise self._failure  # before anything more is claimed or begun
         state = self.state
         capacity = self._adapters.capacity
         while commands := decide(state, self._now, capacity, stopping=self._stopping is not None):

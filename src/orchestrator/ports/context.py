@@ -59,6 +59,6 @@ class TaskContext(Protocol):
     def save(self, state: Any) -> None:
         """Keep ``state`` to go on from after a retry or a resume.
 
-        Saves are coalesced: the last one is made durable every checkpoint interval, on a stop, on failure, and at
-        once for critical steps. The state must be storable like a result; it is taken as it is now (copied).
+        Saves are coalesced: the last one is made durable every checkpoint interval, on a stop, on failure, and for
+        critical steps at once: some milliseconds after this returns, in the engine's next commit. The state must be storable like a result; it is taken as it is now (copied).
         """
