@@ -106,7 +106,7 @@ class ExecutionFailed(ExecutionError):
     """One or more tasks failed; everything recorded stays recorded.
 
     ``failures`` maps task id to the error text of its last attempt, ``parked`` lists those that used up their
-    retries, ``resume_command`` is the exact command that goes on.
+    retries, ``resume_command`` is the exact command that goes on; empty where ``resume.enabled`` is false.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cli_helpers import PROGRAM, Program, ended, plain, read_until
+from tests.e2e.cli_helpers import PROGRAM, Program, ended, plain, read_until, wait_until
 
 
 @pytest.fixture
@@ -90,7 +90,8 @@ def test_a_failed_run_ends_with_the_command_that_resumes_it(program: Program) ->
     assert "release it with --retry needy, --skip needy or a higher maximum" in parked.stderr
     assert parked.stderr.splitlines()[-1] == f"resume with: {command}"
     plan = program(*command.split()[1:], "--dry-run")
-    assert "waiting 1 (needy: parked: 3 failures, 2 retries allowed (release it with --retry" in plan.stdout
+    assert "waiting 2 (needy: parked: 3 failures, 2 retries allowed (release it with --retry" in plan.stdout
+    assert "; behind: behind needy)" in plan.stdout
     (program.folder / "there.txt").touch()
     done = program(*command.split()[1:], "--retry", "needy")
     assert "plan: reused 1 · rerun 1 (needy: released on request) · to run 1" in done.stdout
@@ -114,7 +115,11 @@ def test_resume_after_kill_9(program: Program) -> None:
     with ended(program.start("run", "slow.yaml")) as process:
         name = read_until(process, "work: started")[0].split()[1].rstrip(":")
         assert "is owned by process" in program.within("resume", name, code=4).stderr
+        wait_until(lambda: "slow 1" in program.effects(), "the step, which is told of before it begins")
     assert name in program.within("list", "--status", "interrupted").stdout
+    assert re.search(r"^work +interrupted +1 ", program.within("show", name).stdout, re.MULTILINE)
+    assert re.search(r"^1 +interrupted ", program.within("show", name, "work").stdout, re.MULTILINE)
+    assert re.search(r"work .*interrupted$", program.within("graph", name).stdout, re.MULTILINE)
     plan = program.within("resume", name, "--dry-run").stdout
     assert "plan: reused 1 · rerun 1 (work: attempt 1 was interrupted) · to run 1" in plan
     assert re.search(r"work +rerun +attempt 1 was interrupted", plan)
@@ -122,6 +127,7 @@ def test_resume_after_kill_9(program: Program) -> None:
     with ended(program.start("resume", name, "--grace", "0")) as process:
         lines = read_until(process, "work: started (attempt 2)")
         assert lines[:2] == [f"execution {name}: resuming", plan.splitlines()[0]]
+        wait_until(lambda: "slow 2" in program.effects(), "the step, which is told of before it begins")
         process.send_signal(signal.SIGTERM)
         _out, err = process.communicate(timeout=30)
         assert process.returncode == 143

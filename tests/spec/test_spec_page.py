@@ -315,6 +315,8 @@ async def test_yaml_configuration(orchestrator: Orchestrator) -> None:
 async def test_yaml_enabled_false_makes_no_checkpoints(orchestrator: Orchestrator) -> None:
     pipeline = write(PIPELINE + "resume: {enabled: false}\n")
     error = await fail(pipeline, "task2")
+    assert str(error).endswith("\nit cannot be resumed: its pipeline says resume.enabled: false")
+    assert error.resume_command == ""
     assert await orchestrator.state_manager.list_checkpoints(error.execution_id) == []
     assert not await orchestrator.resume_manager.can_resume(error.execution_id)
     with pytest.raises(NoCheckpoint, match=r"^No resume checkpoint found.*resume\.enabled: false"):

@@ -121,11 +121,11 @@ async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, T
     if _is_file(Path(name)):
         return compile_file(name, tools=common.orchestrator().tools), {}
     async with common.reading(name) as orchestrator:
-        await orchestrator.get_summary(name)
+        summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)
     if state.pipeline is None:
         raise UsageError(f"execution {name!r} was saved without a pipeline: there is nothing to draw")
-    return state.pipeline, statuses(state)
+    return state.pipeline, statuses(state, summary)
 
 
 @click.command(

@@ -306,7 +306,10 @@ def plan_line(plan: Plan) -> str:
             continue
         part = f"{word} {counts[verb]:,}"
         if verb in (Verb.RERUN, Verb.WAIT):
-            named = [decision for decision in plan.decisions if decision.verb is verb]
+            named = sorted(  # what is waited for, before what waits behind it
+                (decision for decision in plan.decisions if decision.verb is verb),
+                key=lambda decision: decision.reason.startswith("behind "),
+            )
             reasons = "; ".join(f"{each.task}: {one_line(each.reason, 160)}" for each in named[:_NAMED])
             more = f"; and {counts[verb] - _NAMED:,} more" if counts[verb] > _NAMED else ""
             part += f" ({reasons}{more})"

@@ -13,7 +13,7 @@ from orchestrator.cli.display import far
 from orchestrator.cli.inspect import as_json_option, summary_object
 from orchestrator.cli.output import duration, iso, moment, plural
 from orchestrator.domain.events import TaskClaimed, TaskCompleted, TaskFailed, TaskInterrupted
-from orchestrator.domain.execution import DONE, STUCK, ExecutionState, TaskStatus
+from orchestrator.domain.execution import DONE, STUCK, ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def show_command(common: Common, execution: str, step: str | None, *, ever
         summary = await orchestrator.get_summary(execution)
         state = await orchestrator.get_state(execution)
         if step is not None:
-            found = await step_object(orchestrator, execution, state, step)
+            found = await step_object(orchestrator, summary, state, step)
             output.emit(found) if as_json else _print_step(found)
         elif as_json:
             output.emit(await _execution_object(orchestrator, summary, state))
@@ -60,10 +60,17 @@ async def show_command(common: Common, execution: str, step: str | None, *, ever
             await _print_execution(orchestrator, summary, state, everything=everything)
 
 
-def statuses(state: ExecutionState) -> dict[TaskId, TaskStatus]:
-    """Return the status of each step as people see it: blocked behind a failed one, not pending."""
-    blocked = state.blocked()
-    return {name: TaskStatus.BLOCKED if name in blocked else task.status for name, task in state.tasks.items()}
+def statuses(state: ExecutionState, summary: ExecutionSummary) -> dict[TaskId, TaskStatus]:
+    """Return the status of each step as people see it.
+
+    That is blocked behind a failed one, not pending; and interrupted, not running, where the process is gone.
+    """
+    shown = {name: task.status for name, task in state.tasks.items()} | dict.fromkeys(
+        state.blocked(), TaskStatus.BLOCKED
+    )
+    if summary.status is ExecutionStatus.INTERRUPTED:
+        shown |= dict.fromkeys(state.running, TaskStatus.INTERRUPTED)
+    return shown
 
 
 # -- an execution ------------------------------------------------------------------------------------------------
@@ -72,7 +79,7 @@ def statuses(state: ExecutionState) -> dict[TaskId, TaskStatus]:
 async def _execution_object(
     orchestrator: Orchestrator, summary: ExecutionSummary, state: ExecutionState
 ) -> dict[str, Any]:
-    shown = statuses(state)
+    shown = statuses(state, summary)
     return summary_object(summary) | {
         "inputs": await orchestrator.get_value(state.inputs),
         "outputs": await orchestrator.get_value(state.outputs),
@@ -97,7 +104,7 @@ async def _execution_object(
 async def _print_execution(
     orchestrator: Orchestrator, summary: ExecutionSummary, state: ExecutionState, *, everything: bool
 ) -> None:
-    shown = statuses(state)
+    shown = statuses(state, summary)
     counts: dict[str, int] = {}
     for each in shown.values():
         counts[each.value] = counts.get(each.value, 0) + 1
@@ -172,7 +179,7 @@ async def _remark(
             needs = state.pipeline.tasks[name].needs if state.pipeline else ()
             stuck = [need for need in needs if shown[need] in STUCK or shown[need] is TaskStatus.BLOCKED]
             return f"behind {', '.join(stuck)}"
-        case TaskStatus.RUNNING if task.progress is not None:
+        case TaskStatus.RUNNING | TaskStatus.INTERRUPTED if task.progress is not None:
             return output.one_line(f"{far(task.progress[0], task.progress[1])} {task.progress[2]}", 100)
         case _:
             return ""
@@ -181,8 +188,11 @@ async def _remark(
 # -- a step ------------------------------------------------------------------------------------------------------
 
 
-async def step_object(orchestrator: Orchestrator, execution: str, state: ExecutionState, step: str) -> dict[str, Any]:
+async def step_object(
+    orchestrator: Orchestrator, summary: ExecutionSummary, state: ExecutionState, step: str
+) -> dict[str, Any]:
     """Return everything that is known of one step; raise UsageError if there is none of this name."""
+    execution = summary.execution_id
     if step not in state.tasks or state.pipeline is None:
         from difflib import get_close_matches
 
@@ -209,6 +219,9 @@ async def step_object(orchestrator: Orchestrator, execution: str, state: Executi
                 )
             case _:
                 pass
+    status = statuses(state, summary)[name]
+    if status is TaskStatus.INTERRUPTED:
+        attempts[task.attempt]["outcome"] = status.value
     parameters: Any = dict(definition.parameters)
     templated = definition.reads is not None
     if rendered is not None:
@@ -216,7 +229,7 @@ async def step_object(orchestrator: Orchestrator, execution: str, state: Executi
     return {
         "execution_id": execution,
         "task": step,
-        "status": statuses(state)[name].value,
+        "status": status.value,
         "tool": definition.tool,
         "action": definition.action,
         "needs": list(definition.needs),

@@ -40,13 +40,21 @@ async def result_of(name: str, state: ExecutionState, values: Values, codec: Cod
 
 def error_of(name: str, state: ExecutionState, command: str, stopped_by: int | None) -> ExecutionError:
     """Return the error that tells how an execution ended short of completion; ``command`` resumes it."""
+    if state.pipeline is not None and not state.pipeline.resume_enabled:
+        command = ""
     if state.status is ExecutionStatus.CANCELLED:
         by = state.cancel_requested
-        return ExecutionCancelled(f"execution {name} was cancelled by {by}; to go on after all: {command}", name)
+        return ExecutionCancelled(
+            f"execution {name} was cancelled by {by}; {_to_go_on('to go on after all', command)}", name
+        )
     if state.status is ExecutionStatus.STOPPED:
         number = stopped_by or int(signal.SIGTERM)
-        return ExecutionStopped(f"execution {name} was stopped; go on with: {command}", name, number)
+        return ExecutionStopped(f"execution {name} was stopped; {_to_go_on('go on with', command)}", name, number)
     return _failure(name, state, command)
+
+
+def _to_go_on(words: str, command: str) -> str:
+    return f"{words}: {command}" if command else "it cannot be resumed: its pipeline says resume.enabled: false"
 
 
 def _failure(name: str, state: ExecutionState, command: str) -> ExecutionFailed:
@@ -74,5 +82,5 @@ def _failure(name: str, state: ExecutionState, command: str) -> ExecutionFailed:
     blocked = len(state.blocked())
     if blocked:
         lines.append(f"{blocked} step{'s' if blocked > 1 else ''} blocked behind")
-    lines.append(f"resume with: {command}")
+    lines.append(_to_go_on("resume with", command))
     return ExecutionFailed("\n".join(lines), name, failures, parked, command)

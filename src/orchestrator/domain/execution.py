@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 
 class TaskStatus(StrEnum):
-    """Where a task is. ``blocked`` is never recorded: it is how a pending task behind a failed one is shown."""
+    """Where a task is.
+
+    Two are never recorded, only shown: ``blocked`` is a pending task behind a failed one, ``interrupted`` one that was
+    running when the process died, until a resume decides about it.
+    """
 
     PENDING = "pending"
     RUNNING = "running"
@@ -48,6 +52,7 @@ class TaskStatus(StrEnum):
     PARKED = "parked"
     IN_DOUBT = "in_doubt"
     BLOCKED = "blocked"
+    INTERRUPTED = "interrupted"
 
 
 class ExecutionStatus(StrEnum):

@@ -78,7 +78,26 @@ def plan_resume(
         if reset is not None:
             resets.setdefault(reset, []).append(name)
     events.extend(TasksReset(now, names, reason, forgive) for (reason, forgive), names in resets.items())
-    return Plan(tuple(decisions), tuple(events))
+    return Plan(_blocked(decisions, state), tuple(events))
+
+
+def _blocked(decisions: list[Decision], state: ExecutionState) -> tuple[Decision, ...]:
+    """Say of tasks that need a waiting one that they wait too: a plan promises nothing that cannot begin."""
+    stack = [decision.task for decision in decisions if decision.verb is Verb.WAIT]
+    if not stack:
+        return tuple(decisions)
+    verbs = {decision.task: decision.verb for decision in decisions}
+    behind: dict[TaskId, TaskId] = {}
+    while stack:
+        stuck = stack.pop()
+        for name in state.dependents.get(stuck, ()):
+            if verbs[name] in (Verb.RUN, Verb.RERUN) and name not in behind:
+                behind[name] = stuck
+                stack.append(name)
+    return tuple(
+        Decision(each.task, Verb.WAIT, f"behind {behind[each.task]}") if each.task in behind else each
+        for each in decisions
+    )
 
 
 def _check(state: ExecutionState, request: ResumeRequest) -> None:

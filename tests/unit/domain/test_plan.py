@@ -231,6 +231,29 @@ def test_tasks_reset_for_one_reason_share_a_fact() -> None:
     assert made.counts() == {RERUN: 3}
 
 
+def test_what_is_behind_a_waiting_task_waits_too() -> None:
+    graph = pipeline({"last": ("mid",), "mid": ("t", "ok"), "t": (), "ok": (), "free": ("ok",), "skipped": ("t",)})
+    state, _ = begun(graph)
+    state.apply_all(FOUR_FAILURES)
+    made = plan_resume(graph, state, DEFAULT, ResumeRequest(skip=frozenset({"skipped"})), NOW)
+    assert [(each.task, each.verb, each.reason) for each in made.decisions if each.task != "t"] == [
+        ("last", WAIT, "behind mid"),
+        ("mid", WAIT, "behind t"),
+        ("ok", RUN, "not run yet"),
+        ("free", RUN, "not run yet"),
+        ("skipped", SKIP, "skipped on request"),
+    ]
+    released = plan_resume(graph, state, DEFAULT, ResumeRequest(retry=frozenset({"t"})), NOW)
+    assert released.counts() == {RERUN: 1, RUN: 5}
+
+
+def test_what_is_behind_is_found_without_recursion() -> None:
+    graph = pipeline({"t": ()} | {f"s{n}": (f"s{n - 1}" if n else "t",) for n in range(20_000)})
+    state, _ = begun(graph)
+    state.apply_all(FOUR_FAILURES)
+    assert plan_resume(graph, state, DEFAULT, ResumeRequest(), NOW).counts() == {WAIT: 20_001}
+
+
 def test_decisions_stand_in_the_order_of_the_pipeline_and_planning_changes_nothing() -> None:
     graph = pipeline({"c": (), "a": ("c",), "b": ()})
     state, _ = begun(graph)

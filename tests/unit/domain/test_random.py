@@ -138,7 +138,11 @@ class Drive:
                 case Verb.RUN | Verb.RERUN:
                     assert status is TaskStatus.PENDING
                 case Verb.WAIT:
-                    assert status in (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
+                    stuck = (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
+                    assert status in stuck or decision.task in self.state.blocked()
+        assert self.state.blocked() == {
+            decision.task for decision in plan.decisions if decision.reason.startswith("behind ")
+        }
 
 
 def check(state: ExecutionState, pipeline: Pipeline) -> None:
