@@ -169,6 +169,34 @@ async def test_another_format_is_refused_and_left_as_it_is(opened: Open, path: P
     assert path.read_bytes() == before
 
 
+def _formats(monkeypatch: pytest.MonkeyPatch, *migrations: str) -> None:
+    monkeypatch.setattr(connection, "FORMAT", 1 + len(migrations))
+    monkeypatch.setattr(connection, "MIGRATIONS", dict(enumerate(migrations, 1)))
+
+
+async def test_an_older_format_is_migrated(opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = await admit(opened())
+    _formats(monkeypatch, "CREATE TABLE two (x)", "CREATE TABLE three (x); INSERT INTO three VALUES (3)")
+    store = opened()
+    assert sql(path, "PRAGMA user_version") == [(3,)]
+    assert sql(path, "SELECT x FROM three") == [(3,)]
+    assert (await store.summary(lease.execution_id)).seq == 1
+    opened()  # and once only
+
+
+async def test_a_migration_that_fails_changes_nothing(
+    opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = await admit(opened())
+    _formats(monkeypatch, "CREATE TABLE two (x); INSERT INTO nowhere VALUES (1)")
+    with pytest.raises(StoreUnavailable, match="nowhere"):
+        opened()
+    assert sql(path, "PRAGMA user_version") == [(1,)]
+    assert sql(path, "SELECT name FROM sqlite_schema WHERE name = 'two'") == []
+    _formats(monkeypatch)
+    assert (await opened().summary(lease.execution_id)).seq == 1
+
+
 async def test_a_file_that_is_no_database_is_damaged(opened: Open, path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     path.write_bytes(b"this is not a database, however long one looks at it" * 100)

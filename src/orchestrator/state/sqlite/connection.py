@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
+MIGRATIONS: dict[int, str] = {}
+"""Format -> the SQL that makes the next one of it. Whoever raises FORMAT adds a line here, and a golden store."""
 APPLICATION_ID = 0x4F524331  # "ORC1"
 BUSY_TIMEOUT_MS = 30_000
 
@@ -139,15 +141,17 @@ def connect(path: Path, *, durable: bool) -> apsw.Connection:
 
 def _configure(db: apsw.Connection, path: Path, *, durable: bool) -> None:
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
-    new = _is_new(db, path)  # looked at before anything is changed: a file that is not ours stays as it is
+    version = _version(db, path)  # looked at before anything is changed: a file that is not ours stays as it is
     mode = db.pragma("journal_mode", "WAL")
     if mode != "wal":
         raise StoreUnavailable(f"{path}: this file system cannot hold a WAL store (journal mode {mode!r})")
     set_durable(db, durable=durable)
     for name, value in (("foreign_keys", 1), ("trusted_schema", 0), ("mmap_size", 0), ("cell_size_check", 1)):
         db.pragma(name, value)
-    if new:
+    if version == 0:
         _create(db, path)
+    while 0 < version < FORMAT:
+        version = _migrate(db, path)
 
 
 def set_durable(db: apsw.Connection, *, durable: bool) -> None:
@@ -157,20 +161,20 @@ def set_durable(db: apsw.Connection, *, durable: bool) -> None:
         raise StoreUnavailable("SQLite refused PRAGMA synchronous")
 
 
-def _is_new(db: apsw.Connection, path: Path) -> bool:
-    """Tell whether the file is still empty; raises StoreIncompatible for a foreign one or another format."""
+def _version(db: apsw.Connection, path: Path) -> int:
+    """Return the format of a store, 0 for an empty file; raises StoreIncompatible for one that is not ours to read."""
     version = db.pragma("user_version")
     application = db.pragma("application_id")
     if version == application == 0 and not db.execute("SELECT count(*) FROM sqlite_schema").get:
-        return True
+        return 0
     if application != APPLICATION_ID:
         raise StoreIncompatible(f"{path} is a SQLite file, but no store of this program")
-    if version != FORMAT:
+    if not 0 < version <= FORMAT or any(old not in MIGRATIONS for old in range(version, FORMAT)):
         raise StoreIncompatible(
             f"{path} has store format {version}, this version reads format {FORMAT}; "
             "use the version of durable-orchestrator that wrote it, or a newer one"
         )
-    return False
+    return int(version)
 
 
 def _create(db: apsw.Connection, path: Path) -> None:
@@ -178,7 +182,7 @@ def _create(db: apsw.Connection, path: Path) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         # Another process may have made it since we looked.
-        if _is_new(db, path):
+        if _version(db, path) == 0:
             db.execute(schema)
             db.execute("INSERT INTO meta VALUES ('uuid', ?)", (str(uuid.uuid4()),))
             db.pragma("application_id", APPLICATION_ID)
@@ -187,3 +191,20 @@ def _create(db: apsw.Connection, path: Path) -> None:
         db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def _migrate(db: apsw.Connection, path: Path) -> int:
+    """Take a store one format further, whole or not at all; return its format then."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(db, path)  # another process may have been here since we looked
+        if version < FORMAT:
+            db.execute(MIGRATIONS[version])
+            version += 1
+            db.pragma("user_version", version)
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+    return version
