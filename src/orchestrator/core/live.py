@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.core.collector import collector_paused
 from orchestrator.core.engine import Engine
 from orchestrator.core.recorder import Recorder
-from orchestrator.core.recovery import load_state, verify_values
+from orchestrator.core.recovery import load_state, state_at, verify_values
 from orchestrator.crashpoints import point
-from orchestrator.domain.events import Event, ExecutionCreated, ExecutionStarted
-from orchestrator.domain.execution import ExecutionState, ExecutionStatus
-from orchestrator.domain.ids import ExecutionId
+from orchestrator.domain.events import CheckpointMade, Event, ExecutionCreated, ExecutionStarted, TaskProgressed
+from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
+from orchestrator.domain.ids import ExecutionId, checkpoint_id
 from orchestrator.domain.plan import Plan, ResumeRequest, plan_resume
 from orchestrator.errors import (
     CheckpointUnreadable,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.pipeline import Pipeline
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.domain.values import EncodedValue
+    from orchestrator.ports.codec import Codec
     from orchestrator.ports.store import Lease
 
 _log = logging.getLogger("orchestrator.resume_manager")
@@ -200,6 +201,9 @@ class LiveExecutions:
         )
         for event in plan.events:
             recorder.record(event)
+        if request.from_seq is not None:
+            past = await state_at(adapters.store, adapters.codec, execution_id, request.from_seq)
+            _restore(recorder, adapters.codec, past, now)
         return Engine(pipeline, recorder, adapters, strategy)
 
     # -- driving -------------------------------------------------------------------------------------------------
@@ -233,6 +237,27 @@ class LiveExecutions:
     async def give_back(self, recorder: Recorder) -> None:
         """Release what ``borrow`` or ``admit`` took."""
         await self._adapters.store.release(recorder.lease)
+
+
+def _restore(recorder: Recorder, codec: Codec, past: ExecutionState, now: float) -> None:
+    """Record as facts what the caller and the unfinished tasks had saved at a position gone back to.
+
+    What they had not is recorded as empty: a fact cannot be taken back, only followed by another.
+    """
+    state = recorder.state
+    if state.context != past.context:
+        nothing = codec.encode({}) if past.context is None else None
+        ref = nothing.ref if nothing is not None else past.context
+        metadata = {"back_to": checkpoint_id(recorder.lease.execution_id, past.seq)}
+        recorder.record(CheckpointMade(now, "manual", None, metadata, ref), *([nothing] if nothing is not None else []))
+    for name, task in state.tasks.items():
+        saved = past.tasks[name].saved
+        if task.status in DONE or task.saved == saved:
+            continue
+        nothing = codec.encode(None) if saved is None else None
+        ref = nothing.ref if nothing is not None else saved
+        progress = TaskProgressed(now, name, task.attempt, None, None, "", ref)
+        recorder.record(progress, *([nothing] if nothing is not None else []))
 
 
 async def _release(adapters: Adapters, lease: Lease) -> None:

@@ -85,19 +85,26 @@ def referenced_values(state: ExecutionState) -> list[ValueRef]:
     return [ref for ref in refs if ref is not None]
 
 
-async def results_at(store: Store, codec: Codec, execution_id: ExecutionId, seq: int) -> dict[str, Any]:
-    """Return the results of the tasks that were done at a position: task id -> value."""
+async def state_at(store: Store, codec: Codec, execution_id: ExecutionId, seq: int) -> ExecutionState:
+    """Return the state that an execution had at a position; raises what ``load_state`` raises."""
     state: ExecutionState | None = None
     async for commit in store.read(execution_id):
         if state is None:
             state = ExecutionState(await load_pipeline(store, codec, _first(execution_id, commit).definition))
         for event in commit.events:
             if state.seq == seq:
-                break
+                return state
             state.apply(event)
-    tasks = state.tasks if state is not None else {}
+    if state is None:
+        raise StoreDamaged(f"{execution_id}@1", "the journal is empty")
+    return state
+
+
+async def results_at(store: Store, codec: Codec, execution_id: ExecutionId, seq: int) -> dict[str, Any]:
+    """Return the results of the tasks that were done at a position: task id -> value."""
+    state = await state_at(store, codec, execution_id, seq)
     return {
         name: codec.decode(await store.get(task.value)) if task.value is not None else None
-        for name, task in tasks.items()
+        for name, task in state.tasks.items()
         if task.status in DONE
     }

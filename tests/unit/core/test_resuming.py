@@ -17,6 +17,8 @@ from orchestrator import (
     Result,
     ResumeError,
     ResumeStrategy,
+    TaskContext,
+    TaskError,
     UsageError,
 )
 from orchestrator.domain.events import ExecutionStarted, TaskClaimed, TaskInterrupted
@@ -259,6 +261,32 @@ async def test_from_a_checkpoint(bench: Bench, orchestrator: Orchestrator) -> No
         bench.calls.clear()
         await orchestrator.resume_pipeline("e", from_checkpoint=form)
         assert bench.calls == ["b", "c"]
+    assert await orchestrator.state_manager.verify() == []
+
+
+async def test_from_a_checkpoint_with_what_was_saved_there(bench: Bench, orchestrator: Orchestrator) -> None:
+    seen: list[Any] = []
+
+    async def saving(context: TaskContext) -> None:
+        seen.append(context.saved)
+        context.save((context.saved or 0) + 1)
+        raise TaskError("not yet")
+
+    bench.register(saving)
+    pipeline = bench.pipeline(step("a"), step("s", "saving", after="a"), outputs={"context": "{{ execution.context }}"})
+    with pytest.raises(ExecutionFailed):
+        await orchestrator.run_pipeline(pipeline, execution_id="e")
+    manager = orchestrator.resume_manager
+    once = await manager.create_resume_checkpoint("e", context={"n": 1})
+    with pytest.raises(ExecutionFailed):
+        await orchestrator.resume_pipeline("e")
+    await manager.create_resume_checkpoint("e", context={"n": 2})
+    start = (await orchestrator.state_manager.list_checkpoints("e"))[-1]["checkpoint_id"]
+    for back, saved, context in ((once, 1, {"n": 1}), (None, 2, {"n": 1}), (start, None, {}), (once, 1, {"n": 1})):
+        with pytest.raises(ExecutionFailed):
+            await orchestrator.resume_pipeline("e", ResumeStrategy(max_retry_attempts=9), from_checkpoint=back)
+        assert seen[-1] == saved
+        assert (await manager.get_resume_state("e"))[1].context == context
     assert await orchestrator.state_manager.verify() == []
 
 
