@@ -16,7 +16,6 @@ holds ``.orchestrator``, else the working folder) is the project folder: what re
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +82,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def _from_file(settings: Settings, file: Path) -> Settings:
+    import tomllib
+
     try:
         values = tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

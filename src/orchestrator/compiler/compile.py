@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compiler.build import build
-from orchestrator.compiler.diagnostics import Collector, NoSource, Path, Source, kind_of
+from orchestrator.compiler.diagnostics import Collector, NoSource, Source, kind_of
 from orchestrator.compiler.plain import plain_copy
-from orchestrator.compiler.source import ALIASES, Document, tree_of
+from orchestrator.compiler.schema import PIPELINE
+from orchestrator.compiler.shape import Reading, Values
+from orchestrator.compiler.source import Document, tree_of
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import (
     ONCE,
@@ -28,7 +31,6 @@ from orchestrator.errors import DefinitionError, Diagnostic, UsageError
 if TYPE_CHECKING:
     import os
 
-    from orchestrator.compiler.schema import InputModel, PipelineModel, ResumeModel, RetryModel, StepModel
     from orchestrator.ports.tools import Tools
 
 
@@ -87,7 +89,8 @@ def compile_dict(definition: Mapping[str, Any], tools: Tools | None = None, *, f
             mistakes.add(("id",), "this key is missing", "it names the pipeline")
             mistakes.check()
         if type(plain.get("version")) in (int, float):
-            plain["version"] = str(plain["version"])
+            with suppress(ValueError):  # Python refuses to write integers of more than 4300 digits
+                plain["version"] = str(plain["version"])
     return _compile(plain, source, tools)
 
 
@@ -98,33 +101,20 @@ def _id_of(file: str) -> str:
 
 
 def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
-    from pydantic import ValidationError
-
-    from orchestrator.compiler.schema import PipelineModel
-    from orchestrator.compiler.shape import repair, report_shape
-
     mistakes = Collector(source)
     if not isinstance(plain, dict):
         mistakes.add((), f"expected a mapping with the pipeline's keys, got {kind_of(plain)}")
         mistakes.check()
-    _rename(plain, mistakes)
-    known: list[Path] = []
+    reading = Reading(mistakes)
+    found = PIPELINE.read(plain, (), reading)
+    if mistakes.full:
+        raise mistakes.error()
+    _stand_in(found)
+    resume = _strategy(found["resume"], mistakes)
     try:
-        model = PipelineModel.model_validate(plain)
-    except ValidationError as error:
-        known = report_shape(error, mistakes)
-        if mistakes.full:
-            raise mistakes.error() from None
-        repair(plain, error)
-        try:
-            model = PipelineModel.model_validate(plain)
-        except ValidationError:
-            raise mistakes.error() from None
-    resume = _strategy(model.resume, mistakes)
-    try:
-        pipeline = _build(model, resume, tools, source)
+        pipeline = _build(found, resume, tools, source)
     except DefinitionError as error:
-        places = {source.place(path)[2] for path in known}
+        places = {source.place(path)[2] for path in reading.places}
         for diagnostic in error.diagnostics:
             if not _is_inside(diagnostic.path, places):
                 mistakes.put(diagnostic)
@@ -133,38 +123,27 @@ def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
     return pipeline
 
 
+def _stand_in(found: Values) -> None:
+    """Give what is required and missing, or wrong, a stand-in, so that the rest can be checked too."""
+    for index, step in enumerate(found.setdefault("steps", [])):
+        step.setdefault("id", f"__step{index}")
+        step.setdefault("tool", "__unknown")
+
+
 def _is_inside(path: str, places: set[str]) -> bool:
     """Tell whether a place, or one around it, is among those whose mistake is reported already."""
     ends = [index for index, character in enumerate(path) if character in ".["]
     return any(path[:end] in places for end in (*ends, len(path)))
 
 
-def _rename(plain: dict[str, Any], mistakes: Collector) -> None:
-    """Give keys with second names their first one; note where both are given."""
-    steps = plain.get("steps")
-    places: list[tuple[str, Path, Any]] = [("pipeline", (), plain), ("resume", ("resume",), plain.get("resume"))]
-    places += [("step", ("steps", index), step) for index, step in enumerate(steps if isinstance(steps, list) else ())]
-    for kind, path, mapping in places:
-        if not isinstance(mapping, dict):
-            continue
-        for other, first in ALIASES[kind].items():
-            if other not in mapping:
-                continue
-            if first in mapping:
-                mistakes.add((*path, other), f"{other} is another name of {first}: give one of them", key=True)
-                del mapping[other]
-            else:
-                mapping[first] = mapping.pop(other)
-
-
-def _strategy(model: ResumeModel, mistakes: Collector) -> ResumeStrategy:
+def _strategy(given: Values, mistakes: Collector) -> ResumeStrategy:
     names: dict[str, tuple[str, Any]] = {
-        "retry_failed_tasks": ("retry_failed", model.retry_failed),
-        "reset_running_tasks": ("reset_running_tasks", model.reset_running_tasks),
-        "preserve_completed_tasks": ("preserve_completed_tasks", model.preserve_completed_tasks),
-        "max_retry_attempts": ("max_retries", model.max_retries),
-        "checkpoint_interval_seconds": ("checkpoint_interval", model.checkpoint_interval),
-        "validate_checkpoint_integrity": ("validate_checkpoint_integrity", model.validate_checkpoint_integrity),
+        "retry_failed_tasks": ("retry_failed", given["retry_failed"]),
+        "reset_running_tasks": ("reset_running_tasks", given["reset_running_tasks"]),
+        "preserve_completed_tasks": ("preserve_completed_tasks", given["preserve_completed_tasks"]),
+        "max_retry_attempts": ("max_retries", given["max_retries"]),
+        "checkpoint_interval_seconds": ("checkpoint_interval", given["checkpoint_interval"]),
+        "validate_checkpoint_integrity": ("validate_checkpoint_integrity", given["validate_checkpoint_integrity"]),
     }
     good: dict[str, Any] = {}
     for field, (key, value) in names.items():
@@ -176,56 +155,55 @@ def _strategy(model: ResumeModel, mistakes: Collector) -> ResumeStrategy:
     return ResumeStrategy(**good)
 
 
-def _build(model: PipelineModel, resume: ResumeStrategy, tools: Tools | None, source: Source) -> Pipeline:
+def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: Source) -> Pipeline:
     return build(
-        id=model.id or "",
-        tasks=[_task(step) for step in model.steps],
-        name=model.name,
-        version=model.version,
-        description=model.description,
-        inputs={name: _input(name, item) for name, item in model.inputs.items()},
-        outputs=model.outputs,
+        id=found["id"] or "",
+        tasks=[_task(step) for step in found["steps"]],
+        name=found["name"],
+        version=found["version"],
+        description=found["description"],
+        inputs={name: _input(name, item) for name, item in found["inputs"].items()},
+        outputs=found["outputs"],
         resume=resume,
-        resume_enabled=model.resume.enabled,
+        resume_enabled=found["resume"]["enabled"],
         tools=tools,
         where=source,
     )
 
 
-def _task(step: StepModel) -> Task:
+def _task(step: Values) -> Task:
     return Task(
-        id=TaskId(step.id),
-        tool=step.tool,
-        action=step.action,
-        parameters=step.parameters,
-        dependencies=tuple(TaskId(name) for name in step.dependencies),
-        name=step.name,
-        description=step.description,
-        condition=step.condition,
-        timeout=step.timeout,
-        retry=_retry(step.retry) if "retry" in step.model_fields_set else ONCE,
-        critical=step.resume.critical,
-        checkpoint=CheckpointWhen(step.resume.checkpoint),
-        on_interrupted=OnInterrupted(step.on_interrupted),
-        isolation=Isolation(step.isolation),
+        id=TaskId(step["id"]),
+        tool=step["tool"],
+        action=step["action"],
+        parameters=step["parameters"],
+        dependencies=tuple(TaskId(name) for name in step["dependencies"]),
+        name=step["name"],
+        description=step["description"],
+        condition=step["condition"],
+        timeout=step["timeout"],
+        retry=_retry(step["retry"]) if "retry" in step else ONCE,
+        critical=step["resume"]["critical"],
+        checkpoint=CheckpointWhen(step["resume"]["checkpoint"]),
+        on_interrupted=OnInterrupted(step["on_interrupted"]),
+        isolation=Isolation(step["isolation"]),
     )
 
 
-def _retry(model: RetryModel) -> RetryPolicy:
+def _retry(given: Values) -> RetryPolicy:
     policy = RetryPolicy(
-        max_attempts=model.max_attempts,
-        delay_seconds=model.delay,
-        backoff=model.backoff,
-        max_delay_seconds=model.max_delay,
-        jitter=model.jitter,
-        on=tuple(model.on),
+        max_attempts=given["max_attempts"],
+        delay_seconds=given["delay"],
+        backoff=given["backoff"],
+        max_delay_seconds=given["max_delay"],
+        jitter=given["jitter"],
+        on=tuple(given["on"]),
     )
     return ONCE if policy == ONCE else policy
 
 
-def _input(name: str, model: InputModel) -> Input:
+def _input(name: str, given: Values) -> Input:
     from orchestrator.compiler.inputs import type_of
 
-    given = model.model_fields_set
-    required = model.required if model.required is not None else "default" not in given
-    return Input(name, model.type or type_of(model.default), required, model.default, model.description)
+    required = given["required"] if given["required"] is not None else "default" not in given
+    return Input(name, given["type"] or type_of(given["default"]), required, given["default"], given["description"])

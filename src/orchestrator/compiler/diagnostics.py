@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -128,6 +127,8 @@ def closest(name: str, known: Iterable[str]) -> str | None:
             return candidate
         if abs(len(candidate) - len(name)) <= max(2, len(name) // 2) and len(near) < _MAX_CANDIDATES:
             near.append(candidate)
+    import difflib
+
     found = difflib.get_close_matches(name, near, n=1, cutoff=0.6)
     return found[0] if found else None
 

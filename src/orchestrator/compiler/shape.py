@@ -1,135 +1,234 @@
-"""Mistakes of shape, in the user's words: what pydantic found, and where."""
+"""What may stand where in a plain document: kinds of value, and mappings as tables of their keys.
+
+Reading a document notes every mistake of shape at its place, takes what is wrong for left out, so that the rest can be
+checked too, and fills in defaults. It recurses as deep as the tables, not as the document. The same tables give the
+JSON Schema.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-from orchestrator.compiler.diagnostics import Collector, Path, kind_of
-from orchestrator.compiler.schema import Model, PipelineModel
-from orchestrator.compiler.source import ALIASES, kind_at
+from orchestrator.compiler.diagnostics import Collector, NoSource, Path, kind_of
 
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-
-_EXPECTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "duration": "a duration: seconds as a number, or text like '90s', '5m', '2h'",
-}
+WRONG: Any = object()
+"""Read from a value that cannot be used; the mistake is noted."""
+REQUIRED: Any = object()
+"""The default of a key that must be given."""
 
 
-def report_shape(error: ValidationError, mistakes: Collector) -> list[Path]:
-    """Note every mistake that pydantic found, at its place and in the user's words; return the places."""
-    places: list[Path] = []
-    for item in error.errors(include_url=False):
-        path: Path = item["loc"]
-        places.append(path)
-        match item["type"]:
-            case "extra_forbidden":
-                _unknown(path, mistakes)
-            case "missing":
-                mistakes.add(path, "this key is missing")
-            case "literal_error":
-                expected = item["ctx"]["expected"].replace("'", "")
-                mistakes.add(path, f"expected {expected}, got {kind_of(item['input'])}", _guess(mistakes, item))
-            case kind:
-                mistakes.add(path, f"expected {_expected(kind, path)}, got {kind_of(item['input'])}", _hint(kind, item))
-    return places
+class Reading:
+    """One reading of a document: the mistakes, and the places where they are."""
+
+    def __init__(self, mistakes: Collector) -> None:
+        self.mistakes = mistakes
+        self.places: list[Path] = []
+
+    def wrong(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> Any:
+        """Note a mistake at ``path``; return WRONG."""
+        self.places.append(path)
+        self.mistakes.add(path, message, hint, key=key)
+        return WRONG
+
+    def mismatch(self, path: Path, expected: str, value: Any, hint: str | None = None) -> Any:
+        """Note that ``value`` is not what is ``expected``; return WRONG."""
+        hint = "leave the key out to have its default" if value is None else hint
+        return self.wrong(path, f"expected {expected}, got {kind_of(value)}", hint)
 
 
-def _unknown(path: Path, mistakes: Collector) -> None:
-    key = str(path[-1])
-    known = list(_keys(path[:-1]))
-    hint = mistakes.guess(key, known) or f"there are {', '.join(known)}"
-    if len(path) == 3 and path[0] == "inputs":  # noqa: PLR2004 - inputs.name.key
-        hint += "; a default that is a mapping is written default: {…}"
-    mistakes.add(path, f"unknown key {key!r}", hint, key=True)
+class Value(NamedTuple):
+    """A value that is not looked into: its name, its JSON Schema, what makes it ready for use, and what may help."""
+
+    expected: str
+    json: dict[str, Any]
+    take: Callable[[Any], Any]
+    hint: Callable[[Any], str | None] = lambda _: None
+    mend: Callable[[Any], Any] = lambda _: WRONG
+
+    def read(self, value: Any, path: Path, reading: Reading) -> Any:
+        """Return what ``take`` makes of ``value``, else what ``mend`` does."""
+        taken = self.take(value)
+        if taken is not WRONG:
+            return taken
+        reading.mismatch(path, self.expected, value, self.hint(value))
+        return self.mend(value)
+
+    def schema(self) -> dict[str, Any]:
+        """Return its JSON Schema."""
+        return self.json
 
 
-def _expected(kind: str, path: Path) -> str:
-    if kind == "list_type" and path[-1] in ("dependencies", "on"):
-        return "text or a list of texts"
-    if kind in ("model_type", "dict_type") and path[-1] == "retry":
-        return "a number of attempts, or a mapping"
-    return _EXPECTED.get(kind, "something else")
+class Choice:
+    """One of a few words."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words = [str(word) for word in words]
+
+    def read(self, value: Any, path: Path, reading: Reading) -> Any:
+        """Return ``value`` if it is one of the words."""
+        if value.__class__ is str and value in self.words:
+            return value
+        expected = f"{', '.join(self.words[:-1])} or {self.words[-1]}"
+        hint = reading.mistakes.guess(value, self.words) if isinstance(value, str) else None
+        return reading.wrong(path, f"expected {expected}, got {kind_of(value)}", hint)
+
+    def schema(self) -> dict[str, Any]:
+        """Return its JSON Schema."""
+        return {"type": "string", "enum": self.words}
 
 
-def _hint(kind: str, item: Any) -> str | None:
-    value = item["input"]
-    if kind == "string_type" and isinstance(value, (int, float)):
-        text = str(value).lower() if isinstance(value, bool) else str(value) if abs(value) < 1e15 else "…"  # noqa: PLR2004
-        return f'for text, write it in quotes: "{text}"'
-    if value is None:
-        return "leave the key out to have its default"
-    if kind in ("int_type", "float_type") and isinstance(value, str) and value.isdecimal():
-        return "for a number, write it without quotes"
-    return None
+class Items:
+    """Values of one kind: a list, where with ``alone`` a text may stand for the list of it, or by name."""
+
+    def __init__(self, kind: Kind, *, alone: bool = False, named: bool = False) -> None:
+        self.kind = kind
+        self.alone = alone
+        self.named = named
+        self.expected = "a mapping" if named else "text or a list of texts" if alone else "a list"
+
+    def read(self, value: Any, path: Path, reading: Reading) -> Any:
+        """Return the values as they are used, unless one of them is WRONG."""
+        if self.alone and isinstance(value, str):
+            return [value]
+        if not isinstance(value, dict if self.named else list):
+            return reading.mismatch(path, self.expected, value)
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        found = {part: self.kind.read(item, (*path, part), reading) for part, item in parts}
+        if any(item is WRONG for item in found.values()):
+            return WRONG
+        return found if self.named else list(found.values())
+
+    def schema(self) -> dict[str, Any]:
+        """Return its JSON Schema."""
+        kind = self.kind.schema()
+        if self.named:
+            return {"type": "object", "additionalProperties": kind}
+        items = {"type": "array", "items": kind}
+        return {"anyOf": [kind, items]} if self.alone else items
 
 
-def _guess(mistakes: Collector, item: Any) -> str | None:
-    choices = [choice.strip("' ") for choice in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-    return mistakes.guess(item["input"], choices) if isinstance(item["input"], str) else None
+class Key(NamedTuple):
+    """A key of a mapping. If its default is None, it may be null; ``other`` is a second name for it."""
+
+    name: str
+    kind: Kind
+    description: str
+    default: Any = None
+    other: str | None = None
+
+    def schema(self) -> dict[str, Any]:
+        """Return its JSON Schema, as a property."""
+        found = self.kind.schema()
+        if self.default is None and found:
+            found = {"anyOf": [*found.get("anyOf", [found]), {"type": "null"}]}
+        default = {} if self.default is REQUIRED else {"default": self.default}
+        title = {} if isinstance(self.kind, Table) else {"title": self.name.replace("_", " ").title()}
+        return {**found, **default, **title, "description": self.description}
 
 
-def _keys(path: Path) -> Iterator[str]:
-    """Yield the keys that the mapping at ``path`` may have."""
-    model: Any = PipelineModel
-    for part in path:
-        if isinstance(part, int):
-            continue
-        field = model.model_fields.get(part) if model is not None else None
-        model = _model_in(field.annotation) if field is not None else model
-    yield from model.model_fields
-    yield from ALIASES.get(kind_at(path), {})
+class Short(NamedTuple):
+    """What may stand for a mapping: the mapping it means, its JSON Schema, and the name of the two."""
+
+    meant: Callable[[Any], Any]
+    json: dict[str, Any]
+    expected: str = "a mapping"
 
 
-def _model_in(annotation: Any) -> type[Model] | None:
-    """Return the model inside an annotation such as ``list[StepModel]``."""
-    if isinstance(annotation, type) and issubclass(annotation, Model):
-        return annotation
-    for inner in get_args(annotation):
-        if (found := _model_in(inner)) is not None:
+class Values(dict[str, Any]):
+    """What a mapping gives, by the first names of its keys; asked for what it does not give, the default."""
+
+    def __init__(self, defaults: dict[str, Any]) -> None:
+        super().__init__()
+        self.defaults = defaults
+
+    def __missing__(self, name: str) -> Any:
+        return self.defaults[name]
+
+
+class Table:
+    """A mapping with known keys. What is no mapping is read like an empty one, once the mistake is noted."""
+
+    def __init__(self, name: str, description: str, *keys: Key, short: Short | None = None, unknown: str = "") -> None:
+        self.name = name
+        self.description = description
+        self.keys = {key.name: key for key in keys}
+        self.others = {key.other: key.name for key in keys if key.other}
+        self.short = short
+        self.unknown = unknown
+        self.defaults: dict[str, Any] = {}
+        reading = Reading(Collector(NoSource()))
+        for key in keys:
+            if key.default is not REQUIRED:
+                self.defaults[key.name] = self._value(key, key.default, (), reading)
+
+    def read(self, value: Any, path: Path, reading: Reading) -> Values:
+        """Return what is given and can be used."""
+        found = Values(self.defaults)
+        if self.short and not isinstance(value, dict):
+            value = self.short.meant(value)
+        if not isinstance(value, dict):
+            reading.mismatch(path, self.short.expected if self.short else "a mapping", value)
             return found
-    return None
+        value = self._renamed(value, path, reading)
+        for name, key in self.keys.items():
+            if name in value:
+                item = self._value(key, value[name], path, reading)
+                if item is not WRONG:
+                    found[name] = item
+            elif key.default is REQUIRED:
+                reading.wrong((*path, name), "this key is missing")
+        for name in value:
+            if name not in self.keys:
+                known = [*self.keys, *self.others]
+                hint = reading.mistakes.guess(name, known) or f"there are {', '.join(known)}"
+                reading.wrong((*path, name), f"unknown key {name!r}", hint + self.unknown, key=True)
+        return found
+
+    @staticmethod
+    def _value(key: Key, value: Any, path: Path, reading: Reading) -> Any:
+        if value is None and key.default is None:
+            return None
+        return key.kind.read(value, (*path, key.name), reading)
+
+    def _renamed(self, value: dict[str, Any], path: Path, reading: Reading) -> dict[str, Any]:
+        """Return a mapping by the first names of its keys; note where two names of one are given."""
+        second = [other for other in self.others if other in value]
+        if not second:
+            return value
+        found = dict(value)
+        for other in second:
+            name = self.others[other]
+            item = found.pop(other)
+            if name in found:
+                message = f"{other} is another name of {name}: give one of them"
+                reading.wrong((*path, other), message, key=True)
+            else:
+                found[name] = item
+        return found
+
+    def schema(self) -> dict[str, Any]:
+        """Return its JSON Schema: a reference to the definition."""
+        found = {"$ref": f"#/$defs/{self.name}"}
+        return {"anyOf": [found, self.short.json]} if self.short else found
+
+    def definition(self) -> dict[str, Any]:
+        """Return its JSON Schema in full, with the second names of keys."""
+        properties = {name: key.schema() for name, key in self.keys.items()}
+        for other, name in self.others.items():
+            properties[other] = properties[name] | {"description": f"Another name of `{name}`."}
+            for part in ("default", "title"):
+                properties[other].pop(part, None)
+        required = [name for name, key in self.keys.items() if key.default is REQUIRED]
+        return {
+            "title": self.name,
+            "description": self.description,
+            "type": "object",
+            "additionalProperties": False,
+            "properties": properties,
+            **({"required": required} if required else {}),
+        }
 
 
-def repair(plain: dict[str, Any], error: ValidationError) -> None:
-    """Take what is wrong in shape out of ``plain``, so that the rest can be checked too.
-
-    What is required gets a stand-in; mistakes at the places of ``error`` are known already.
-    """
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
-        _take_out(plain, item["loc"])
-    steps = plain.get("steps")
-    plain["steps"] = steps if isinstance(steps, list) else []
-    for index, step in enumerate(plain["steps"]):
-        if isinstance(step, dict):
-            step.setdefault("id", f"__step{index}")
-            step.setdefault("tool", "__unknown")
-
-
-def _take_out(plain: dict[str, Any], path: Path) -> None:
-    """Remove the value at ``path``, or the smallest key around it; a step that is none becomes an empty one."""
-    if len(path) == 2 and path[0] == "steps" and isinstance(path[1], int):  # noqa: PLR2004 - steps[index]
-        plain["steps"][path[1]] = {}
-        return
-    value: Any = plain
-    last: tuple[dict[str, Any], str] | None = None
-    for part in path:
-        if isinstance(value, dict) and part in value:
-            last = value, str(part)
-        elif not (isinstance(value, list) and isinstance(part, int) and part < len(value)):
-            break
-        value = value[part]
-    if len(path) == 3 and path[0] == "steps" and path[2] == "id" and type(value) in (int, float):  # noqa: PLR2004
-        plain["steps"][path[1]]["id"] = str(value)  # so that steps which depend on it are no mistakes too
-    elif last is not None and not (last[1] == "steps" and last[0] is plain and len(path) > 1):
-        last[0].pop(last[1], None)
+Kind = Value | Choice | Items | Table
+"""A kind of value: reads one, or notes why it cannot be used, and knows its JSON Schema."""

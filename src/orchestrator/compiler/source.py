@@ -6,30 +6,7 @@ from typing import Any
 
 from orchestrator.compiler.diagnostics import Path, path_text
 from orchestrator.compiler.load import Node
-
-ALIASES: dict[str, dict[str, str]] = {
-    "pipeline": {"parameters": "inputs"},
-    "step": {"depends_on": "dependencies"},
-    "resume": {
-        "checkpoint_interval_seconds": "checkpoint_interval",
-        "max_retry_attempts": "max_retries",
-        "retry_failed_tasks": "retry_failed",
-    },
-}
-"""Second names of keys: kind of mapping -> second name -> the name used everywhere else."""
-
-
-def kind_at(path: Path) -> str:
-    """Return which kind of mapping stands at ``path``, as a key of ALIASES (or empty)."""
-    match path:
-        case ():
-            return "pipeline"
-        case ("steps", int()):
-            return "step"
-        case ("resume",):
-            return "resume"
-        case _:
-            return ""
+from orchestrator.compiler.schema import table_at
 
 
 def tree_of(value: Any) -> Node:
@@ -75,5 +52,6 @@ class Document:
     def _written_name(node: Node, path: Path, name: str) -> str:
         if node.keys is None or name in node.keys:
             return name
-        others = ALIASES.get(kind_at(path), {})
-        return next((other for other, first in others.items() if first == name and other in node.keys), name)
+        table = table_at(path)
+        key = table.keys.get(name) if table is not None else None
+        return key.other if key is not None and key.other in node.keys else name

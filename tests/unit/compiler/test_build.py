@@ -219,6 +219,8 @@ def test_nothing_heavy_is_imported_before_it_is_used() -> None:
         "from orchestrator.domain.pipeline import Task\n"
         "build(id='p', tasks=[Task('a', 't'), Task('b', 't', parameters={'x': '{{ a.result.y }}'})])\n"
         "assert heavy.isdisjoint(sys.modules)\n"
+        "c.compile_text('steps: [{id: a, tool: t, retry: 2, timeout: 5m}]')\n"
+        "assert heavy & set(sys.modules) == {'yaml'}\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 

@@ -98,3 +98,17 @@ def test_a_mapping_of_anything_but_plain_data_is_refused() -> None:
     ):
         with pytest.raises(DefinitionError, match=message):
             compile_dict({"id": "p", "steps": [{"id": "a", "tool": "noop", "parameters": {"x": value}}]})
+
+
+def test_a_number_of_very_many_digits_is_a_mistake_of_shape() -> None:
+    hint = 'expected text, got the number with very many digits (for text, write it in quotes: "…")'
+    assert mistakes(f"steps: [{{id: 0x{'f' * 5000}, tool: noop}}]") == [f"p.yaml:1:14  steps[0].id: {hint}"]
+    with pytest.raises(DefinitionError) as caught:
+        compile_dict({"id": "p", "version": 10**5000, "steps": [{"id": "a", "tool": "noop"}]})
+    assert str(caught.value) == f"<pipeline>  version: {hint}"
+
+
+def test_an_input_may_be_named_like_a_key_of_an_input() -> None:
+    (mistake,) = mistakes("inputs: {type: {typ: any}}\nsteps: [{id: a, tool: noop}]")
+    hint = "did you mean 'type'?; a default that is a mapping is written default: {…}"
+    assert mistake == f"p.yaml:1:17  inputs.type.typ: unknown key 'typ' ({hint})"

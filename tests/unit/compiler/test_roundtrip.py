@@ -15,8 +15,7 @@ from orchestrator.compiler import compile_dict, compile_text, json_schema, to_di
 from orchestrator.compiler.build import build
 from orchestrator.compiler.expressions import RESERVED
 from orchestrator.compiler.inputs import fits, type_of
-from orchestrator.compiler.schema import PipelineModel, RetryModel, StepModel
-from orchestrator.compiler.source import ALIASES
+from orchestrator.compiler.schema import PIPELINE, RESUME, RETRY, STEP
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.packed import pack, unpack
 from orchestrator.domain.pipeline import (
@@ -289,10 +288,10 @@ def test_the_schema_describes_every_key_and_its_other_name() -> None:
     schema = json_schema()
     definitions = schema["$defs"]
     assert schema["additionalProperties"] is False
-    assert set(PipelineModel.model_fields) | {"parameters"} == set(schema["properties"])
-    assert set(StepModel.model_fields) | {"depends_on"} == set(definitions["StepModel"]["properties"])
-    assert set(RetryModel.model_fields) == set(definitions["RetryModel"]["properties"])
-    assert set(ALIASES["resume"]) < set(definitions["ResumeModel"]["properties"])
+    assert set(PIPELINE.keys) | {"parameters"} == set(schema["properties"])
+    assert set(STEP.keys) | {"depends_on"} == set(definitions["StepModel"]["properties"])
+    assert set(RETRY.keys) == set(definitions["RetryModel"]["properties"])
+    assert set(RESUME.others) < set(definitions["ResumeModel"]["properties"])
     for part in (schema, *definitions.values()):
         for key, described in part["properties"].items():
             assert described.get("description"), key
