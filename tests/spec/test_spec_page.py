@@ -413,8 +413,8 @@ async def test_periodic_checkpointing(orchestrator: Orchestrator) -> None:
         get_current_state=lambda: next(states),
     )
     checkpoints = await orchestrator.state_manager.list_checkpoints("exec_123")
-    manual = [entry for entry in checkpoints if entry["reason"] == "manual"]
-    assert [entry["completed_count"] for entry in manual] == [2, 1]  # one when it began, one when it ended
+    periodic = [entry for entry in checkpoints if entry["reason"] == "periodic"]
+    assert [entry["completed_count"] for entry in periodic] == [2, 1]  # one when it began, one when it ended
     _, state = await orchestrator.resume_manager.get_resume_state("exec_123")
     assert (state.context, state.failed_tasks) == ({"round": 2}, {"task3": 1})
     result = await orchestrator.resume_pipeline("exec_123")

@@ -132,4 +132,6 @@ async def _ask(name: str, get_state: GetState) -> Report:
     unknown = [key for key in state if key not in _STATE_KEYS]
     if unknown:
         raise ResumeError(f"{expected}; got {', '.join(map(repr, unknown))}")
-    return Report.of(**state)
+    report = Report.of(**state)
+    report.reason = "periodic"
+    return report

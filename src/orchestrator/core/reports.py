@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.domain.events import CheckpointMade, ErrorInfo, TaskCompleted, TaskFailed
 from orchestrator.domain.execution import DONE, ExecutionState
@@ -25,12 +25,13 @@ REPORTED = ErrorInfo("reported", "reported as failed by the caller")
 
 @dataclass(slots=True)
 class Report:
-    """What a caller says about an execution."""
+    """What a caller says about an execution, and why now: asked by hand, or by its periodic checkpointing."""
 
     completed: set[str]
     results: dict[str, Any]
     context: dict[str, Any]
     failed: dict[str, int]
+    reason: Literal["manual", "periodic"] = "manual"
 
     @classmethod
     def of(
@@ -144,7 +145,7 @@ class Reports:
         state = recorder.state
         encoded = self._adapters.codec.encode(report.context)
         metadata = {"completed": state.done_count, "failed": len(report.failed), "total": len(state.tasks)}
-        event = CheckpointMade(self._adapters.clock.now(), "manual", None, metadata, encoded.ref)
+        event = CheckpointMade(self._adapters.clock.now(), report.reason, None, metadata, encoded.ref)
         recorder.record(event, encoded, durable=True)
 
 

@@ -121,7 +121,10 @@ class TaskProgressed(NamedTuple):
 
 
 class CheckpointMade(NamedTuple):
-    """A named position. ``reason``: ``periodic``, ``manual``, ``before``, ``stop``. ``state``: the caller's own."""
+    """A named position. ``reason``: ``periodic``, ``manual``, ``saved``, ``before``, ``stop``.
+
+    ``state`` is what a caller keeps with it: with ``manual`` and ``periodic`` the execution's context.
+    """
 
     at: float
     reason: str

@@ -368,7 +368,7 @@ class ExecutionState:
             task.saved = event.saved
 
     def _checkpoint(self, event: CheckpointMade) -> None:
-        if event.reason == "manual" and event.state is not None:
+        if event.reason in ("manual", "periodic") and event.state is not None:
             self.context = event.state
 
     def _cancel(self, event: CancelRequested) -> None:

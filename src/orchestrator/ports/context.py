@@ -60,5 +60,6 @@ class TaskContext(Protocol):
         """Keep ``state`` to go on from after a retry or a resume.
 
         Saves are coalesced: the last one is made durable every checkpoint interval, on a stop, on failure, and for
-        critical steps at once: some milliseconds after this returns, in the engine's next commit. The state must be storable like a result; it is taken as it is now (copied).
+        critical steps at once: some milliseconds after this returns, in the engine's next commit. The state must be
+        storable like a result; it is taken as it is now (copied).
         """

@@ -275,20 +275,20 @@ async def test_periodic_checkpointing_of_a_callers_own_loop(
     with pytest.raises(ExecutionOwned):
         await bench.open().resume_manager.create_resume_checkpoint("e")
 
-    async def manual() -> list[Any]:
+    async def periodic() -> list[Any]:
         found = await orchestrator.state_manager.list_checkpoints("e")
-        return [entry for entry in found if entry["reason"] == "manual"]
+        return [entry for entry in found if entry["reason"] == "periodic"]
 
     async def several() -> bool:
-        return len(await manual()) >= 3
+        return len(await periodic()) >= 3
 
     await wait_until(several, description="three checkpoints")
     await manager.stop_periodic_checkpointing("e")
-    made = len(await manual())
+    made = len(await periodic())
     _, state = await manager.get_resume_state("e")
     assert state.context == {"round": next(rounds) - 1}  # the last one when it stopped
     await asyncio.sleep(0.03)
-    assert len(await manual()) == made
+    assert len(await periodic()) == made
     await manager.stop_periodic_checkpointing("e")  # nothing to stop
     await orchestrator.resume_pipeline("e")
     assert bench.calls == ["t2", "t3"]

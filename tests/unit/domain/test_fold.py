@@ -193,12 +193,12 @@ def test_a_reset_of_everything_is_the_beginning_whatever_its_order(names: tuple[
     assert state.done_count == 0
 
 
-def test_only_a_manual_checkpoint_changes_the_context() -> None:
-    made = [
-        CheckpointMade(1.0, reason, None, {}, value(reason)) for reason in ("manual", "saved", "periodic", "before")
-    ]
-    state = after(*made)
-    assert state.context == value("manual")
+@pytest.mark.parametrize("reason", ["manual", "periodic"])
+def test_only_a_report_of_the_caller_changes_the_context(reason: str) -> None:
+    made = [CheckpointMade(1.0, each, None, {}, value(each)) for each in (reason, "saved", "before")]
+    engines_own = CheckpointMade(1.0, "periodic", None, {"running": 1}, None)
+    state = after(*made, engines_own)
+    assert state.context == value(reason)
 
 
 def test_cancel_and_end() -> None:
