@@ -183,6 +183,10 @@ def compile(path: str | Path, *, tools: Tools | None = None) -> Pipeline:  # noq
 
     Works alike inside and outside a running event loop. Raises DefinitionError with every mistake of the file, each
     as ``file:line:column  path: what``.
+
+    >>> compile("nowhere.yaml")
+    Traceback (most recent call last):
+    orchestrator.errors.DefinitionError: nowhere.yaml  there is no such file
     """
     if "\n" in str(path):
         raise UsageError("compile takes the path of a pipeline file; for YAML text use Pipeline.from_yaml(text)")

@@ -147,6 +147,10 @@ class TaskError(OrchestratorError):
 
     ``kind`` is a short word that ``retry.on`` can name (``timeout``, ``http_5xx``, ...; by default the class name
     of the error). ``retryable=False`` ends the step at once: trying the same again cannot help.
+
+    >>> error = TaskError("the city is unknown", kind="not_found", retryable=False)
+    >>> error.kind, error.retryable, str(error)
+    ('not_found', False, 'the city is unknown')
     """
 
     def __init__(self, message: str, *, kind: str = "TaskError", retryable: bool = True) -> None:

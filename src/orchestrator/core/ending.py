@@ -23,6 +23,9 @@ class Result:
 
     ``statuses`` maps task id to ``completed`` or ``skipped``. Results of single steps are read on demand:
     ``await Orchestrator().get_result(execution_id, step)``.
+
+    >>> Result("exec_1", "completed", {"rows": 3}, {"count": "completed"}).outputs["rows"]
+    3
     """
 
     execution_id: str

@@ -70,7 +70,16 @@ class PipelineResumeManager:
     """Answers whether and from where executions can be resumed, and records what callers report.
 
     A caller with a loop of its own records its progress here; the facts go through the same recorder as the
-    engine's, so that ``resume_pipeline`` goes on from them like from any others.
+    engine's, so that ``resume_pipeline`` goes on from them like from any others. It is
+    ``Orchestrator().resume_manager``.
+
+    >>> import asyncio
+    >>> from orchestrator import Orchestrator
+    >>> async def ask() -> bool:
+    ...     async with Orchestrator("memory://resume-manager") as orchestrator:
+    ...         return await orchestrator.resume_manager.can_resume("exec_123")
+    >>> asyncio.run(ask())
+    False
     """
 
     def __init__(self, adapters: Adapters, live: LiveExecutions) -> None:

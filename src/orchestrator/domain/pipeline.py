@@ -48,6 +48,9 @@ class RetryPolicy:
     ``max_attempts`` counts the first try. The n-th retry waits a random time between 0 and
     ``min(max_delay_seconds, delay_seconds * backoff ** (n - 1))`` (full jitter), or exactly that long with
     ``jitter=False``. ``on`` names kinds of error; empty means every retryable one.
+
+    >>> RetryPolicy(max_attempts=5, delay_seconds=2, on=("timeout",)).backoff
+    2.0
     """
 
     max_attempts: int = 1
@@ -69,6 +72,9 @@ class Task:
     ``needs`` adds every task whose result a template reads (filled in by compile; order of first mention).
     ``reads`` is None when nothing is templated, else the tasks whose results the templates read.
     ``action`` None means the tool's default action. ``timeout`` is in seconds for one attempt.
+
+    >>> Task("greet", "shell", parameters={"command": ["echo", "hello"]}, timeout=30).critical
+    False
     """
 
     id: TaskId
@@ -94,6 +100,9 @@ class Input:
     """A declared input: its type, whether it must be given, and its default.
 
     ``type`` is one of ``string, integer, number, boolean, list, object, any``.
+
+    >>> Input("limit", "integer", default=10).required
+    False
     """
 
     name: str

@@ -15,6 +15,14 @@ class TaskContext(Protocol):
     """The running attempt as its tool sees it: who it is, and where progress goes.
 
     A tool's function receives it when it has a parameter annotated ``TaskContext`` or named ``context``.
+
+    >>> def total(numbers: list[int], context: TaskContext) -> int:
+    ...     done, result = context.saved or (0, 0)
+    ...     for position in range(done, len(numbers)):
+    ...         result += numbers[position]
+    ...         context.progress(position + 1, len(numbers))
+    ...         context.save((position + 1, result))
+    ...     return result
     """
 
     @property

@@ -28,7 +28,17 @@ _log = logging.getLogger("orchestrator.state_manager")
 
 
 class StateManager:
-    """Lists, keeps and cleans up checkpoints and executions of one store."""
+    """Lists, keeps and cleans up checkpoints and executions of one store: ``Orchestrator().state_manager``.
+
+    >>> import asyncio
+    >>> from orchestrator import Orchestrator
+    >>> async def keep() -> object:
+    ...     async with Orchestrator("memory://state-manager") as orchestrator:
+    ...         saved = await orchestrator.state_manager.save_checkpoint("notes", {"page": 17})
+    ...         return (await orchestrator.state_manager.restore_checkpoint(saved))["state"]
+    >>> asyncio.run(keep())
+    {'page': 17}
+    """
 
     def __init__(
         self, adapters: Adapters, live: LiveExecutions, forget: Callable[[str], None] = lambda _execution_id: None
