@@ -141,7 +141,7 @@ class Pipeline:
         """
         own = orchestrator is None
         runner = orchestrator or Orchestrator()
-        self.execution_id = execution_id or runner.new_execution_id()
+        self.execution_id = runner.new_execution_id() if execution_id is None else execution_id
         try:
             return await runner.run_pipeline(self.definition, inputs, execution_id=self.execution_id)
         finally:
@@ -163,7 +163,7 @@ class Pipeline:
 
     async def _run_with_signals(self, execution_id: str | None, inputs: Mapping[str, Any]) -> Result:
         async with Orchestrator() as runner:
-            self.execution_id = execution_id or runner.new_execution_id()
+            self.execution_id = runner.new_execution_id() if execution_id is None else execution_id
             with runner.signals():
                 return await runner.run_pipeline(
                     self.definition, inputs, execution_id=self.execution_id, admitted=_stopper(runner)

@@ -96,6 +96,12 @@ async def test_the_handle_knows_its_execution_even_when_it_fails(bench: Bench) -
     assert (await orchestrator.resume_pipeline(caught.value.execution_id)).status == "completed"
 
 
+async def test_an_empty_execution_id_is_refused_and_not_replaced(bench: Bench) -> None:
+    pipeline = Pipeline.from_yaml(YAML, tools=bench.tools)
+    with pytest.raises(UsageError, match="not an execution id: ''"):
+        await pipeline.run(execution_id="", orchestrator=bench.open())
+
+
 async def test_an_orchestrator_runs_a_handle_too(bench: Bench) -> None:
     pipeline = Pipeline.from_yaml(YAML, tools=bench.tools)
     orchestrator = bench.open()
