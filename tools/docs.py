@@ -263,7 +263,8 @@ def _command(name: str) -> str:
         raise SystemExit(f"no command {name}")
     context = click.Context(command, info_name=name, parent=whole, **wide)
     usage = command.get_usage(context).removeprefix("Usage: ")
-    help_text = re.sub(r"(?<![`\w-])(--[a-z][a-z-]+)", r"`\1`", inspect.cleandoc(command.help or ""))
+    bare = r"(`[^`]*`)|(?<![\w-])(--[a-z][a-z-]+)"  # an option inside a quoted command is quoted already
+    help_text = re.sub(bare, lambda found: found[1] or f"`{found[2]}`", inspect.cleandoc(command.help or ""))
     parts = [f"```text\n{usage}\n```", help_text, _options(context, command, common=False)]
     examples = getattr(command, "examples", ())
     if examples:

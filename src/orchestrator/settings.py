@@ -71,13 +71,13 @@ def _project_folder(here: Path) -> Path:
     return here
 
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "store": str,
-    "durability": str,
-    "max_concurrency": int,
-    "grace": (int, float),
-    "allow_paths": list,
-    "allow_modules": list,
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "store": (str, "a text"),
+    "durability": (str, "a text"),
+    "max_concurrency": (int, "a whole number"),
+    "grace": ((int, float), "a number"),
+    "allow_paths": (list, "a list of texts"),
+    "allow_modules": (list, "a list of texts"),
 }
 
 
@@ -86,17 +86,19 @@ def _from_file(settings: Settings, file: Path) -> Settings:
 
     try:
         values = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{file}: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{file}: not TOML: {error}") from error
     known = {field.name for field in fields(Settings)} - {"project"}
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
             raise UsageError(f"{file}: unknown setting {key!r} (there are {', '.join(sorted(known))})")
-        if isinstance(value, bool) or not isinstance(value, _KINDS[key]):
-            raise UsageError(f"{file}: {key}: {value!r} is not of the right type")
-        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
-            raise UsageError(f"{file}: {key}: expected a list of texts")
+        kind, expected = _KINDS[key]
+        fits = isinstance(value, kind) and not isinstance(value, bool)
+        if not fits or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
+            raise UsageError(f"{file}: {key}: expected {expected}, got {value!r}")
         changes[key] = tuple(value) if isinstance(value, list) else value
     settings = replace(settings, **changes)
     if settings.durability not in ("full", "process"):

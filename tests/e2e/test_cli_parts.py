@@ -82,7 +82,7 @@ def test_a_long_chain_needs_no_recursion() -> None:
     assert len(drawing.draw(chain, str)) == 20_000
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1d", "1y", "1 d 2", "٣d"])
+@pytest.mark.parametrize("text", ["", "x", "-1d", "1y", "1 d 2", "٣d", "30"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         output.parse_duration(text)

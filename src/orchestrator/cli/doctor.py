@@ -15,7 +15,7 @@ import click
 
 from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
-from orchestrator.cli.output import size, style
+from orchestrator.cli.output import plural, size, style
 from orchestrator.errors import OrchestratorError
 
 if TYPE_CHECKING:
@@ -156,9 +156,10 @@ async def _store(common: Common, settings: Settings) -> list[Finding]:
         return [*findings, ("problem", "store", str(error))]
     survives = "kill -9 and power cuts" if settings.durability == "full" else "kill -9, but not a power cut"
     bytes_used = statistics.get("database_bytes", 0) + statistics.get("blob_bytes", 0)
+    holds = plural(statistics["executions"], "execution")
     return [
         *findings,
-        ("ok", "store", f"{statistics['url']}: {statistics['executions']:,} executions, {size(bytes_used)}, writable"),
+        ("ok", "store", f"{statistics['url']}: {holds}, {size(bytes_used)}, writable"),
         ("ok", "survives", survives if file is not None else "nothing: it lives in memory"),
     ]
 

@@ -113,7 +113,7 @@ class Drive:
     def _report(self, execution_id: str, error: BaseException) -> None:
         """Say, before the error itself is told, what it does not say: the machine's result, or how to go on."""
         if self._options.as_json and self._admitted:
-            output.emit(_failure(execution_id, error))
+            output.emit(_failure(execution_id, error, self.orchestrator.resume_command(execution_id)))
         if self._admitted and not isinstance(error, (ExecutionError, LeaseLost)):
             command = self.orchestrator.resume_command(execution_id)
             output.tell(f"the execution is kept; go on with: {output.clean(command)}")
@@ -146,7 +146,7 @@ def choose(options: Options) -> display.Display:
     return display.PlainDisplay()
 
 
-def _failure(execution_id: str, error: BaseException) -> dict[str, Any]:
+def _failure(execution_id: str, error: BaseException, command: str) -> dict[str, Any]:
     made: dict[str, Any] = {
         "event": "result",
         "execution_id": execution_id,
@@ -159,6 +159,9 @@ def _failure(execution_id: str, error: BaseException) -> dict[str, Any]:
         made |= {"failures": error.failures, "parked": error.parked, "resume_command": error.resume_command}
     elif isinstance(error, ExecutionError):
         made["status"] = "cancelled" if type(error).__name__ == "ExecutionCancelled" else "stopped"
+        made["resume_command"] = command if str(error).endswith(command) else ""  # "": its pipeline forbids it
+    elif not isinstance(error, LeaseLost):
+        made["resume_command"] = command
     return made
 
 

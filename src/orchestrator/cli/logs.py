@@ -12,10 +12,13 @@ from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution, complete_steps
 from orchestrator.cli.inspect import as_json_option
-from orchestrator.errors import UnknownExecution
+from orchestrator.cli.show import no_step
+from orchestrator.errors import CheckpointUnreadable, UnknownExecution
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orchestrator.orchestrator import Orchestrator
 
 POLL_SECONDS = 0.3
 COLOURS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red", "DEBUG": "dim"}
@@ -48,11 +51,7 @@ async def logs_command(
     folder = common.log_folder()
     path = folder / f"{execution}.jsonl"
     async with common.reading(execution) as orchestrator:
-        try:
-            await orchestrator.get_summary(execution)
-        except UnknownExecution:
-            if not path.exists():
-                raise
+        await _check(orchestrator, execution, step, kept=path.exists())
         position = path.stat().st_size if follow and path.exists() else 0
         count = 0
         for line in read_logs(folder, execution, step, tail):
@@ -72,6 +71,19 @@ async def logs_command(
             if holder is None or not holder.alive:
                 return
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def _check(orchestrator: Orchestrator, execution: str, step: str | None, *, kept: bool) -> None:
+    """Raise if there is no such execution or step; where it cannot be told, the lines that are kept are enough."""
+    try:
+        await orchestrator.get_summary(execution)
+        state = await orchestrator.get_state(execution) if step is not None else None
+    except (UnknownExecution, CheckpointUnreadable):
+        if not kept:
+            raise
+        return
+    if step is not None and state is not None and step not in state.tasks:
+        raise no_step(execution, state, step)
 
 
 def _new_lines(path: Path, position: int) -> tuple[list[dict[str, Any]], int]:

@@ -188,17 +188,22 @@ async def _remark(
 # -- a step ------------------------------------------------------------------------------------------------------
 
 
+def no_step(execution: str, state: ExecutionState, step: str) -> UsageError:
+    """Return the error for a name that no step of an execution has."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(step, list(state.tasks)[:1000], n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return UsageError(f"no step named {step!r} in execution {execution!r}{hint}")
+
+
 async def step_object(
     orchestrator: Orchestrator, summary: ExecutionSummary, state: ExecutionState, step: str
 ) -> dict[str, Any]:
     """Return everything that is known of one step; raise UsageError if there is none of this name."""
     execution = summary.execution_id
     if step not in state.tasks or state.pipeline is None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(step, list(state.tasks)[:1000], n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise UsageError(f"no step named {step!r} in execution {execution!r}{hint}")
+        raise no_step(execution, state, step)
     name: TaskId = step
     task, definition = state.tasks[name], state.pipeline.tasks[name]
     attempts: dict[int, dict[str, Any]] = {}

@@ -128,7 +128,7 @@ def _judge(task: Task, state: TaskState, strategy: ResumeStrategy, request: Resu
     if request.from_seq is not None and state.seq > request.from_seq and status is not TaskStatus.PENDING:
         return Verb.RERUN, "after the checkpoint", ("after the checkpoint", True), None
     if status is TaskStatus.PENDING:
-        return Verb.RUN, "not run yet", None, None
+        return _judge_pending(state)
     if status is TaskStatus.RUNNING:
         return _judge_running(task, state, strategy, now)
     if status is TaskStatus.RETRYING:
@@ -136,6 +136,16 @@ def _judge(task: Task, state: TaskState, strategy: ResumeStrategy, request: Resu
     if status is TaskStatus.IN_DOUBT:
         return Verb.WAIT, f"in doubt: it was running when the process ended ({_release(name)})", None, None
     return _judge_failed(task, state, strategy)
+
+
+def _judge_pending(state: TaskState) -> _Judgement:
+    if not state.attempt:
+        return Verb.RUN, "not run yet", None, None
+    return Verb.RERUN, f"due again after attempt {state.attempt}{_from_saved(state)}", None, None
+
+
+def _from_saved(state: TaskState) -> str:
+    return ", goes on from its saved state" if state.saved is not None else ""
 
 
 def _judge_done(state: TaskState, strategy: ResumeStrategy, request: ResumeRequest) -> _Judgement:
@@ -151,8 +161,7 @@ def _judge_running(task: Task, state: TaskState, strategy: ResumeStrategy, now: 
     was = f"attempt {state.attempt} was interrupted"
     event = TaskInterrupted(now, task.id, state.attempt, policy.value, "it was running when the process ended")
     if policy is OnInterrupted.RERUN:
-        saved = ", goes on from its saved state" if state.saved is not None else ""
-        return Verb.RERUN, was + saved, None, event
+        return Verb.RERUN, was + _from_saved(state), None, event
     if policy is OnInterrupted.ASK:
         return Verb.WAIT, f"in doubt: {was} ({_release(task.id)})", None, event
     why = "on_interrupted: fail" if strategy.reset_running_tasks else "reset_running_tasks is off"

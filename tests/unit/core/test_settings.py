@@ -48,18 +48,18 @@ def test_argument_before_environment_before_file(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("store = 1", "store: 1 is not of the right type"),
+        ("store = 1", "store: expected a text, got 1"),
         ("storage = 'x'", "unknown setting 'storage' \\(there are allow_modules, .*store\\)"),
         ("durability = 'none'", "durability: expected 'full' or 'process', got 'none'"),
         ("max_concurrency = 0", "max_concurrency: expected 1 or more, got 0"),
-        ("max_concurrency = true", "max_concurrency: True is not of the right type"),
-        ("max_concurrency = 1.5", "max_concurrency: 1.5 is not of the right type"),
+        ("max_concurrency = true", "max_concurrency: expected a whole number, got True"),
+        ("max_concurrency = 1.5", "max_concurrency: expected a whole number, got 1.5"),
         ("grace = -1", "grace: expected seconds, 0 or more, got -1"),
         ("grace = inf", "grace: expected seconds, 0 or more, got inf"),
         ("grace = nan", "grace: expected seconds, 0 or more, got nan"),
         ("allow_paths = [1]", "allow_paths: expected a list of texts"),
-        ("allow_modules = 'x'", "allow_modules: 'x' is not of the right type"),
-        ("this is no toml", "orchestrator.toml: "),
+        ("allow_modules = 'x'", "allow_modules: expected a list of texts, got 'x'"),
+        ("this is no toml", "orchestrator.toml: not TOML: "),
     ],
 )
 def test_mistakes_name_the_file_and_the_key(tmp_path: Path, text: str, message: str) -> None:

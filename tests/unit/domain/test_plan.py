@@ -176,6 +176,13 @@ def test_an_interrupted_step(policy: OnInterrupted, reset: bool) -> None:
     assert made.decisions == (Decision(T, RERUN if outcome == "rerun" else WAIT, reasons[outcome]),)
 
 
+def test_a_step_that_was_stopped_is_due_again() -> None:
+    definition, state = found("running", pipeline({"t": ()}))
+    state.apply(TaskInterrupted(NOW, T, 1, "rerun", "stopped by signal 2"))
+    made = plan_resume(definition, state, ResumeStrategy(), ResumeRequest(), NOW)
+    assert made.decisions == (Decision(T, RERUN, "due again after attempt 1"),)
+
+
 def test_reasons_say_why() -> None:
     reasons = {name: plan(name).decisions[0].reason for name in HISTORIES}
     assert reasons == {

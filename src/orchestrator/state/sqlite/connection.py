@@ -51,6 +51,8 @@ def translate(error: apsw.Error, path: Path) -> StoreError:
         return StoreUnavailable(
             f"the store {path} was locked by another program for {BUSY_TIMEOUT_MS // 1000} s; end it and resume"
         )
+    if path.is_dir():
+        return StoreUnavailable(f"the store {path} is a folder; name a file in it, like sqlite:///{path}/store.db")
     if isinstance(error, (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError)):
         return StoreUnavailable(f"the store cannot be opened for writing: {text}; check its permissions")
     return StoreUnavailable(f"the store failed: {text}; what was acknowledged is kept, resume when the cause is gone")
