@@ -206,6 +206,7 @@ def test_checkpoints_history_and_logs(ran: Program) -> None:
     logs = ran.within("logs", "g1")
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} second hello Ann\n", logs.stdout)
     assert ran.within("logs", "g1", "first").stdout == ""
+    assert "did you mean 'first'" in ran.within("logs", "g1", "frist", code=2).stderr
     assert json.loads(ran.within("logs", "g1", "--json", "--tail", "1").stdout)["task"] == "second"
 
 
@@ -307,6 +308,7 @@ def test_mistakes_of_the_user(program: Program) -> None:
 def test_a_store_that_cannot_be_used_is_damaged_or_foreign(program: Program) -> None:
     (program.folder / "file").touch()
     assert "cannot be used" in program("run", "good.yaml", "--store", "sqlite:///file/store.db", code=6).stderr
+    assert "is a folder; name a file in it" in program("list", "--store", "sqlite:///.", code=6).stderr
     with sqlite3.connect(program.folder / "foreign.db") as database:
         database.execute("CREATE TABLE t (x)")
     database.close()
