@@ -25,6 +25,7 @@ from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.ids import parse_checkpoint_id
 from orchestrator.domain.pipeline import definition_of
 from orchestrator.domain.plan import Plan, ResumeRequest
+from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
     ExecutionOwned,
     ResumeError,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from orchestrator.core.recorder import Listener
     from orchestrator.domain.events import Event
     from orchestrator.domain.pipeline import Compiled, Pipeline
-    from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.store import ExecutionSummary, Store
@@ -291,6 +291,8 @@ class Orchestrator:
         """
         name = valid_execution_id(execution_id)
         request = ResumeRequest(_seq_of(name, from_checkpoint), frozenset(retry), frozenset(skip))
+        if resume_strategy is not None and not isinstance(resume_strategy, ResumeStrategy):
+            raise UsageError(f"resume_strategy: expected a ResumeStrategy, got {type(resume_strategy).__name__}")
         if self._live.engine(name) is not None:
             raise ExecutionOwned(name, "this very process, which is at work on it")
         engines: list[Engine] = []

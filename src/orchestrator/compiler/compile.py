@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compiler.build import build
-from orchestrator.compiler.diagnostics import Collector, NoSource, Source, kind_of
+from orchestrator.compiler.diagnostics import AFTER_ALL, Collector, NoSource, Source, kind_of
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.schema import PIPELINE
 from orchestrator.compiler.shape import Reading, Values
@@ -44,16 +44,23 @@ def compile_text(text: str | bytes, *, file: str = "<pipeline>", tools: Tools | 
     >>> compile_text("steps: [{id: a, tool: python}]", file="flights.yaml").id
     'flights'
     """
-    from orchestrator.compiler.load import load
+    from orchestrator.compiler.load import read
 
-    root = load(text, file=file)
+    root, mistakes = read(text, file=file)
     plain = root.plain()
     if isinstance(plain, dict):
         version = root.value.get("version")
         if version is not None and type(version.value) in (int, float) and version.text is not None:
             plain["version"] = version.text
         plain.setdefault("id", _id_of(file))
-    return _compile(plain, Document(root, file), tools)
+    try:
+        pipeline = _compile(plain, Document(root, file), tools)
+    except DefinitionError as error:
+        found = sorted((*mistakes, *error.diagnostics), key=lambda item: (item.line or AFTER_ALL, item.column))
+        raise DefinitionError(found) from None
+    if mistakes:
+        raise DefinitionError(mistakes)
+    return pipeline
 
 
 def compile_file(path: str | os.PathLike[str], tools: Tools | None = None) -> Pipeline:

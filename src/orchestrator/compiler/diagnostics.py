@@ -17,7 +17,8 @@ MAX_HINTS = 30
 _MAX_CANDIDATES = 300
 _MAX_MESSAGE = 4000
 _MAX_NAME = 200
-_AFTER_ALL = 1 << 60
+AFTER_ALL = 1 << 60
+"""The line of a mistake without one, when mistakes are put in file order."""
 
 
 class Source(Protocol):
@@ -100,7 +101,7 @@ class Collector:
 
     def error(self) -> DefinitionError:
         """Return everything found, in file order, each mistake once."""
-        found = sorted(self._found, key=lambda item: (item.line or _AFTER_ALL, item.column))
+        found = sorted(self._found, key=lambda item: (item.line or AFTER_ALL, item.column))
         if self._dropped:
             found.append(Diagnostic(f"and {self._dropped} more mistakes", file=self.source.file))
         return DefinitionError(found)

@@ -89,11 +89,22 @@ class _Open:
         self.key: _Key | None = None
 
 
-def load(text: str | bytes, *, file: str) -> Node:
+def load(text: str | bytes, *, file: str = "<pipeline>") -> Node:
     """Return the tree of a YAML text; raise DefinitionError with every mistake of this level.
 
     Nothing else is raised, whatever the text: malformed YAML, not UTF-8, too large, too deep, an alias bomb, foreign
     tags, duplicate keys and a second document are all diagnostics with their place.
+    """
+    root, mistakes = read(text, file=file)
+    if mistakes:
+        raise DefinitionError(mistakes)
+    return root
+
+
+def read(text: str | bytes, *, file: str) -> tuple[Node, list[Diagnostic]]:
+    """Return the tree and the mistakes that leave one to be read on: keys given twice, of which the first counts.
+
+    Raises DefinitionError, like ``load``, for all others.
     """
     return _Reader(file).read(decode(text, file=file))
 
@@ -150,12 +161,13 @@ class _Reader:
     def __init__(self, file: str) -> None:
         self.file = file
         self.mistakes: list[Diagnostic] = []
+        self.twice = 0  # how many of them are keys given twice
         self.anchors: dict[str, Node | None] = {}  # None: still open
         self.stack: list[_Open] = []
         self.root: Node | None = None
         self.nodes = 0
 
-    def read(self, text: str) -> Node:
+    def read(self, text: str) -> tuple[Node, list[Diagnostic]]:
         import yaml
 
         handlers = {
@@ -181,9 +193,10 @@ class _Reader:
             self.mistakes.append(Diagnostic(f"not YAML: {shorten(str(error))}", file=self.file, line=1, column=1))
         if self.root is None and not self.mistakes:
             self.mistakes.append(Diagnostic("the file is empty", file=self.file, line=1, column=1))
-        if self.mistakes or self.root is None:
-            raise DefinitionError(sorted(self.mistakes, key=lambda item: (item.line, item.column)))
-        return self.root
+        found = sorted(self.mistakes, key=lambda item: (item.line, item.column))
+        if self.root is None or len(found) > self.twice:
+            raise DefinitionError(found)
+        return self.root, found
 
     def _malformed(self, error: Any) -> Diagnostic:
         mark = error.problem_mark or error.context_mark
@@ -331,6 +344,7 @@ class _Reader:
         if key.name in parent.value and key.line:
             line, column = keys[key.name]
             message = f"the key {shorten(key.name)!r} is given twice"
+            self.twice += 1
             self._put(Diagnostic(message, "", self.file, key.line, key.column, f"first at {line}:{column}"))
             return
         parent.value[key.name] = node

@@ -104,7 +104,7 @@ RETRY = Table(
     Key(
         "on",
         TEXTS,
-        "The kinds of error that are retried (`timeout`, `OSError`, ...); empty: all that may pass.",
+        "The kinds of error that are retried (`timeout`, `OSError` and what derives from it, ...); empty: all that may pass.",
         default=[],
     ),
     short=Short(

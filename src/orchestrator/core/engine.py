@@ -342,8 +342,8 @@ class Engine:
         self._record_progress(attempt)
         self._progress.forget(attempt)
         match outcome:
-            case Failed(error):
-                self._record_failure(task, attempt.attempt, error, crashed=False)
+            case Failed(error, kinds):
+                self._record_failure(task, attempt.attempt, error, crashed=False, kinds=kinds)
             case Crashed(reason):
                 self._record_failure(task, attempt.attempt, ErrorInfo("crashed", reason), crashed=True)
             case Cancelled():
@@ -359,7 +359,9 @@ class Engine:
             return
         self.recorder.record(TaskCompleted(self._now, task.id, number, encoded.ref), encoded, durable=task.critical)
 
-    def _record_failure(self, task: Task, number: int, error: ErrorInfo, *, crashed: bool) -> None:
+    def _record_failure(
+        self, task: Task, number: int, error: ErrorInfo, *, crashed: bool, kinds: tuple[str, ...] = ()
+    ) -> None:
         verdict = after_failure(
             task,
             self.state.tasks[task.id],
@@ -368,6 +370,7 @@ class Engine:
             self._now,
             self._adapters.chance.random(),
             crashed=crashed,
+            kinds=kinds,
         )
         self.recorder.record(TaskFailed(self._now, task.id, number, error, verdict.retry_at, crashed, verdict.parked))
 

@@ -54,7 +54,7 @@ def delay(policy: RetryPolicy, retry: int, random: float) -> float:
     return ceiling * random if policy.jitter else ceiling
 
 
-def after_failure(
+def after_failure(  # noqa: PLR0913 - all that a verdict depends on
     task: Task,
     state: TaskState,
     error: ErrorInfo,
@@ -63,14 +63,18 @@ def after_failure(
     random: float,
     *,
     crashed: bool,
+    kinds: tuple[str, ...] = (),
 ) -> Verdict:
-    """Decide what follows a failed attempt. ``state`` is that before the failure is folded in."""
+    """Decide what follows a failed attempt. ``state`` is that before the failure is folded in.
+
+    ``kinds`` are names besides ``error.kind`` that ``retry.on`` may call the error by.
+    """
     failures = state.failures + (not crashed)
     crashes = state.crashes + crashed
     if is_exhausted(task, failures, crashes, strategy):
         return Verdict(None, parked=True)
     policy = task.retry
-    wanted = crashed or (error.retryable and (not policy.on or error.kind in policy.on))
+    wanted = crashed or (error.retryable and (not policy.on or not {error.kind, *kinds}.isdisjoint(policy.on)))
     # A crash is the worker's fault, not the task's: it is tried again even where the step has no retries of its own.
     tries_left = state.tries < policy.max_attempts or (crashed and state.tries <= CRASH_LIMIT)
     if wanted and tries_left:

@@ -31,7 +31,13 @@ def outcome_of(error: BaseException, execution_id: str) -> Failed | Cancelled:
     """
     if isinstance(error, LeaseLost) and error.execution_id == execution_id:
         return Cancelled()
-    return Failed(describe(error))
+    return Failed(describe(error), _bases(error))
+
+
+def _bases(error: BaseException) -> tuple[str, ...]:
+    """Name the classes that an error is one of, up to Exception: a filter for OSError means FileNotFoundError, too."""
+    ends = (Exception, BaseException, object)
+    return tuple(base.__name__ for base in type(error).__mro__ if base not in ends)
 
 
 def timed_out(seconds: float) -> Failed:

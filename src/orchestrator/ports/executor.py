@@ -47,9 +47,13 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt failed by its own fault (an exception, a timeout: ``kind`` is ``timeout``)."""
+    """The attempt failed by its own fault (an exception, a timeout: ``kind`` is ``timeout``).
+
+    ``kinds`` are further names that retry filters may call it by: those of the exception's base classes.
+    """
 
     error: ErrorInfo
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

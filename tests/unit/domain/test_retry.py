@@ -126,3 +126,12 @@ def test_a_crash_is_retried_even_without_retries_until_its_own_limit() -> None:
 def test_a_crash_is_retried_whatever_the_filter() -> None:
     step = task(RetryPolicy(max_attempts=2, on=("Other",)))
     assert after_failure(step, state(), ERROR, ResumeStrategy(), 0.0, 0.5, crashed=True).retry_at is not None
+
+
+def test_a_filter_names_a_class_or_one_it_is_derived_from() -> None:
+    error = ErrorInfo("FileNotFoundError", "no such file")
+    filtered = task(RetryPolicy(max_attempts=2, on=("OSError",)))
+    kinds = ("FileNotFoundError", "OSError")
+    for names, again in ((kinds, True), ((), False)):
+        verdict = after_failure(filtered, state(), error, ResumeStrategy(), 0.0, 0.5, crashed=False, kinds=names)
+        assert (verdict.retry_at is not None) is again
