@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -333,7 +334,7 @@ def test_an_id_is_taken_once(ran: Program) -> None:
 
 
 def test_a_reader_that_leaves_does_not_end_the_run(program: Program) -> None:
-    command = f"{' '.join(PROGRAM)} run slow.yaml -i seconds=0.3 --execution-id h | head -1"
+    command = f"{shlex.join(PROGRAM)} run slow.yaml -i seconds=0.3 --execution-id h | head -1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
         cwd=program.folder,
@@ -347,7 +348,7 @@ def test_a_reader_that_leaves_does_not_end_the_run(program: Program) -> None:
     assert done.stdout == "execution h: slow, 3 steps\n"
     assert program.effects() == ["before", "slow 1", "after"]
     for command in ("history h | true", "--help | true", "list >&-", "run good.yaml >&- 2>&-", "history h > /dev/full"):
-        line = f"set -o pipefail; {' '.join(PROGRAM)} {command}"
+        line = f"set -o pipefail; {shlex.join(PROGRAM)} {command}"
         over = subprocess.run(
             ["bash", "-c", line], cwd=program.folder, env=program.environment(), capture_output=True, check=False
         )

@@ -104,7 +104,8 @@ RETRY = Table(
     Key(
         "on",
         TEXTS,
-        "The kinds of error that are retried (`timeout`, `OSError` and what derives from it, ...); empty: all that may pass.",
+        "The kinds of error that are retried (`timeout`, `OSError` and what derives from it, ...); "
+        "empty: all that may pass.",
         default=[],
     ),
     short=Short(
