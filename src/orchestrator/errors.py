@@ -242,7 +242,7 @@ class StoreDamaged(StoreError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"damaged record {self.record}: {self.reason}; run `orchestrator verify` for the whole picture"
+        return f"damaged record {self.record}: {self.reason}"
 
 
 class StoreIncompatible(StoreError):

@@ -189,12 +189,20 @@ async def test_a_migration_that_fails_changes_nothing(
 ) -> None:
     lease = await admit(opened())
     _formats(monkeypatch, "CREATE TABLE two (x); INSERT INTO nowhere VALUES (1)")
-    with pytest.raises(StoreUnavailable, match="nowhere"):
+    with pytest.raises(StoreIncompatible, match="nowhere"):
         opened()
     assert sql(path, "PRAGMA user_version") == [(1,)]
     assert sql(path, "SELECT name FROM sqlite_schema WHERE name = 'two'") == []
     _formats(monkeypatch)
     assert (await opened().summary(lease.execution_id)).seq == 1
+
+
+async def test_a_store_without_its_tables_is_of_another_format(opened: Open, path: Path) -> None:
+    store = opened()
+    await admit(store)
+    sql(path, "DROP TABLE journal")
+    with pytest.raises(StoreIncompatible, match="journal"):
+        await store.summary(X)
 
 
 async def test_a_file_that_is_no_database_is_damaged(opened: Open, path: Path) -> None:

@@ -151,10 +151,23 @@ def test_resume_waits_for_the_owner(program: Program) -> None:
         read_until(first, "work: started")
         with ended(program.start("resume", "w", "--wait", "--skip", "work")) as second:
             assert second.stderr is not None
-            assert second.stderr.readline().startswith("waiting: execution 'w' is owned by process")
+            assert second.stderr.readline().startswith("waiting for the owner of execution w: process")
             first.kill()
             assert "plan: reused 1 · to run 1 · skipped 1" in read_until(second, "plan: ")[-1]
             assert second.wait(30) == 0
+
+
+def test_who_waits_for_an_owner_goes_on_with_nothing_that_was_cancelled(program: Program) -> None:
+    with ended(program.start("run", "slow.yaml", "-i", "seconds=30", "--execution-id", "w")) as first:
+        read_until(first, "work: started")
+        with ended(program.start("resume", "w", "--wait")) as second:
+            assert second.stderr is not None
+            assert second.stderr.readline().startswith("waiting for the owner")
+            program("cancel", "w")
+            assert first.wait(30) == 1
+            assert second.wait(30) == 1
+            assert "cancelled meanwhile" in second.stderr.read()
+    assert "after" not in program.effects()
 
 
 def test_a_strategy_is_given_by_field(ran: Program) -> None:

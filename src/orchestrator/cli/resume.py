@@ -12,8 +12,9 @@ from orchestrator.cli import display, output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_checkpoint, complete_execution, complete_steps
 from orchestrator.cli.driving import Options, run_options
+from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.plan import Verb
-from orchestrator.errors import ExecutionOwned, UsageError
+from orchestrator.errors import ExecutionCancelled, ExecutionOwned, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,11 +123,18 @@ async def resume_command(  # noqa: PLR0913 - they are the options of a command, 
 
 
 async def _wait_for_owner(common: Common, execution: str, error: ExecutionOwned) -> None:
-    output.tell(f"waiting: {output.clean(error)}")
+    output.tell(f"waiting for the owner of execution {execution}: {output.clean(error.owner)}")
     async with common.reading(execution) as reader:
         while True:
-            holder = (await reader.get_summary(execution)).holder
-            if holder is None or not holder.alive:
+            summary = await reader.get_summary(execution)
+            if summary.holder is None or not summary.holder.alive:
+                if summary.status is ExecutionStatus.CANCELLED:
+                    # Who waits to go on was not asked; who cancelled has been told that nothing begins any more.
+                    raise ExecutionCancelled(
+                        f"execution {execution} was cancelled meanwhile; "
+                        f"to go on after all: {reader.resume_command(execution)}",
+                        execution,
+                    )
                 return
             await asyncio.sleep(WAIT_POLL_SECONDS)
 

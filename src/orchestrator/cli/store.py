@@ -11,7 +11,7 @@ from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution
 from orchestrator.cli.output import parse_duration, plural
-from orchestrator.errors import StoreError, UnknownExecution, UsageError
+from orchestrator.errors import CheckpointUnreadable, StoreError, UnknownExecution, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,7 +86,12 @@ async def prune_command(
 async def _remove(orchestrator: Orchestrator, executions: Iterable[str], *, dry_run: bool, yes: bool) -> None:
     for name in executions:
         summary = await orchestrator.get_summary(name)
-        if await orchestrator.resume_manager.can_resume(name):
+        try:
+            resumable = await orchestrator.resume_manager.can_resume(name)
+        except CheckpointUnreadable:
+            resumable = False
+            output.tell(f"{name} is damaged")
+        if resumable:
             output.tell(f"{name} is {summary.status.value} and could still be resumed")
     if dry_run:
         return

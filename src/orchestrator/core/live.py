@@ -287,7 +287,8 @@ def unreadable(execution_id: str, error: StoreDamaged | StoreIncompatible) -> Ch
     """Return the error for a state that exists but cannot be trusted or read, with what to do."""
     return CheckpointUnreadable(
         f"Failed to load resume state of execution {execution_id!r}: {error}. Nothing was run or changed; "
-        "check the store with `orchestrator verify`, its file permissions, and the version that wrote it.",
+        "check the store with `orchestrator verify`, its file permissions, and the version that wrote it; "
+        "what is damaged comes back from a backup, or by running the pipeline anew.",
         error.exit_code,
     )
 

@@ -11,7 +11,7 @@ from orchestrator.domain.events import Event, TaskInterrupted, TaskSkipped, Task
 from orchestrator.domain.execution import DONE, ExecutionState, TaskState, TaskStatus
 from orchestrator.domain.pipeline import OnInterrupted
 from orchestrator.domain.retry import CRASH_LIMIT, failure_limit, is_exhausted
-from orchestrator.errors import ResumeError
+from orchestrator.errors import NoCheckpoint, ResumeError
 
 if TYPE_CHECKING:
     from orchestrator.domain.ids import TaskId
@@ -102,7 +102,9 @@ def _blocked(decisions: list[Decision], state: ExecutionState) -> tuple[Decision
 
 def _check(state: ExecutionState, request: ResumeRequest) -> None:
     if request.from_seq is not None and not 0 < request.from_seq <= state.seq:
-        raise ResumeError(f"no position {request.from_seq}: the journal has {state.seq} facts")
+        raise NoCheckpoint(
+            f"No resume checkpoint found: no position {request.from_seq}: the journal has {state.seq} facts"
+        )
     for name in sorted(request.retry | request.skip):
         task = state.tasks.get(name)
         if task is None:

@@ -47,6 +47,8 @@ def translate(error: apsw.Error, path: Path) -> StoreError:
         return StoreFull(f"no space left for the store {text}; free some and resume")
     if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
         return StoreDamaged(str(path), f"SQLite says: {error}")
+    if isinstance(error, apsw.SQLError):
+        return StoreIncompatible(f"{path} does not have the tables of this version's format: {error}")
     if isinstance(error, (apsw.BusyError, apsw.LockedError)):
         return StoreUnavailable(
             f"the store {path} was locked by another program for {BUSY_TIMEOUT_MS // 1000} s; end it and resume"
