@@ -119,6 +119,7 @@ def report(  # noqa: PLR0913, PLR0917 - a step's parameters are named in the pip
     airlines: list[dict[str, Any]],
     hours: list[dict[str, Any]],
     weather: list[dict[str, Any]],
+    destinations: list[dict[str, Any]],
     context: TaskContext,
 ) -> dict[str, Any]:
     """Write the report as one HTML file, whole or not at all; return where, and its headlines."""
@@ -152,6 +153,11 @@ def report(  # noqa: PLR0913, PLR0917 - a step's parameters are named in the pip
         "<h2>By airline</h2>",
         _table(
             airlines, {"airline": "airline", "flights": "flights", "mean_delay": "mean delay", "late_percent": "late %"}
+        ),
+        "<h2>By destination: the ten that wait longest</h2>",
+        _table(
+            sorted(destinations, key=lambda row: (-row["mean_delay"], row["destination"]))[:10],
+            {"destination": "destination", "flights": "flights", "mean_delay": "mean delay"},
         ),
     ]
     target = context.project / path

@@ -49,7 +49,7 @@ def test_command_lines_are_well_formed(block: Block) -> None:
             continue
         words = words[: words.index(">")] if ">" in words else words
         words = words[: words.index(">>")] if ">>" in words else words
-        context = click.Context(program, info_name="orchestrator")
+        context = click.Context(program, info_name="orchestrator", **program.context_settings)
         _, rest, _ = program.make_parser(context).parse_args(words[1:])
         assert rest, f"{block.place}: {line}"
         assert rest[0] in COMMANDS, f"{block.place}: {line}"

@@ -93,7 +93,7 @@ def test_every_command_and_option_is_in_the_cli_page(command: str) -> None:
     text = page("cli.md")
     assert f"\n## {command}\n" in text
     section = text.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
-    context = click.Context(program, info_name="orchestrator")
+    context = click.Context(program, info_name="orchestrator", **program.context_settings)
     found = program.get_command(context, command)
     assert found is not None
     common = text.partition("\n## ")[0]

@@ -17,7 +17,7 @@ from orchestrator.cli.inspect import list_command
 
 @pytest.mark.parametrize("name", app.COMMANDS)
 def test_every_example_in_a_help_page_parses(name: str) -> None:
-    context = click.Context(app.program, info_name="orchestrator")
+    context = click.Context(app.program, info_name="orchestrator", **app.program.context_settings)
     command = app.program.get_command(context, name)
     assert isinstance(command, Command)
     assert command.examples
@@ -26,7 +26,7 @@ def test_every_example_in_a_help_page_parses(name: str) -> None:
     for example in command.examples:
         words = shlex.split(example.split(" > ")[0].split(" >> ")[0])
         assert words[:2] == ["orchestrator", name]
-        with click.Context(app.program, info_name="orchestrator") as parent:
+        with click.Context(app.program, info_name="orchestrator", **app.program.context_settings) as parent:
             command.make_context(name, words[2:], parent=parent)
 
 
