@@ -6,9 +6,10 @@ import contextlib
 import errno
 import os
 import stat
+import time
 import uuid
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
@@ -134,13 +135,22 @@ def connect(path: Path, *, durable: bool) -> apsw.Connection:
     Raises StoreIncompatible for a foreign file or a newer format.
     """
     with translated(path):
-        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        try:
-            _configure(db, path, durable=durable)
-        except BaseException:
-            db.close()  # an open connection would hold the space of files that are removed to make room
-            raise
-        return db
+        deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+        while True:
+            db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+            try:
+                _configure(db, path, durable=durable)
+            except (apsw.BusyError, apsw.LockedError):
+                # Where many open a new store at once, SQLite does not wait for the switch to WAL of one of them.
+                db.close()
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.02)
+            except BaseException:
+                db.close()  # an open connection would hold the space of files that are removed to make room
+                raise
+            else:
+                return db
 
 
 def _configure(db: apsw.Connection, path: Path, *, durable: bool) -> None:
@@ -165,11 +175,18 @@ def set_durable(db: apsw.Connection, *, durable: bool) -> None:
         raise StoreUnavailable("SQLite refused PRAGMA synchronous")
 
 
+_HEADER = """
+    SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id),
+           (SELECT count(*) FROM sqlite_schema)
+"""
+
+
 def _version(db: apsw.Connection, path: Path) -> int:
     """Return the format of a store, 0 for an empty file; raises StoreIncompatible for one that is not ours to read."""
-    version = db.pragma("user_version")
-    application = db.pragma("application_id")
-    if version == application == 0 and not db.execute("SELECT count(*) FROM sqlite_schema").get:
+    # One statement sees one moment: between two of ours another process may be making the store.
+    row: Any = db.execute(_HEADER).fetchone()
+    version, application, tables = row
+    if version == application == tables == 0:
         return 0
     if application != APPLICATION_ID:
         raise StoreIncompatible(f"{path} is a SQLite file, but no store of this program")
