@@ -259,13 +259,8 @@ class Orchestrator:
         bound = bind_inputs(definition, inputs or {})
         engines: list[Engine] = []
 
-        def note(engine: Engine) -> None:
-            engines.append(engine)
-            if admitted is not None:
-                admitted(engine)
-
         with self._steps_logged(name):
-            state = await self._live.run(definition, bound, name, note)
+            state = await self._live.run(definition, bound, name, _noting(engines, admitted))
         return await self._conclude(name, state, engines)
 
     async def resume_pipeline(  # noqa: PLR0913 - each keyword is one thing a person may ask of a resume
@@ -297,13 +292,10 @@ class Orchestrator:
             raise ExecutionOwned(name, "this very process, which is at work on it")
         engines: list[Engine] = []
 
-        def note(engine: Engine) -> None:
-            engines.append(engine)
-            if admitted is not None:
-                admitted(engine)
-
         with self._steps_logged(name):
-            state = await self._live.resume(name, resume_strategy, request, steal=steal, admitted=note, planned=planned)
+            state = await self._live.resume(
+                name, resume_strategy, request, steal=steal, admitted=_noting(engines, admitted), planned=planned
+            )
         return await self._conclude(name, state, engines)
 
     async def _conclude(self, name: str, state: ExecutionState, engines: list[Engine]) -> Result:
@@ -412,6 +404,17 @@ class Orchestrator:
     def stop_asked(self) -> int | None:
         """The signal that asked to stop, while ``signals`` is in force; None if none did."""
         return self._signals.asked
+
+
+def _noting(engines: list[Engine], admitted: Callable[[Engine], None] | None) -> Callable[[Engine], None]:
+    """Return what keeps the engine of an execution once it is admitted, and passes it on."""
+
+    def note(engine: Engine) -> None:
+        engines.append(engine)
+        if admitted is not None:
+            admitted(engine)
+
+    return note
 
 
 def _seq_of(execution_id: str, checkpoint: str | int | None) -> int | None:

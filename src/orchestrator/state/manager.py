@@ -122,7 +122,8 @@ class StateManager:
         if found.state is not None:
             entry["state"] = self._adapters.codec.decode(await self._adapters.store.get(found.state))
         else:
-            entry["state"] = {"task_results": await self._results_at(found)}
+            store, codec = self._adapters.store, self._adapters.codec
+            entry["state"] = {"task_results": await results_at(store, codec, found.execution_id, found.seq)}
         return entry
 
     async def _find(self, checkpoint: str) -> Checkpoint:
@@ -142,9 +143,6 @@ class StateManager:
             f"No resume checkpoint found: {checkpoint!r} is none of execution {name!r}; "
             f"`orchestrator checkpoints {name}` lists them"
         )
-
-    async def _results_at(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        return await results_at(self._adapters.store, self._adapters.codec, checkpoint.execution_id, checkpoint.seq)
 
     async def delete_checkpoint(self, checkpoint: str) -> bool:
         """Take a checkpoint out of the lists; True if it was there. The execution's facts stay what they are."""
