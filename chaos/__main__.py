@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import threading
 import time
@@ -24,19 +22,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-import apsw
 
 from chaos.client import Forks
 from chaos.contests import contest
+from chaos.outcome import versions
 from chaos.trials import Lab, Plan, Verdict, default_base
 from chaos.zombies import zombie
 
 REPORT_SECONDS = 10.0
+MODULES: tuple[Any, ...] = ()
+"""The campaigns in modules of their own, each with ``register`` (see ``chaos.outcome``)."""
 
 Trial = Callable[[Lab, int], Verdict]
 
@@ -95,7 +94,7 @@ class Summary:
             "latency_ms": _percentiles(self.latencies),
             "seconds": round(self.seconds, 1),
             "trials_per_second": round(self.trials / self.seconds, 2) if self.seconds else None,
-            "versions": _versions(),
+            "versions": versions(),
         }
 
     def __str__(self) -> str:
@@ -117,15 +116,6 @@ def _percentiles(seconds: list[float]) -> dict[str, float]:
         return {}
     cuts = quantiles(seconds, n=100)
     return {"median": round(cuts[49] * 1000, 1), "p99": round(cuts[98] * 1000, 1), "max": round(max(seconds) * 1000, 1)}
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "durable-orchestrator": version("durable-orchestrator"),
-        "python": platform.python_version(),
-        "sqlite": apsw.sqlite_lib_version(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs",
-    }
 
 
 class _Campaign:
@@ -221,7 +211,11 @@ def _parser() -> argparse.ArgumentParser:
     replay = commands.add_parser("replay", help="repeat one trial of `kills`")
     replay.add_argument("seed", type=int)
     replay.add_argument("--times", type=int, default=1)
-    for command in commands.choices.values():
+    campaigns = set(commands.choices)
+    for module in MODULES:
+        module.register(commands)
+    for name in campaigns:
+        command = commands.choices[name]
         command.add_argument("--keep-failures", type=Path, metavar="DIR", help="keep stores and logs of failed trials")
         command.add_argument("--folder", type=Path, default=default_base(), help="where stores are made")
     return parser
@@ -230,6 +224,8 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run a command; return its exit code."""
     arguments = _parser().parse_args()
+    if hasattr(arguments, "run"):
+        return int(arguments.run(arguments))
     if arguments.keep_failures is not None:
         arguments.keep_failures.mkdir(parents=True, exist_ok=True)
     if arguments.command == "replay":
