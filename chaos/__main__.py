@@ -26,15 +26,15 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-
 from chaos.client import Forks
 from chaos.contests import contest
 from chaos.outcome import versions
+from chaos.simulation import command as simulation
 from chaos.trials import Lab, Plan, Verdict, default_base
 from chaos.zombies import zombie
 
 REPORT_SECONDS = 10.0
-MODULES: tuple[Any, ...] = ()
+MODULES: tuple[Any, ...] = (simulation,)
 """The campaigns in modules of their own, each with ``register`` (see ``chaos.outcome``)."""
 
 Trial = Callable[[Lab, int], Verdict]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.events import CancelRequested, ExecutionFinished
+from orchestrator.domain.events import CancelRequested, ExecutionFinished, TaskInterrupted
 from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.domain.plan import interruption
 from orchestrator.errors import ExecutionOwned, ResumeError
 
 if TYPE_CHECKING:
@@ -51,6 +52,12 @@ async def _record_cancel(adapters: Adapters, live: LiveExecutions, execution_id:
     try:
         now = adapters.clock.now()
         recorder.record(CancelRequested(now, by))
+        pipeline, state = recorder.state.pipeline, recorder.state
+        for name in list(state.running) if pipeline is not None else ():
+            task = pipeline.tasks[name]
+            policy = interruption(task, pipeline.resume)
+            reason = "it was running when the process ended"
+            recorder.record(TaskInterrupted(now, name, state.tasks[name].attempt, policy.value, reason))
         recorder.record(ExecutionFinished(now, ExecutionStatus.CANCELLED.value, None, None))
         await recorder.flush()
     finally:

@@ -85,6 +85,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._now = 0.0
+        self._steady_from = 0.0
         self._ended = False
         self._callers: list[asyncio.Future[None]] = []
         self._acted: list[asyncio.Future[None]] = []
@@ -173,6 +174,8 @@ class Engine:
         """
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        clock = self._adapters.clock
+        self._steady_from = clock.now() - clock.monotonic()
         inputs = await self._values.load(self.state.inputs)
         context = await self._values.load(self.state.context)
         self._scope = Scope(self.recorder, self._values, inputs or {}, context)
@@ -204,6 +207,13 @@ class Engine:
             if not caller.done():
                 caller.set_exception(error)
 
+    def _steady(self) -> float:
+        """Return the time that retries wait on: the wall clock of this run's beginning, and what passed since.
+
+        A wall clock that is set back by a day in between must not make a retry wait that long.
+        """
+        return self._steady_from + self._adapters.clock.monotonic()
+
     async def _turn(self) -> None:
         """Do everything that can be done now, in one commit."""
         self._now = self._adapters.clock.now()
@@ -215,7 +225,7 @@ class Engine:
             raise self._failure  # before anything more is claimed or begun
         state = self.state
         capacity = self._adapters.capacity
-        while commands := decide(state, self._now, capacity, stopping=self._stopping is not None):
+        while commands := decide(state, self._steady(), capacity, stopping=self._stopping is not None):
             for command in commands:
                 match command:
                     case Claim(name):
@@ -240,9 +250,9 @@ class Engine:
         """Begin the attempts whose claims are now durable."""
         if self._claimed:
             claimed, self._claimed = self._claimed, []
-            self._check_lease()
             executor = self._adapters.executor
             for attempt in claimed:
+                self._check_lease()
                 self._running[attempt.task_id] = attempt
                 executor.start(attempt, self)
 
@@ -262,8 +272,9 @@ class Engine:
         self._waiter = loop.create_future()
         due = self.state.next_retry_at()
         free = len(self.state.running) < self._adapters.capacity  # if not, an outcome comes before any claim
-        if due is not None and free and self._stopping is None:
-            timer = loop.call_later(max(0.0, due - self._adapters.clock.now()), self._wake)
+        claiming = self._stopping is None and self.state.cancel_requested is None
+        if due is not None and free and claiming:
+            timer = loop.call_later(max(0.0, due - self._steady()), self._wake)
             try:
                 await self._waiter
             finally:
@@ -367,7 +378,7 @@ class Engine:
             self.state.tasks[task.id],
             error,
             self._strategy,
-            self._now,
+            self._steady(),
             self._adapters.chance.random(),
             crashed=crashed,
             kinds=kinds,

@@ -55,10 +55,7 @@ class LeaseKeeper:
         """Renew this lease from now on."""
         with self._mutex:
             self._kept[lease.token] = _Kept(lease, self._clock.monotonic() + self._lease_seconds / 4, lost, cancelled)
-            if self._thread is None:
-                self._closed = False
-                self._thread = threading.Thread(target=self._run, name="orchestrator-lease-keeper", daemon=True)
-                self._thread.start()
+            self._begin()
 
     def drop(self, lease: Lease) -> None:
         """Stop renewing it."""
@@ -76,14 +73,25 @@ class LeaseKeeper:
             thread.join(timeout=5)
         self._wake.clear()
 
+    def _begin(self) -> None:
+        """Start the thread, if there is none. Whoever calls ``tend`` by other means overrides this."""
+        if self._thread is None:
+            self._closed = False
+            self._thread = threading.Thread(target=self._run, name="orchestrator-lease-keeper", daemon=True)
+            self._thread.start()
+
     def _run(self) -> None:
         while not self._wake.wait(POLL_SECONDS):
-            with self._mutex:
-                if self._closed:
-                    return
-                kept = list(self._kept.values())
-            for entry in kept:
-                self._tend(entry)
+            if self._closed:
+                return
+            self.tend()
+
+    def tend(self) -> None:
+        """Look after every lease once: renew those that are due, and ask for requests."""
+        with self._mutex:
+            kept = list(self._kept.values())
+        for entry in kept:
+            self._tend(entry)
 
     def _tend(self, entry: _Kept) -> None:
         now = self._clock.monotonic()

@@ -1,0 +1,381 @@
+"""One seed, from the first run to the end that I4 demands."""
+
+# ruff: noqa: SLF001 - the judge looks at the rows of the store in memory themselves
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chaos.simulation.facts import Violation
+from chaos.simulation.judge import Judge
+from chaos.simulation.scenario import draw
+from chaos.simulation.store import drive
+from chaos.simulation.world import LEASE_SECONDS, Stuck, World
+from orchestrator.compiler.templates import Templates
+from orchestrator.core.cancelling import cancel_execution
+from orchestrator.core.recovery import load_state
+from orchestrator.domain.events import CancelRequested
+from orchestrator.domain.ids import ExecutionId
+from orchestrator.domain.plan import ResumeRequest
+from orchestrator.errors import LeaseLost, OrchestratorError, StoreDamaged, UnknownExecution
+from orchestrator.state.commits import open_commit
+from orchestrator.state.memory import MemoryStore
+from orchestrator.state.sqlite import SqliteStore
+from orchestrator.state.valuecodec import ValueCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chaos.simulation.scenario import Scenario
+    from chaos.simulation.world import Process
+    from orchestrator.domain.values import ValueRef
+    from orchestrator.ports.clock import Chance, Clock
+    from orchestrator.ports.store import Commit, Store
+
+PATIENCE_SECONDS = 20_000.0
+"""How much simulated time everything may take once nothing goes wrong any more (I6)."""
+CANCEL_SECONDS = 20.0
+RESUMES = 80
+"""How many undisturbed resumes may be needed: each gives failing steps another round of tries."""
+SQLITE_EVERY = 25
+"""One seed in so many runs on a real SQLite file."""
+
+
+@dataclass
+class Report:
+    """What a seed came to. ``violation`` is None if every invariant held."""
+
+    seed: int
+    violation: Violation | None = None
+    story: list[str] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
+    steps: int = 0
+    facts: int = 0
+    effects: int = 0
+    processes: int = 0
+    store: str = "memory"
+
+
+class _Simulation:
+    def __init__(self, seed: int, store: str, folder: Path) -> None:
+        self._codec = ValueCodec()
+        self._kind = store
+        self._folder = folder
+        self._memory: MemoryStore | None = None
+        self._handles: list[Store] = []
+        self.judge = Judge(self._read, self._value)
+        self.world = World(seed, self.judge, self._codec, Templates(), folder, self._open)
+        self.judge.world = self.world
+        self._eyes = self._open(self.world.clock, self.world.chance)
+        self._chance = self.world.random
+
+    # -- the store, as processes open it and as the judge sees it ------------------------------------------------
+
+    def _open(self, clock: Clock, chance: Chance) -> Store:
+        if self._kind == "sqlite":
+            store: Store = SqliteStore(
+                self._folder / "store.db", clock=clock, chance=chance, lease_seconds=LEASE_SECONDS, durable=False
+            )
+            self._handles.append(store)
+            return store
+        if self._memory is None:
+            self._memory = MemoryStore(clock=clock, chance=chance, lease_seconds=LEASE_SECONDS)
+        return self._memory.reopened()
+
+    def _read(self, name: str, after: int) -> list[Commit]:
+        """Return the commits after a seq; of a store in memory straight from its rows."""
+        if self._memory is None:
+            commits: list[Commit] = []
+            with suppress(UnknownExecution):
+                commits = drive(_collect(self._eyes, name))
+            return [commit for commit in commits if commit.first > after]
+        execution = self._memory._data.executions.get(name)
+        if execution is None or execution.commits[-1].last == after:
+            return []
+        rows = [row for row in execution.commits if row.last > after]
+        return [open_commit(name, row.last, row.completed, row.record) for row in rows]
+
+    def _value(self, ref: ValueRef) -> Any:
+        try:
+            return self._codec.decode(ref.data if ref.inline else drive(self._eyes.get(ref)))
+        except StoreDamaged as error:
+            raise Violation("I9", f"a value that is needed: {error}") from error
+
+    # -- programs ------------------------------------------------------------------------------------------------
+
+    async def _run(self, process: Process, scenario: Scenario) -> None:
+        await self._guarded(process, process.live.run(scenario.pipeline, scenario.inputs, scenario.execution_id), "run")
+
+    async def _resume(self, process: Process, scenario: Scenario, request: ResumeRequest, steal: bool) -> None:  # noqa: FBT001
+        name = ExecutionId(scenario.execution_id)
+        await self._guarded(process, process.live.resume(name, None, request, steal=steal), "resume")
+
+    async def _cancel(self, process: Process, scenario: Scenario, *, calm: bool = False) -> None:
+        name = ExecutionId(scenario.execution_id)
+        cancel = cancel_execution(process.adapters, process.live, name, "the operator", CANCEL_SECONDS)
+        done = await self._guarded(process, cancel, "cancel")
+        if done is False and calm:
+            raise Violation("I12", f"nobody minded the cancel for {CANCEL_SECONDS} s")
+        asked = any(isinstance(event, CancelRequested) for event in self.judge.cases[name].facts.history)
+        if done and not asked:
+            raise Violation("I12", "a cancel was acknowledged, and nothing of it is recorded")
+
+    async def _look(self, process: Process, scenario: Scenario) -> None:
+        """Read what lists and ``status`` show: one moment of the history, whatever goes on."""
+        await self._guarded(process, self._compare_lists(process, ExecutionId(scenario.execution_id)), "look")
+
+    async def _compare_lists(self, process: Process, name: ExecutionId) -> None:
+        # Past the disturbance: between looking and comparing nobody else may get a turn.
+        store = process.store.inner
+        summary = await store.summary(name)
+        self.judge.status_seen(name, summary.completed, summary.seq)
+        state = await load_state(store, self._codec, name)
+        self.judge.status_seen(name, state.done_count, state.seq)
+
+    async def _remove(self, process: Process, scenario: Scenario) -> None:
+        await self._guarded(process, process.store.remove([ExecutionId(scenario.execution_id)]), "remove")
+
+    async def _guarded(self, process: Process, program: Any, what: str) -> Any:
+        """Run a program as the command line does: known errors end it with a message."""
+        log = self.world.log
+        try:
+            result = await program
+        except (LeaseLost, OrchestratorError) as error:
+            if isinstance(error, StoreDamaged) or "CheckpointUnreadable" in type(error).__name__:
+                raise Violation("I10", f"{process.name}: {error}") from error
+            log(f"{process.name}: {what} ends with {type(error).__name__}: {error}")
+        else:
+            status = getattr(result, "status", None)
+            log(f"{process.name}: {what} ends {status.value if status is not None else result}")
+            return result
+
+    # -- what happens --------------------------------------------------------------------------------------------
+
+    def _spawn(self, name: str, program: Callable[[Process], Any]) -> Process:
+        process = self.world.spawn(name)
+        process.begin(program(process))
+        return process
+
+    def _incident(self, scenarios: list[Scenario]) -> None:  # noqa: C901, PLR0912 - one case an incident
+        """Let somebody do something, or something happen to somebody."""
+        world, chance = self.world, self._chance
+        scenario = chance.choice(scenarios)
+        if self.judge.cases[scenario.execution_id].removed:
+            return
+        alive = [process for process in world.processes if not process.ended]
+        match chance.choice(("kill", "kill", "freeze", "stop", "leave", "cancel", "jump", "steal", "second", "look")):
+            case "kill" if alive and world.danger("kill at rest", 0.5):
+                chance.choice(alive).die()
+            case "freeze" if alive and world.danger("freeze", 0.5):
+                self._freeze(chance.choice(alive))
+            case "stop" if alive and world.danger("stop", 0.3):
+                for engine in chance.choice(alive).live.engines():
+                    world.log("a process is asked to stop")
+                    engine.stop(15)
+            case "leave" if alive and world.danger("cancelled caller", 0.2):
+                process = chance.choice(alive)
+                if process.main is not None and not process.inside:
+                    world.log(f"{process.name}: its caller is cancelled")
+                    process.main.cancel()
+            case "cancel" if world.danger("cancel", 0.2):
+                self._spawn("cancel", lambda process: self._cancel(process, scenario))
+            case "jump" if alive and world.danger("clock jump", 0.5):
+                chance.choice(alive).clock.skew += chance.choice((-86400.0, -3600.0, 3600.0, 40 * 86400.0))
+            case "steal" if world.danger("steal", 0.3):
+                self._spawn("thief", lambda process: self._resume(process, scenario, ResumeRequest(), True))  # noqa: FBT003
+            case "second" if world.danger("second resume", 0.5):
+                self._spawn("rival", lambda process: self._resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+            case "look":
+                self._spawn("reader", lambda process: self._look(process, scenario))
+            case _:
+                pass  # it does not happen this time
+
+    def _freeze(self, process: Process) -> None:
+        seconds = self._chance.choice((0.5, 12.0, 29.0, 35.0, 100.0))
+        if process.frozen:
+            return
+        process.frozen = True
+        self.world.log(f"{process.name} is stopped for {seconds} s")
+
+        def wake() -> None:
+            process.frozen = False
+            self.judge.woke(process)
+
+        self.world.later(seconds, wake)
+
+    def play(self) -> None:
+        """Play the seed to its end; raises Violation."""
+        world, chance = self.world, self._chance
+        scenarios = [draw(chance, "first")]
+        if chance.random() < 0.25:
+            # Half of them are twins, which share every value that is not kept in place.
+            twin = replace(scenarios[0], execution_id="second")
+            scenarios.append(twin if chance.random() < 0.5 else draw(chance, "second"))
+        for scenario in scenarios:
+            self.judge.add(scenario)
+        world.dangers = chance.choice((0, 2, 4, 8, 16, 30))
+        for scenario in scenarios:
+            self._begin(scenario)
+        self._live_dangerously(scenarios)
+        world.calm()
+        world.log("from here on nothing goes wrong")
+        if len(scenarios) == 2 and chance.random() < 0.5:
+            # What is removed must take nothing with it that the other execution needs.
+            self._quiet()
+            self._spawn("remover", lambda process: self._remove(process, scenarios[1]))
+        self._quiet()
+        for scenario in scenarios:
+            if not self.judge.cases[scenario.execution_id].removed:
+                self._finish(scenario)
+        if problems := drive(self._eyes.check()):
+            raise Violation("I9", f"the store's own check: {problems}")
+
+    def _live_dangerously(self, scenarios: list[Scenario]) -> None:
+        """Play until the dangers are used up, or for long enough."""
+        world, chance = self.world, self._chance
+        bound = chance.randint(50, 1500)
+        lively = chance.choice((0.01, 0.03, 0.1))
+        while world.dangers and world.steps < bound:
+            if chance.random() < lively:
+                self._incident(scenarios)
+            for scenario in scenarios:
+                if not self._worked_on() and chance.random() < 0.5:
+                    self._take_up(scenario)
+            if not world.step():
+                return
+            self._check()
+
+    def _begin(self, scenario: Scenario) -> None:
+        self._spawn("run", lambda process: self._run(process, scenario))
+
+    def _worked_on(self) -> bool:
+        return any(not process.ended for process in self.world.processes)
+
+    def _take_up(self, scenario: Scenario) -> None:
+        case = self.judge.cases[scenario.execution_id]
+        if case.removed:
+            return
+        if case.facts.seq == 0:
+            self._begin(scenario)
+        elif case.facts.status != "completed":
+            self._spawn("resume", lambda process: self._resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+
+    def _check(self) -> None:
+        self.judge.check()
+        self._raise_found()
+
+    def _raise_found(self) -> None:
+        """Raise what a process's program ended with, if it is a violation or an error nobody knows."""
+        for process in list(self.world.processes):
+            if process.main is None or not process.main.done():
+                continue
+            self.world.processes.remove(process)
+            if process.main.cancelled():
+                continue
+            error = process.main.exception()
+            if isinstance(error, (Violation, Stuck)):
+                raise error
+            if error is not None and not process.dead:
+                raise Violation("I16", f"{process.name} ended with {type(error).__name__}: {error}") from error
+            if process.loop.errors and not process.dead:
+                raise Violation("I16", f"{process.name}: {process.loop.errors[0]}")
+            process.store.die(at_once=True)
+
+    def _quiet(self) -> None:
+        """Let everything that is under way come to its end."""
+        deadline = self.world.clock.monotonic() + PATIENCE_SECONDS
+        while self._worked_on():
+            if self.world.clock.monotonic() > deadline or not self.world.step():
+                names = ", ".join(process.name for process in self.world.processes if not process.ended)
+                raise Violation("I6", f"does not end: {names}")
+            self._check()
+        self._raise_found()
+
+    def _finish(self, scenario: Scenario) -> None:
+        """Resume until nothing is left to do, and compare with an undisturbed run."""
+        case = self.judge.cases[scenario.execution_id]
+        for _ in range(RESUMES):
+            facts = case.facts
+            if facts.seq == 0:
+                self._begin(scenario)
+            elif facts.status == "completed" or (facts.status == "failed" and self._all_done(scenario)):
+                break
+            else:
+                request = ResumeRequest(retry=frozenset(facts.stuck()))
+                self.world.clock.advance(LEASE_SECONDS + 1)
+                self._spawn("last", lambda process: self._resume(process, scenario, request, False))  # noqa: FBT003, B023
+                if self._chance.random() < 0.1:
+                    self._spawn("cancel", lambda process: self._cancel(process, scenario, calm=True))
+            self._quiet()
+        self._compare(scenario)
+        before = case.facts.seq
+        if case.facts.status == "completed":
+            self._spawn("again", lambda process: self._resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+            self._quiet()
+            if case.facts.seq != before:
+                raise Violation("I1", f"a resume of a completed execution recorded {case.facts.history[before:]}")
+
+    def _all_done(self, scenario: Scenario) -> bool:
+        tasks = self.judge.cases[scenario.execution_id].facts.tasks
+        return all(tasks[name].status in ("completed", "skipped") for name in scenario.results)
+
+    def _compare(self, scenario: Scenario) -> None:
+        facts = self.judge.cases[scenario.execution_id].facts
+        wanted = "completed" if scenario.completes() else "failed"
+        if facts.status != wanted:
+            raise Violation("I4", f"{scenario.execution_id} ended {facts.status}; an undisturbed run is {wanted}")
+        for name, task in facts.tasks.items():
+            if name not in scenario.results:
+                if task.status in ("completed", "skipped"):
+                    raise Violation("I4", f"{name} is {task.status}; an undisturbed run never gets there")
+                continue
+            value = facts.value(name)
+            found = None if value is None else value["v"]
+            if task.status not in ("completed", "skipped") or found != scenario.results[name]:
+                raise Violation("I4", f"{name} is {task.status} with {found}, undisturbed {scenario.results[name]}")
+
+    def close(self) -> None:
+        """End whatever is left, as when a violation ended the play early, and close what was opened."""
+        for process in self.world.processes:
+            process.inside = 0
+            process.die()
+            process.bury()
+        for handle in self._handles:
+            drive(handle.close())
+
+
+async def _collect(store: Store, name: str) -> list[Commit]:
+    return [commit async for commit in store.read(ExecutionId(name))]
+
+
+def simulate(seed: int, store: str = "") -> Report:
+    """Play one seed; ``store`` is ``memory`` or ``sqlite``, by default the seed decides."""
+    store = store or ("sqlite" if seed % SQLITE_EVERY == 0 else "memory")
+    folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=_fast())) if store == "sqlite" else Path()
+    simulation = _Simulation(seed, store, folder)
+    report = Report(seed, store=store)
+    try:
+        simulation.play()
+    except Violation as violation:
+        report.violation = violation
+    except Stuck as stuck:
+        report.violation = Violation("I6", str(stuck))
+    finally:
+        with suppress(Exception):
+            simulation.close()
+        if store == "sqlite":
+            shutil.rmtree(folder, ignore_errors=True)
+    world = simulation.world
+    report.story, report.seen, report.steps = world.story, world.seen, world.steps
+    report.facts, report.effects = simulation.judge.facts_seen, simulation.judge.effects_seen
+    report.processes = world._number
+    return report
+
+
+def _fast() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None

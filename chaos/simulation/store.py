@@ -1,0 +1,225 @@
+"""A process's way to its store, and everything that can go wrong on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import LeaseLost, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from chaos.simulation.world import Process
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.execution import ExecutionStatus
+    from orchestrator.domain.ids import ExecutionId, Seq
+    from orchestrator.domain.values import EncodedValue, ValueRef
+    from orchestrator.ports.store import Commit, ExecutionSummary, Holder, Lease, Store
+
+LIKELY = 0.04
+"""How likely each kind of trouble is at each call, while the seed's budget of dangers lasts."""
+
+
+class DisturbedStore:
+    """The store as one process sees it. Each call may fail before or after it is done, stop, or kill the process."""
+
+    def __init__(self, process: Process, inner: Store) -> None:
+        self._process = process
+        self._world = process.world
+        self._judge = process.world.judge
+        self.inner = inner
+        self.url = inner.url
+        self._out_until = 0.0
+
+    def die(self, *, at_once: bool) -> None:
+        """Close the handle as the death of its process does.
+
+        ``at_once``: the host frees what it held; else nobody knows before the lease is over.
+        """
+        if at_once:
+            drive(self.inner.close())
+
+    def _before(self, call: str) -> None:
+        process, world = self._process, self._world
+        process.check_alive()
+        if world.dangers <= 0:
+            return
+        if world.danger("pause", LIKELY):
+            self._pause(f"before {call}")
+        if world.danger("kill", LIKELY):
+            world.log(f"{process.name} is killed before {call}")
+            process.die()
+            process.check_alive()
+        if world.danger("outage", LIKELY / 2):
+            self._out_until = world.clock.monotonic() + world.random.choice((0.5, 3.0, 15.0, 40.0))
+            world.log(f"{process.name} cannot reach its store")
+        if world.clock.monotonic() < self._out_until:
+            raise StoreUnavailable("the simulated store cannot be reached")
+        if world.danger("error", LIKELY / 2):
+            world.log(f"{process.name}: {call} fails")
+            raise StoreUnavailable("a simulated error")
+
+    def _after(self, call: str) -> None:
+        process, world = self._process, self._world
+        if world.dangers <= 0:
+            return
+        if world.danger("pause", LIKELY):
+            self._pause(f"after {call}")
+        if world.danger("kill", LIKELY):
+            world.log(f"{process.name} is killed after {call}")
+            process.die()
+            process.check_alive()
+        if world.danger("failed but done", LIKELY / 2):
+            world.log(f"{process.name}: {call} is done, and its answer is lost")
+            raise StoreUnavailable("a simulated loss of the answer")
+
+    def _pause(self, where: str) -> None:
+        world = self._world
+        seconds = world.random.choice((0.01, 1.0, 12.0, 29.0, 45.0, 90.0))
+        blocked = not self._process.tending and world.random.random() < 0.3
+        what = "its loop is blocked" if blocked else "is stopped"
+        world.log(f"{self._process.name} {what} for {seconds} s {where}")
+        world.freeze(self._process, seconds, keeper_alive=blocked)
+
+    # -- journal -------------------------------------------------------------------------------------------------
+
+    async def create(
+        self, execution_id: ExecutionId, owner: str, events: Sequence[Event], values: Sequence[EncodedValue]
+    ) -> Lease:
+        """See ports.store.Journal."""
+        self._before("create")
+        lease = await self.inner.create(execution_id, owner, events, values)
+        self._judge.granted(self._process, lease)
+        self._judge.look()
+        self._after("create")
+        return lease
+
+    async def append(
+        self,
+        lease: Lease,
+        events: Sequence[Event],
+        values: Sequence[EncodedValue],
+        *,
+        expected_seq: Seq,
+        completed: int,
+        durable: bool = False,
+    ) -> Seq:
+        """See ports.store.Journal."""
+        self._before("append")
+        try:
+            seq = await self.inner.append(
+                lease, events, values, expected_seq=expected_seq, completed=completed, durable=durable
+            )
+            self._judge.wrote(self._process, lease)
+        except LeaseLost:
+            self._judge.refused(self._process, lease)
+            raise
+        finally:
+            self._judge.look()
+        self._after("append")
+        return seq
+
+    async def read(self, execution_id: ExecutionId, *, newest_first: bool = False) -> AsyncIterator[Commit]:
+        """See ports.store.Journal."""
+        self._before("read")
+        async for commit in self.inner.read(execution_id, newest_first=newest_first):
+            yield commit
+
+    # -- leases --------------------------------------------------------------------------------------------------
+
+    async def acquire(self, execution_id: ExecutionId, owner: str, *, steal: bool = False) -> Lease:
+        """See ports.store.Leases."""
+        self._before("acquire")
+        lease = await self.inner.acquire(execution_id, owner, steal=steal)
+        self._judge.granted(self._process, lease, stolen=steal)
+        self._after("acquire")
+        return lease
+
+    def renew(self, lease: Lease) -> None:
+        """See ports.store.Leases."""
+        self._before("renew")
+        self.inner.renew(lease)
+        self._after("renew")
+
+    async def release(self, lease: Lease) -> None:
+        """See ports.store.Leases."""
+        self._before("release")
+        self._judge.gave_back(lease)
+        await self.inner.release(lease)
+        self._after("release")
+
+    async def holder(self, execution_id: ExecutionId) -> Holder | None:
+        """See ports.store.Leases."""
+        self._before("holder")
+        return await self.inner.holder(execution_id)
+
+    async def request_cancel(self, execution_id: ExecutionId, by: str) -> None:
+        """See ports.store.Leases."""
+        self._before("request_cancel")
+        await self.inner.request_cancel(execution_id, by)
+        self._after("request_cancel")
+
+    def requests(self, lease: Lease) -> str | None:
+        """See ports.store.Leases."""
+        self._before("requests")
+        return self.inner.requests(lease)
+
+    # -- the rest ------------------------------------------------------------------------------------------------
+
+    async def get(self, ref: ValueRef) -> bytes:
+        """See ports.store.Values."""
+        self._before("get")
+        return await self.inner.get(ref)
+
+    async def summary(self, execution_id: ExecutionId) -> ExecutionSummary:
+        """See ports.store.Executions."""
+        self._before("summary")
+        return await self.inner.summary(execution_id)
+
+    async def summaries(
+        self, *, pipeline_id: str | None = None, status: ExecutionStatus | None = None, limit: int | None = None
+    ) -> list[ExecutionSummary]:
+        """See ports.store.Executions."""
+        self._before("summaries")
+        return await self.inner.summaries(pipeline_id=pipeline_id, status=status, limit=limit)
+
+    async def hidden(self, execution_id: ExecutionId) -> set[int]:
+        """See ports.store.Executions."""
+        return await self.inner.hidden(execution_id)
+
+    async def hide_checkpoint(self, execution_id: ExecutionId, seq: Seq) -> None:
+        """See ports.store.Maintenance."""
+        await self.inner.hide_checkpoint(execution_id, seq)
+
+    async def remove(self, execution_ids: Sequence[ExecutionId]) -> None:
+        """See ports.store.Maintenance."""
+        self._before("remove")
+        await self.inner.remove(execution_ids)
+        self._judge.removed(execution_ids)
+        self._after("remove")
+
+    async def check(self) -> list[str]:
+        """See ports.store.Maintenance."""
+        return await self.inner.check()
+
+    async def probe(self) -> None:
+        """See ports.store.Maintenance."""
+        await self.inner.probe()
+
+    async def statistics(self) -> dict[str, Any]:
+        """See ports.store.Maintenance."""
+        return await self.inner.statistics()
+
+    async def close(self) -> None:
+        """See ports.store.Maintenance."""
+        await self.inner.close()
+
+
+def drive(coroutine: Any) -> Any:
+    """Run a coroutine that waits for nothing, to its end."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    coroutine.close()
+    raise RuntimeError("a store waits: the simulator takes each of its calls for one step")
