@@ -61,7 +61,9 @@ class Report:
     store: str = "memory"
 
 
-class _Simulation:
+class Simulation:
+    """One seed's world, its judge, and the programs that run in it."""
+
     def __init__(self, seed: int, store: str, folder: Path) -> None:
         self._codec = ValueCodec()
         self._kind = store
@@ -111,11 +113,13 @@ class _Simulation:
     async def _run(self, process: Process, scenario: Scenario) -> None:
         await self._guarded(process, process.live.run(scenario.pipeline, scenario.inputs, scenario.execution_id), "run")
 
-    async def _resume(self, process: Process, scenario: Scenario, request: ResumeRequest, steal: bool) -> None:  # noqa: FBT001
+    async def resume(self, process: Process, scenario: Scenario, request: ResumeRequest, steal: bool) -> None:  # noqa: FBT001
+        """Resume, as the command line does."""
         name = ExecutionId(scenario.execution_id)
         await self._guarded(process, process.live.resume(name, None, request, steal=steal), "resume")
 
-    async def _cancel(self, process: Process, scenario: Scenario, *, calm: bool = False) -> None:
+    async def cancel(self, process: Process, scenario: Scenario, *, calm: bool = False) -> None:
+        """Cancel, as an operator does; ``calm``: nothing else goes on, so somebody must mind it."""
         name = ExecutionId(scenario.execution_id)
         cancel = cancel_execution(process.adapters, process.live, name, "the operator", CANCEL_SECONDS)
         done = await self._guarded(process, cancel, "cancel")
@@ -156,7 +160,8 @@ class _Simulation:
 
     # -- what happens --------------------------------------------------------------------------------------------
 
-    def _spawn(self, name: str, program: Callable[[Process], Any]) -> Process:
+    def spawn(self, name: str, program: Callable[[Process], Any]) -> Process:
+        """Start a process with this program."""
         process = self.world.spawn(name)
         process.begin(program(process))
         return process
@@ -183,15 +188,15 @@ class _Simulation:
                     world.log(f"{process.name}: its caller is cancelled")
                     process.main.cancel()
             case "cancel" if world.danger("cancel", 0.2):
-                self._spawn("cancel", lambda process: self._cancel(process, scenario))
+                self.spawn("cancel", lambda process: self.cancel(process, scenario))
             case "jump" if alive and world.danger("clock jump", 0.5):
                 chance.choice(alive).clock.skew += chance.choice((-86400.0, -3600.0, 3600.0, 40 * 86400.0))
             case "steal" if world.danger("steal", 0.3):
-                self._spawn("thief", lambda process: self._resume(process, scenario, ResumeRequest(), True))  # noqa: FBT003
+                self.spawn("thief", lambda process: self.resume(process, scenario, ResumeRequest(), True))  # noqa: FBT003
             case "second" if world.danger("second resume", 0.5):
-                self._spawn("rival", lambda process: self._resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+                self.spawn("rival", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
             case "look":
-                self._spawn("reader", lambda process: self._look(process, scenario))
+                self.spawn("reader", lambda process: self._look(process, scenario))
             case _:
                 pass  # it does not happen this time
 
@@ -220,18 +225,18 @@ class _Simulation:
             self.judge.add(scenario)
         world.dangers = chance.choice((0, 2, 4, 8, 16, 30))
         for scenario in scenarios:
-            self._begin(scenario)
+            self.begin(scenario)
         self._live_dangerously(scenarios)
         world.calm()
         world.log("from here on nothing goes wrong")
         if len(scenarios) == 2 and chance.random() < 0.5:
             # What is removed must take nothing with it that the other execution needs.
-            self._quiet()
-            self._spawn("remover", lambda process: self._remove(process, scenarios[1]))
-        self._quiet()
+            self.quiet()
+            self.spawn("remover", lambda process: self._remove(process, scenarios[1]))
+        self.quiet()
         for scenario in scenarios:
             if not self.judge.cases[scenario.execution_id].removed:
-                self._finish(scenario)
+                self.finish(scenario)
         if problems := drive(self._eyes.check()):
             raise Violation("I9", f"the store's own check: {problems}")
 
@@ -250,8 +255,9 @@ class _Simulation:
                 return
             self._check()
 
-    def _begin(self, scenario: Scenario) -> None:
-        self._spawn("run", lambda process: self._run(process, scenario))
+    def begin(self, scenario: Scenario) -> Process:
+        """Start a process that runs the scenario as a new execution."""
+        return self.spawn("run", lambda process: self._run(process, scenario))
 
     def _worked_on(self) -> bool:
         return any(not process.ended for process in self.world.processes)
@@ -261,9 +267,9 @@ class _Simulation:
         if case.removed:
             return
         if case.facts.seq == 0:
-            self._begin(scenario)
+            self.begin(scenario)
         elif case.facts.status != "completed":
-            self._spawn("resume", lambda process: self._resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+            self.spawn("resume", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
 
     def _check(self) -> None:
         self.judge.check()
@@ -286,7 +292,7 @@ class _Simulation:
                 raise Violation("I16", f"{process.name}: {process.loop.errors[0]}")
             process.store.die(at_once=True)
 
-    def _quiet(self) -> None:
+    def quiet(self) -> None:
         """Let everything that is under way come to its end."""
         deadline = self.world.clock.monotonic() + PATIENCE_SECONDS
         while self._worked_on():
@@ -296,27 +302,27 @@ class _Simulation:
             self._check()
         self._raise_found()
 
-    def _finish(self, scenario: Scenario) -> None:
+    def finish(self, scenario: Scenario) -> None:
         """Resume until nothing is left to do, and compare with an undisturbed run."""
         case = self.judge.cases[scenario.execution_id]
         for _ in range(RESUMES):
             facts = case.facts
             if facts.seq == 0:
-                self._begin(scenario)
+                self.begin(scenario)
             elif facts.status == "completed" or (facts.status == "failed" and self._all_done(scenario)):
                 break
             else:
                 request = ResumeRequest(retry=frozenset(facts.stuck()))
                 self.world.clock.advance(LEASE_SECONDS + 1)
-                self._spawn("last", lambda process: self._resume(process, scenario, request, False))  # noqa: FBT003, B023
+                self.spawn("last", lambda process: self.resume(process, scenario, request, False))  # noqa: FBT003, B023
                 if self._chance.random() < 0.1:
-                    self._spawn("cancel", lambda process: self._cancel(process, scenario, calm=True))
-            self._quiet()
+                    self.spawn("cancel", lambda process: self.cancel(process, scenario, calm=True))
+            self.quiet()
         self._compare(scenario)
         before = case.facts.seq
         if case.facts.status == "completed":
-            self._spawn("again", lambda process: self._resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
-            self._quiet()
+            self.spawn("again", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+            self.quiet()
             if case.facts.seq != before:
                 raise Violation("I1", f"a resume of a completed execution recorded {case.facts.history[before:]}")
 
@@ -357,7 +363,7 @@ def simulate(seed: int, store: str = "") -> Report:
     """Play one seed; ``store`` is ``memory`` or ``sqlite``, by default the seed decides."""
     store = store or ("sqlite" if seed % SQLITE_EVERY == 0 else "memory")
     folder = Path(tempfile.mkdtemp(prefix="simulation-", dir=_fast())) if store == "sqlite" else Path()
-    simulation = _Simulation(seed, store, folder)
+    simulation = Simulation(seed, store, folder)
     report = Report(seed, store=store)
     try:
         simulation.play()

@@ -169,6 +169,7 @@ class World:
         self._open_store = open_store
         self.processes: list[Process] = []
         self.dangers = 0
+        self.quick = False
         self.steps = 0
         self.story: list[str] = []
         self.seen: dict[str, int] = {}
@@ -206,8 +207,9 @@ class World:
         return True
 
     def calm(self) -> None:
-        """Let nothing more go wrong."""
+        """Let nothing more go wrong, and attempts be quick: else some would run into their timeouts for ever."""
         self.dangers = 0
+        self.quick = True
 
     def freeze(self, process: Process, seconds: float, *, keeper_alive: bool) -> None:
         """Let the others go on while this process stands still inside a call.

@@ -1,0 +1,84 @@
+"""What the simulator has found, each played again by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chaos.simulation.run import Simulation
+from chaos.simulation.scenario import Behaviour, Scenario, result_of
+from orchestrator.compiler.build import build
+from orchestrator.domain.events import TaskInterrupted
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.pipeline import RetryPolicy, Task
+
+NOTHING = {"reads": {}, "start": 7}
+RESULT = result_of("flaky", NOTHING)
+
+
+@pytest.fixture
+def simulation() -> Iterator[Simulation]:
+    made = Simulation(1, "memory", Path())
+    yield made
+    made.close()
+
+
+def scenario(**behaviours: Behaviour) -> Scenario:
+    """Return independent steps that are tried again five seconds after a failure."""
+    policy = RetryPolicy(max_attempts=3, delay_seconds=5.0, jitter=False)
+    tasks = [Task(TaskId(name), "simulated", parameters=NOTHING, retry=policy) for name in behaviours]
+    results: dict[str, int | None] = {name: result_of(name, NOTHING) for name in behaviours}
+    return Scenario("found", build(id="simulated", tasks=tasks), behaviours, {}, results)
+
+
+def play(simulation: Simulation, seconds: float) -> None:
+    """Let time pass."""
+    world = simulation.world
+    until = world.clock.monotonic() + seconds
+    while world.clock.monotonic() < until:
+        assert world.step(until)
+
+
+def test_a_retry_does_not_wait_for_a_wall_clock_that_was_set_back(simulation: Simulation) -> None:
+    flaky = scenario(flaky=Behaviour(fails=1))
+    simulation.judge.add(flaky)
+    process = simulation.begin(flaky)
+    play(simulation, 1.0)
+    process.clock.skew = -86400.0
+    before = simulation.world.clock.monotonic()
+    simulation.quiet()
+    assert simulation.judge.cases["found"].facts.status == "completed"
+    assert simulation.world.clock.monotonic() - before < 10
+
+
+def test_a_retry_that_falls_due_after_a_cancel_does_not_keep_the_loop_busy(simulation: Simulation) -> None:
+    both = scenario(flaky=Behaviour(fails=1), slow=Behaviour(seconds=(1e6,)))
+    simulation.judge.add(both)
+    process = simulation.begin(both)
+    assert process.adapters.capacity > 1, "choose another seed: both steps are to run at once"
+    play(simulation, 4.0)
+    vars(process.executor)["cancel"] = lambda _attempt: None  # it takes its time to end
+    engine = process.live.engine("found")
+    assert engine is not None
+    engine.cancel("somebody")
+    before = simulation.world.steps
+    play(simulation, 4.0)
+    assert simulation.world.steps - before < 200
+
+
+def test_a_cancel_without_an_owner_records_what_was_interrupted(simulation: Simulation) -> None:
+    slow = scenario(flaky=Behaviour(seconds=(1e6,)))
+    simulation.judge.add(slow)
+    process = simulation.begin(slow)
+    play(simulation, 1.0)
+    simulation.world.calm()
+    process.die()
+    simulation.world.clock.advance(60)
+    simulation.spawn("cancel", lambda other: simulation.cancel(other, slow, calm=True))
+    simulation.quiet()
+    facts = simulation.judge.cases["found"].facts
+    assert facts.status == "cancelled"
+    assert any(isinstance(event, TaskInterrupted) for event in facts.history)
+    assert all(task.status != "running" for task in facts.tasks.values())
