@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaos import checks, workload
 from chaos.effects import append
+from chaos.files import Fault, watch
 from chaos.mutants import MUTANTS
 from orchestrator import LeaseLost, Orchestrator, OrchestratorError, crashpoints
 
@@ -37,7 +38,7 @@ class Order:
     the file for what it has to say. ``point`` is a crash point as in the environment variable (``NAME:N``). ``at``
     (monotonic seconds) is when to begin: several children are let loose at once. ``pace`` is the length of a step in
     seconds. ``lease`` is how long an owner that is not heard of keeps the execution (0: as usual), in seconds.
-    ``mutant`` is a bug to plant (see ``chaos.mutants``).
+    ``mutant`` is a bug to plant (see ``chaos.mutants``). ``fault`` disturbs a file call (see ``chaos.files.Fault``).
     """
 
     action: str
@@ -52,6 +53,7 @@ class Order:
     at: float = 0.0
     lease: float = 0.0
     mutant: str = ""
+    fault: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -106,6 +108,9 @@ def perform(order: Order) -> int:
         code = UNEXPECTED
         answer["error"] = traceback.format_exc()
     answer["code"] = code
+    if "fault" in answer:
+        fault = answer["fault"]
+        answer["fault"] = {"seen": fault.seen, "fired": fault.fired}
     if order.point:
         answer["passed"] = passed(int(order.point.partition(":")[2] or 1))
     answer["ended"] = time.monotonic()
@@ -124,6 +129,10 @@ async def _perform(order: Order, answer: dict[str, Any]) -> int:
         return 0
     if order.mutant:
         MUTANTS[order.mutant]()
+    if order.fault:
+        fault = Fault(order.fault)
+        watch(fault, Path(order.folder) / checks.STORE)
+        answer["fault"] = fault
     if order.lease:
         _shorten_leases(order.lease)
     pipeline = workload.make(order.variant)

@@ -27,6 +27,8 @@ PATIENCE_SECONDS = 30.0
 """How long a run or a resume may take (it takes some 0.1 s); beyond that it hangs (I6)."""
 ORPHAN_SECONDS = 2.0
 MAX_STAGES = 20
+UNAVAILABLE = 6
+"""Exit code of a run or a resume whose store failed."""
 ABSENT = 3
 """Exit code of a resume that finds no such execution."""
 
@@ -57,7 +59,10 @@ class Kill:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a trial does: its pipeline, how it runs, and which process is killed when (the first, its resume, ...)."""
+    """What a trial does: its pipeline, how it runs, and which process is killed when (the first, its resume, ...).
+
+    ``faults`` are those that disturb a file call of the first process, of its resume, ... (see ``chaos.files.Fault``).
+    """
 
     name: str
     kills: tuple[Kill, ...] = ()
@@ -66,6 +71,7 @@ class Plan:
     concurrency: int = 8
     pace: float = 0.001
     resume_after: bool = False
+    faults: tuple[str, ...] = ()
 
     @classmethod
     def of_seed(cls, seed: int) -> Plan:
@@ -90,7 +96,8 @@ class Verdict:
     """What came of a trial. ``kills`` counts processes that were killed at work, ``resumes`` those that took over.
 
     ``absent`` counts kills before admission: the execution was cleanly not there, and was started anew.
-    ``latencies`` are the seconds from the beginning of a resume to its ownership.
+    ``latencies`` are the seconds from the beginning of a resume to its ownership. ``calls`` is how many file calls
+    the last fault counted, ``fired`` whether any fault struck.
     """
 
     name: str
@@ -101,6 +108,8 @@ class Verdict:
     latencies: list[float] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
+    fired: bool = False
 
     @property
     def ok(self) -> bool:
@@ -304,16 +313,21 @@ class _Trial:
 
     def run(self) -> None:
         kills = list(self._plan.kills)
+        faults = list(self._plan.faults)
         action = "run"
         answer: dict[str, Any] = {}
         for number in range(MAX_STAGES):
             kill = kills.pop(0) if kills else None
-            status, answer = self._stage(number, action, kill)
+            fault = faults.pop(0) if faults else ""
+            status, answer = self._stage(number, action, kill, fault)
             if status is None:
                 self._violated("I6", f"{action} hangs: no end within {PATIENCE_SECONDS:g} s")
                 return
             if status == -signal.SIGKILL:
                 action = "resume"
+                continue
+            if fault and status == UNAVAILABLE:
+                action = "resume"  # it said so, and ended: whatever it had not told is open
                 continue
             if status == ABSENT and action == "resume":
                 # Killed before admission. That nothing had been told or done by then is checked from the snapshot.
@@ -334,9 +348,10 @@ class _Trial:
         facts = {"reference": self._reference, "stages": self._stages}
         self._lab.audit(self._folder, facts, self.verdict)
 
-    def _stage(self, number: int, action: str, kill: Kill | None) -> tuple[int | None, dict[str, Any]]:
+    def _stage(self, number: int, action: str, kill: Kill | None, fault: str = "") -> tuple[int | None, dict[str, Any]]:
         """Let one process work until it ends or is killed."""
         order = self._lab.order(self._plan, self._folder, action, number)
+        order = replace(order, fault=fault)
         children = self._lab.children
         seconds = PATIENCE_SECONDS
         file = None
@@ -354,14 +369,15 @@ class _Trial:
             status = children.wait(pid, 10.0)
             if seconds == PATIENCE_SECONDS:
                 return None, {}
-        killed = status == -signal.SIGKILL
+        killed = status == -signal.SIGKILL or (bool(fault) and status == UNAVAILABLE)
         answer = read_answer(order)
+        self._note_fault(order, action, answer, killed=killed)
         took = time.monotonic() - began
         if action == "run" and status == 0:
             self._lab.note_length(self._plan, began, answer)
         end = f"killed at {kill}" if killed else f"ended with {status}"
         self.verdict.story.append(f"{action} (pid {pid}) {end} after {took * 1000:.0f} ms")
-        if killed:
+        if killed and not fault:
             self.verdict.kills += 1
         if action == "resume" and status in (0, -signal.SIGKILL):
             self.verdict.resumes += 1
@@ -369,6 +385,15 @@ class _Trial:
             self.verdict.latencies.append(answer["admitted"] - answer["began"])
         self._stages.append(stage_of(order, number, killed=killed))
         return status, answer
+
+    def _note_fault(self, order: Order, action: str, answer: dict[str, Any], *, killed: bool) -> None:
+        if not order.fault:
+            return
+        fault = answer.get("fault", {})
+        self.verdict.calls = fault.get("seen", 0)
+        self.verdict.fired = self.verdict.fired or killed or fault["fired"]
+        if answer.get("code") == UNAVAILABLE and not answer.get("error"):
+            self._violated("I16", f"{action} ended with {UNAVAILABLE} and said nothing")
 
     def _resume_completed(self) -> None:
         """A completed execution that is resumed once more is not run again, and tells the same."""

@@ -71,21 +71,28 @@ def prepare_folder(path: Path) -> None:
 
     Raises StoreUnavailable where somebody else could put another file in its place.
     """
-    folder = path.parent
     try:
-        _make_folder(folder)
+        _make_folder(path.parent)
         _refuse_strangers(path)
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return
+        if _create_file(path) or not path.stat().st_size:
+            # Also where the file is there but empty: its maker may have died before its name was durable.
+            sync_folder(path.parent)
     except OSError as error:
         raise os_error(error, path) from error
+
+
+def _create_file(path: Path) -> bool:
+    """Create the store's file; False if it is there already."""
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
     try:
         os.fchmod(fd, 0o600)
         os.fsync(fd)
     finally:
         os.close(fd)
-    sync_folder(folder)
+    return True
 
 
 def _refuse_strangers(path: Path) -> None:

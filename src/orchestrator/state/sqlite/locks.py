@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -46,8 +47,12 @@ class LockFiles:
             os.close(fd)
 
     def release(self, execution_id: str, fd: int) -> None:
-        """Give the lock back and remove its file, in this order of effect: nobody can hold a removed file's lock."""
-        self._path(execution_id).unlink(missing_ok=True)
+        """Give the lock back and remove its file, in this order of effect: nobody can hold a removed file's lock.
+
+        A file that cannot be removed stays: it is the lock that counts, and the next owner takes the file over.
+        """
+        with contextlib.suppress(OSError):
+            self._path(execution_id).unlink(missing_ok=True)
         os.close(fd)
 
     def is_held(self, execution_id: str) -> bool:
