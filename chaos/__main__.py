@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from chaos import faults
+from chaos import bitflips, faults, planted, powercut
 from chaos.client import Forks
 from chaos.contests import contest
 from chaos.outcome import versions
@@ -35,7 +35,7 @@ from chaos.trials import Lab, Plan, Verdict, default_base
 from chaos.zombies import zombie
 
 REPORT_SECONDS = 10.0
-MODULES: tuple[Any, ...] = (simulation, faults)
+MODULES: tuple[Any, ...] = (simulation, faults, powercut, bitflips, planted)
 """The campaigns in modules of their own, each with ``register`` (see ``chaos.outcome``)."""
 
 Trial = Callable[[Lab, int], Verdict]

@@ -19,6 +19,7 @@ from chaos import checks, workload
 from chaos.effects import append
 from chaos.files import Fault, watch
 from chaos.mutants import MUTANTS
+from chaos.mutants_disk import PLANTED
 from orchestrator import LeaseLost, Orchestrator, OrchestratorError, crashpoints
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ async def _perform(order: Order, answer: dict[str, Any]) -> int:
         answer["facts"] = await checks.look(Path(order.folder))
         return 0
     if order.mutant:
-        MUTANTS[order.mutant]()
+        (MUTANTS | PLANTED)[order.mutant]()
     if order.fault:
         fault = Fault(order.fault)
         watch(fault, Path(order.folder) / checks.STORE)
