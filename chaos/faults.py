@@ -39,7 +39,9 @@ class Sweep:
 
 
 @dataclass
-class _Shared:
+class Shared:
+    """What several jobs share: the sweeps, until when to begin trials, and what was found."""
+
     sweeps: list[Sweep]
     until: float
     mutex: threading.Lock = field(default_factory=threading.Lock)
@@ -70,7 +72,7 @@ def strike(lab: Lab, sweep: Sweep, number: int) -> str:
     return f"{verdict}\n    python -m chaos faults --only {sweep.stage}:{sweep.kind}:{number}"
 
 
-def sweep_all(shared: _Shared, jobs: int, base: Path, mutant: str = "") -> None:
+def sweep_all(shared: Shared, jobs: int, base: Path, mutant: str = "") -> None:
     """Carry out every sweep, by several jobs."""
 
     def job() -> None:
@@ -110,7 +112,7 @@ def campaign(arguments: argparse.Namespace) -> int:
         print(verdict, "" if not verdict.ok else "  nothing was violated", sep="\n")
         return 0 if verdict.ok else 1
     sweeps = [Sweep(stage, kind, arguments.step) for stage in STAGES for kind in Fault.KINDS]
-    shared = _Shared(sweeps, began + (arguments.seconds or float("inf")))
+    shared = Shared(sweeps, began + (arguments.seconds or float("inf")))
     sweep_all(shared, arguments.jobs, default_base())
     outcome = Outcome("faults")
     for stage in STAGES:
