@@ -13,6 +13,7 @@ from orchestrator.errors import ExecutionOwned, ResumeError
 if TYPE_CHECKING:
     from orchestrator.core.adapters import Adapters
     from orchestrator.core.live import LiveExecutions
+    from orchestrator.core.recorder import Recorder
     from orchestrator.domain.ids import ExecutionId
 
 ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED})
@@ -47,17 +48,24 @@ async def cancel_execution(
         await asyncio.sleep(0.1)
 
 
+def _record_interruptions(recorder: Recorder, now: float) -> None:
+    """Record of steps that ran when their process died that they do so no more."""
+    state = recorder.state
+    pipeline = state.pipeline
+    if pipeline is None:
+        return
+    for name in list(state.running):
+        policy = interruption(pipeline.tasks[name], pipeline.resume)
+        reason = "it was running when the process ended"
+        recorder.record(TaskInterrupted(now, name, state.tasks[name].attempt, policy.value, reason))
+
+
 async def _record_cancel(adapters: Adapters, live: LiveExecutions, execution_id: ExecutionId, by: str) -> None:
     recorder = await live.borrow(execution_id)
     try:
         now = adapters.clock.now()
         recorder.record(CancelRequested(now, by))
-        pipeline, state = recorder.state.pipeline, recorder.state
-        for name in list(state.running) if pipeline is not None else ():
-            task = pipeline.tasks[name]
-            policy = interruption(task, pipeline.resume)
-            reason = "it was running when the process ended"
-            recorder.record(TaskInterrupted(now, name, state.tasks[name].attempt, policy.value, reason))
+        _record_interruptions(recorder, now)
         recorder.record(ExecutionFinished(now, ExecutionStatus.CANCELLED.value, None, None))
         await recorder.flush()
     finally:

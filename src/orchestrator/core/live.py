@@ -171,6 +171,7 @@ class LiveExecutions:
         adapters = self._adapters
         execution_id = lease.execution_id
         state = await self.load(execution_id)
+        _check_epoch(lease, state)
         pipeline = _resumable(execution_id, state)
         strategy = strategy or pipeline.resume
         _log.debug(
@@ -228,6 +229,7 @@ class LiveExecutions:
         lease = await adapters.store.acquire(execution_id, describe_owner(adapters.clock.now()))
         try:
             state = await self.load(execution_id)
+            _check_epoch(lease, state)
         except BaseException:
             await adapters.store.release(lease)
             raise
@@ -258,6 +260,15 @@ def _restore(recorder: Recorder, codec: Codec, past: ExecutionState, now: float)
         ref = nothing.ref if nothing is not None else saved
         progress = TaskProgressed(now, name, task.attempt, None, None, "", ref)
         recorder.record(progress, *([nothing] if nothing is not None else []))
+
+
+def _check_epoch(lease: Lease, state: ExecutionState) -> None:
+    """Refuse a store that counts fewer owners than its journal: one of then could be taken for one of now."""
+    if lease.epoch <= state.epoch:
+        damage = StoreDamaged(
+            lease.execution_id, f"it is said to have had {lease.epoch - 1} owners, its journal knows of {state.epoch}"
+        )
+        raise unreadable(lease.execution_id, damage)
 
 
 async def _release(adapters: Adapters, lease: Lease) -> None:

@@ -59,9 +59,27 @@ async def _verify_execution(store: Store, codec: Codec, summary: ExecutionSummar
             problems.append(f"{name}: {error}")
     if summary.seq == state.seq and summary.status is not state.status and state.pipeline is not None:
         problems.append(f"{name}: the list says {summary.status.value}, the journal {state.status.value} (I11)")
+    problems += [f"{name}: {text}" for text in _listed_wrongly(summary, state)]
     if state.status is ExecutionStatus.COMPLETED and state.done_count != len(state.tasks):
         problems.append(f"{name}: completed with {state.done_count} of {len(state.tasks)} tasks done (I4)")
     return problems
+
+
+def _listed_wrongly(summary: ExecutionSummary, state: ExecutionState) -> list[str]:
+    """Return what the list of executions says otherwise than the journal, which alone is protected by checksums."""
+    if summary.seq != state.seq:
+        return []  # somebody went on recording between the two looks
+    pairs = {
+        "pipeline": (summary.pipeline_id, state.pipeline_id),
+        "number of steps": (summary.total, state.total),
+        "time of creation": (summary.created_at, state.created_at),
+        "time of the last change": (summary.updated_at, state.updated_at),
+    }
+    return [
+        f"the list says {what} {said!r}, the journal {true!r} (I11)"
+        for what, (said, true) in pairs.items()
+        if said != true
+    ]
 
 
 async def _verify_history(store: Store, state: ExecutionState, summary: ExecutionSummary) -> list[str]:

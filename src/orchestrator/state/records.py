@@ -71,6 +71,8 @@ def unseal(record: bytes, *, kind: Kind, context: bytes, name: str, limit: int =
     ``name`` is how errors call the record. Raises StoreIncompatible for a newer format, StoreDamaged for anything
     else that is not exactly what was sealed.
     """
+    if not isinstance(record, bytes):
+        raise StoreDamaged(name, f"a {type(record).__name__} stands where the record belongs")
     if len(record) < _PAYLOAD_AT:
         raise StoreDamaged(name, f"truncated: {len(record)} bytes are less than a header")
     magic, format_, compression, found, raw_length = _unhead(record)

@@ -78,6 +78,8 @@ class Database:
             except apsw.Error as error:
                 self._after_error(error)
                 raise translate(error, self.path) from error
+            except UnicodeDecodeError as error:
+                raise StoreDamaged(str(self.path), f"a text in it is no UTF-8: {error.object[:40]!r}") from error
 
     def _after_error(self, error: apsw.Error) -> None:
         if is_fatal(error):

@@ -77,11 +77,18 @@ class SqliteMaintenance(SqliteLeases):
             problems += [f"{self.path}: {text}" for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
             known = {digest for (digest,) in db.execute("SELECT digest FROM vals")}
             wanted = {digest for (digest,) in db.execute("SELECT DISTINCT digest FROM refs")}
+            # SQLite holds to a column's type when it writes, and reads back whatever is there.
+            odd = {digest for digest in known | wanted if not isinstance(digest, bytes)}
+            empty = db.execute(
+                "SELECT execution_id FROM executions WHERE id NOT IN (SELECT position >> 32 FROM journal)"
+            ).fetchall()
             orphans = db.execute(
                 "SELECT count(*) FROM journal WHERE position >> 32 NOT IN (SELECT id FROM executions)"
             ).get
         files = {blob.digest for blob in self._blobs.iterate()}
-        problems += [f"value {digest.hex()}: missing" for digest in sorted(wanted - known - files)]
+        problems += [f"{self.path}: {digest!r} stands where the digest of a value belongs" for digest in odd]
+        problems += [f"{name}: its journal is empty" for (name,) in empty]
+        problems += [f"value {digest.hex()}: missing" for digest in sorted(wanted - known - files - odd)]
         if orphans:
             problems.append(f"{self.path}: {orphans} commits belong to no execution")
         return problems

@@ -62,6 +62,11 @@ class SqliteReading(SqliteLeases):
     def _summarize(self, row: tuple[Any, ...]) -> ExecutionSummary:
         (execution_id, pipeline_id, status, total, created_at, epoch, owner, token, locked, until,
          position, at, completed) = row  # fmt: skip
+        numbers = (total, epoch, locked, completed)
+        if not all(isinstance(number, int) for number in numbers) or not isinstance(pipeline_id, str):
+            raise StoreDamaged(
+                str(execution_id), "its row in the list of executions holds something else than it should"
+            )
         try:
             known = ExecutionStatus(status)
         except ValueError:
