@@ -13,7 +13,7 @@ COMPILE = $(PY) -m uv pip compile -q --universal --python-version 3.11 --no-anno
 .DEFAULT_GOAL = help
 unexport PYTHONDONTWRITEBYTECODE # compiling everything anew at each start takes longer than most commands
 .NOTPARALLEL: # the tests come last, so that their closing line is the last line
-.PHONY: help demo test lint check fmt docs bench lock clean
+.PHONY: help demo test lint check fmt docs bench proof lock clean
 
 help:
 	@echo 'make demo    run the flights example from nothing to its report'
@@ -23,6 +23,7 @@ help:
 	@echo 'make fmt     format the code and apply the safe fixes'
 	@echo 'make docs    write the generated parts of docs/ anew'
 	@echo 'make bench   run the benchmarks'
+	@echo 'make proof   try for an hour to break it, and write docs/proof.md anew'
 	@echo 'make lock    renew requirements/*.txt; LOCK_ARGS=--upgrade moves every pin'
 	@echo 'make clean   remove caches and build output; environment and runs stay'
 
@@ -49,6 +50,9 @@ docs: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@$(PY) -m benchmarks
+
+proof: $(VENV)/.test
+	@$(PY) -m chaos proof
 
 lock: $(VENV)/.test
 	$(COMPILE) --extra data -o requirements/run.txt
