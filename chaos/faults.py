@@ -50,14 +50,15 @@ class Shared:
     errors: list[BaseException] = field(default_factory=list)
 
     def take(self) -> tuple[Sweep, int] | None:
-        """Hand out the next case; None when all is done."""
+        """Hand out the next case, of the sweep that is least far; None when all is done."""
         with self.mutex:
-            for sweep in self.sweeps:
-                if sweep.last is None and time.monotonic() < self.until and not self.errors:
-                    number = sweep.next
-                    sweep.next += sweep.step
-                    return sweep, number
-        return None
+            open_ones = [sweep for sweep in self.sweeps if sweep.last is None]
+            if not open_ones or time.monotonic() > self.until or self.errors:
+                return None
+            sweep = min(open_ones, key=lambda each: each.next)
+            number = sweep.next
+            sweep.next += sweep.step
+            return sweep, number
 
 
 def strike(lab: Lab, sweep: Sweep, number: int) -> str:

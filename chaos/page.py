@@ -118,13 +118,13 @@ INVARIANTS = (
 
 NOT_COVERED = (
     (
-        "**Real power cuts and real disks.** The disk of the power cuts is a model (writes safe after a sync of the file, "
-        "names after a sync of the folder, sectors of 512 bytes). A drive that acknowledges a sync and forgets it is "
+        "**Real power cuts and real disks.** The disk of the power cuts is a model (writes safe after a sync of the "
+        "file, names after a sync of the folder, sectors of 512 bytes). A drive that acknowledges a sync and forgets it is "
         "beyond any program."
     ),
     (
-        "**A damaged WAL.** SQLite takes a frame whose checksum fails for the end of its log. A bit that flips in the WAL "
-        "of a process that was killed can therefore take the last commits away, as a power cut without sync would; "
+        "**A damaged WAL.** SQLite takes a frame whose checksum fails for the end of its log. A bit that flips in the "
+        "WAL of a process that was killed can therefore take the last commits away, as a power cut without sync would; "
         "nothing notices if the whole tail goes. It is counted apart above. After a clean end there is no WAL."
     ),
     (
@@ -140,8 +140,8 @@ NOT_COVERED = (
         "refused or unsupported, not tried."
     ),
     (
-        "**The simulator** takes a call of the store for one step: what happens inside SQLite is not interleaved (contest, "
-        "zombies and kills do that with real processes). Threads and worker processes are not simulated, nor `--from`, "
+        "**The simulator** takes a call of the store for one step: what happens inside SQLite is not interleaved "
+        "(contest, zombies and kills do that with real processes). Threads and worker processes are not simulated, nor `--from`, "
         "`--skip`, `preserve_completed_tasks: false` and checkpoints made by hand."
     ),
     (
@@ -214,7 +214,7 @@ def _section(campaign: Campaign, found: dict[str, Any]) -> str:
         "",
         f"Shows {campaign.shows}. Once more:",
         "",
-        "```sh",
+        "```text",
         found["command"],
         "```",
         "",
