@@ -13,7 +13,7 @@ COMPILE = $(PY) -m uv pip compile -q --universal --python-version 3.11 --no-anno
 .DEFAULT_GOAL = help
 unexport PYTHONDONTWRITEBYTECODE # compiling everything anew at each start takes longer than most commands
 .NOTPARALLEL: # the tests come last, so that their closing line is the last line
-.PHONY: help demo test lint check fmt docs bench proof lock clean
+.PHONY: help demo test lint check fmt docs bench proof audit lock clean
 
 help:
 	@echo 'make demo    run the flights example from nothing to its report'
@@ -24,6 +24,7 @@ help:
 	@echo 'make docs    write the generated parts of docs/ anew'
 	@echo 'make bench   run the benchmarks'
 	@echo 'make proof   try for an hour to break it, and write docs/proof.md anew'
+	@echo 'make audit   ask the advisory service about the pinned dependencies'
 	@echo 'make lock    renew requirements/*.txt; LOCK_ARGS=--upgrade moves every pin'
 	@echo 'make clean   remove caches and build output; environment and runs stay'
 
@@ -53,6 +54,9 @@ bench: $(VENV)/.test
 
 proof: $(VENV)/.test
 	@$(PY) -m chaos proof
+
+audit: $(VENV)/.test
+	@sh tools/audit.sh $(PY) requirements/run.txt
 
 lock: $(VENV)/.test
 	$(COMPILE) --extra data -o requirements/run.txt

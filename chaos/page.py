@@ -119,8 +119,8 @@ INVARIANTS = (
 NOT_COVERED = (
     (
         "**Real power cuts and real disks.** The disk of the power cuts is a model (writes safe after a sync of the "
-        "file, names after a sync of the folder, sectors of 512 bytes). A drive that acknowledges a sync and forgets it is "
-        "beyond any program."
+        "file, names after a sync of the folder, sectors of 512 bytes). A drive that acknowledges a sync and "
+        "forgets it is beyond any program."
     ),
     (
         "**A damaged WAL.** SQLite takes a frame whose checksum fails for the end of its log. A bit that flips in the "
@@ -141,8 +141,8 @@ NOT_COVERED = (
     ),
     (
         "**The simulator** takes a call of the store for one step: what happens inside SQLite is not interleaved "
-        "(contest, zombies and kills do that with real processes). Threads and worker processes are not simulated, nor `--from`, "
-        "`--skip`, `preserve_completed_tasks: false` and checkpoints made by hand."
+        "(contest, zombies and kills do that with real processes). Threads and worker processes are not simulated, "
+        "nor `--from`, `--skip`, `preserve_completed_tasks: false` and checkpoints made by hand."
     ),
     (
         "**File calls by mmap** (the WAL's index) and file locks are not made to fail; the sweep does not go through "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import os
 import random
 import tempfile
@@ -156,6 +157,7 @@ def try_out(bug: Bug) -> str:
         answer = Path(folder, "answer")
         child = os.fork()
         if child == 0:
+            logging.disable(logging.CRITICAL)
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
                     answer.write_text(bug.check())

@@ -126,7 +126,7 @@ class Judge:
                 raise self._breach("I7", f"{process.name} is granted what {before.name} owns for {left:.1f} s more")
         if before is not None and before is not process and not before.dead:
             before.robbed_at = self.world.clock.monotonic()
-            before.overslept = before.overslept or stolen
+            before.robbed_by_force = before.robbed_by_force or stolen
         case.granted = lease.epoch
         case.owner = process
         case.lease = lease
@@ -158,6 +158,9 @@ class Judge:
         if process.robbed_at is not None:
             process.robbed_at = now
             process.overslept = True
+        for case in self.cases.values():
+            if case.owner is process and case.lease is not None and case.lease.deadline < now:
+                process.overslept = True  # whoever comes now may take it over before this one has looked at the time
 
     def removed(self, execution_ids: Sequence[ExecutionId]) -> None:
         """Hear that executions were removed."""
@@ -184,7 +187,7 @@ class Judge:
         if owner is not process:
             raise self._breach("I5", f"{what} was claimed by {owner.name}")
         robbed = epoch < case.granted
-        if robbed and not late and not process.overslept:
+        if robbed and not late and not process.robbed_by_force:
             raise self._breach("I5", f"{what} begins after its process lost the execution")
         if not robbed:
             self._begins_in_order(case, what, attempt)
@@ -215,7 +218,7 @@ class Judge:
                     "I8", f"{what} begins {waited:.3f} s after a failure; {facts.least_wait(task)} s are due"
                 )
         for (name, number), effect in case.effects.items():
-            if name == task and effect.alive and number != attempt.attempt and not effect.process.overslept:
+            if name == task and effect.alive and number != attempt.attempt and not effect.process.stood_still:
                 raise self._breach("I7", f"{what} begins while attempt {number} runs in {effect.process.name}")
 
     def times_begun(self, attempt: Attempt) -> int:

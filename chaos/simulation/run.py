@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,10 +201,23 @@ class Simulation:
             case _:
                 pass  # it does not happen this time
 
+    def _send_heir(self, scenarios: list[Scenario], seconds: float) -> None:
+        """Let somebody resume while a process stands still for longer than its lease."""
+        if seconds <= LEASE_SECONDS or not self.world.danger("heir", 0.5):
+            return
+        scenario = self._chance.choice(scenarios)
+        when = self._chance.uniform(LEASE_SECONDS, seconds)
+
+        def come() -> None:
+            self.spawn("heir", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+
+        self.world.later(when, come)
+
     def _freeze(self, process: Process) -> None:
         seconds = self._chance.choice((0.5, 12.0, 29.0, 35.0, 100.0))
         if process.frozen:
             return
+        self.world.on_stop(seconds)
         process.frozen = True
         self.world.log(f"{process.name} is stopped for {seconds} s")
 
@@ -243,6 +257,7 @@ class Simulation:
     def _live_dangerously(self, scenarios: list[Scenario]) -> None:
         """Play until the dangers are used up, or for long enough."""
         world, chance = self.world, self._chance
+        world.on_stop = partial(self._send_heir, scenarios)
         bound = chance.randint(50, 1500)
         lively = chance.choice((0.01, 0.03, 0.1))
         while world.dangers and world.steps < bound:
@@ -281,9 +296,7 @@ class Simulation:
             if process.main is None or not process.main.done():
                 continue
             self.world.processes.remove(process)
-            if process.main.cancelled():
-                continue
-            error = process.main.exception()
+            error = None if process.main.cancelled() else process.main.exception()
             if isinstance(error, (Violation, Stuck)):
                 raise error
             if error is not None and not process.dead:

@@ -109,6 +109,7 @@ class Process:
         self.frozen = False
         self.tending = False
         self.overslept = False
+        self.robbed_by_force = False
         self.robbed_at: float | None = None
         self.tend_at = self.clock.monotonic() + POLL_SECONDS * world.random.random()
         self.main: asyncio.Task[Any] | None = None
@@ -117,6 +118,11 @@ class Process:
     def ended(self) -> bool:
         """Whether its program has ended, one way or another."""
         return self.dead or (self.main is not None and self.main.done())
+
+    @property
+    def stood_still(self) -> bool:
+        """Whether it was stopped beyond its lease or robbed before its end: what it had begun may still run."""
+        return self.overslept or self.frozen or self.robbed_by_force
 
     def begin(self, program: Coroutine[Any, Any, Any]) -> None:
         """Let the process run this program."""
@@ -148,7 +154,10 @@ class Process:
 
 
 class World:
-    """All of it. ``random`` decides everything; ``calm`` ends the dangers, for everything to come to its end."""
+    """All of it. ``random`` decides everything; ``calm`` ends the dangers, for everything to come to its end.
+
+    ``on_stop`` is told for how many seconds a process is going to stand still.
+    """
 
     def __init__(
         self,
@@ -167,6 +176,7 @@ class World:
         self.renderer = renderer
         self.project = project
         self._open_store = open_store
+        self.on_stop: Callable[[float], None] = lambda _seconds: None
         self.processes: list[Process] = []
         self.dangers = 0
         self.quick = False
@@ -217,6 +227,7 @@ class World:
         ``keeper_alive``: only its event loop is blocked, its other threads run.
         """
         until = self.clock.monotonic() + seconds
+        self.on_stop(seconds)
         process.inside += 1
         before = process.frozen
         process.frozen = process.frozen or not keeper_alive

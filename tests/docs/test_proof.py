@@ -6,9 +6,9 @@ import re
 import shlex
 
 from chaos.__main__ import MODULES, parser
-from chaos.page import CAMPAIGNS, INVARIANTS, headline
+from chaos.page import CAMPAIGNS, INVARIANTS, headline, render
 from chaos.planted import all_bugs
-from chaos.proof import DATA, PAGE, load, render
+from chaos.proof import DATA, PAGE, load
 from tests.docs.blocks import ROOT
 
 NOT_CAMPAIGNS = {"replay", "proof"}

@@ -257,10 +257,13 @@ class Engine:
                 executor.start(attempt, self)
 
     def _check_lease(self) -> None:
-        """Before each effect, look at our own clock: a lease that is about to run out must be renewed first."""
+        """Before each effect, look at our own clock: a lease that is about to run out must be renewed first.
+
+        And look again after that: the process may have been stopped while it renewed.
+        """
         adapters = self._adapters
         lease = self.recorder.lease
-        if adapters.clock.monotonic() > lease.deadline - adapters.keeper.margin:
+        while adapters.clock.monotonic() > lease.deadline - adapters.keeper.margin:
             adapters.store.renew(lease)
 
     async def _wait(self) -> None:

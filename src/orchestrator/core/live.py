@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.codec import Codec
-    from orchestrator.ports.store import Lease
+    from orchestrator.ports.store import Lease, Store
 
 _log = logging.getLogger("orchestrator.resume_manager")
 
@@ -171,7 +171,7 @@ class LiveExecutions:
         adapters = self._adapters
         execution_id = lease.execution_id
         state = await self.load(execution_id)
-        _check_epoch(lease, state)
+        _check_epoch(adapters.store, lease, state)
         pipeline = _resumable(execution_id, state)
         strategy = strategy or pipeline.resume
         _log.debug(
@@ -229,7 +229,7 @@ class LiveExecutions:
         lease = await adapters.store.acquire(execution_id, describe_owner(adapters.clock.now()))
         try:
             state = await self.load(execution_id)
-            _check_epoch(lease, state)
+            _check_epoch(adapters.store, lease, state)
         except BaseException:
             await adapters.store.release(lease)
             raise
@@ -262,9 +262,13 @@ def _restore(recorder: Recorder, codec: Codec, past: ExecutionState, now: float)
         recorder.record(progress, *([nothing] if nothing is not None else []))
 
 
-def _check_epoch(lease: Lease, state: ExecutionState) -> None:
-    """Refuse a store that counts fewer owners than its journal: one of then could be taken for one of now."""
+def _check_epoch(store: Store, lease: Lease, state: ExecutionState) -> None:
+    """Refuse a store that counts fewer owners than its journal: one of then could be taken for one of now.
+
+    Raises LeaseLost where there is nothing wrong with the store: others came after us while we stood still.
+    """
     if lease.epoch <= state.epoch:
+        store.renew(lease)
         damage = StoreDamaged(
             lease.execution_id, f"it is said to have had {lease.epoch - 1} owners, its journal knows of {state.epoch}"
         )
