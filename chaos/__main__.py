@@ -21,10 +21,10 @@ import argparse
 import sys
 from typing import Any
 
-from chaos import bitflips, faults, killing, planted, powercut, proof
+from chaos import bitflips, faults, killing, planted, powercut, proof, scale
 from chaos.simulation import command as simulation
 
-MODULES: tuple[Any, ...] = (simulation, killing, faults, powercut, bitflips, planted, proof)
+MODULES: tuple[Any, ...] = (simulation, killing, faults, powercut, bitflips, scale, planted, proof)
 """The campaigns, each with ``register`` (see ``chaos.outcome``)."""
 
 

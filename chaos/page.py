@@ -86,6 +86,15 @@ CAMPAIGNS = (
         "I10",
     ),
     Campaign(
+        "scale",
+        10,
+        (),
+        "Large pipelines and histories",
+        "100,000 steps side by side, in a chain, and before one step that needs them all: run, then killed at ten places "
+        "and resumed. One execution with a million facts: folded, and its newest checkpoints listed.",
+        "I1, I4, I6",
+    ),
+    Campaign(
         "mutants",
         8,
         (),
