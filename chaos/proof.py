@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chaos.page import CAMPAIGNS, Campaign, render
+from chaos.page import CAMPAIGNS, EVIDENCE, Campaign, evidence, render
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "docs" / "proof.json"
 PAGE = ROOT / "docs" / "proof.md"
+README = ROOT / "README.md"
 TAIL = 2000
 """How much of what a campaign that broke down had printed is kept."""
 
@@ -30,9 +31,11 @@ def load() -> dict[str, Any]:
 
 
 def save(data: dict[str, Any]) -> None:
-    """Write the data and the page that follows from it."""
-    DATA.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+    """Write the data, the page that follows from it, and the sentence of the README."""
+    DATA.write_text(json.dumps(data, indent=1) + "\n")
     PAGE.write_text(render(data))
+    lines = README.read_text("utf-8").splitlines()
+    README.write_text("\n".join(evidence(data) if line.startswith(EVIDENCE) else line for line in lines) + "\n")
 
 
 def command_of(campaign: Campaign, arguments: argparse.Namespace, seconds: float) -> list[str]:
