@@ -26,6 +26,7 @@ from ormsgpack import Ext, Fragment, packb, unpackb
 from orchestrator.errors import UnstorableValue
 from orchestrator.state import exttypes as ext
 from orchestrator.state import frames, registry
+from orchestrator.state.extent import exceeds
 from orchestrator.state.exttypes import Unstorable
 from orchestrator.state.registry import register
 
@@ -55,7 +56,7 @@ class UnknownType(CodecError):
     """The bytes hold a type that this process does not know: not registered, or of a newer version."""
 
 
-def encode(value: Any, *, name: str = "result", limit: int = SIZE_LIMIT) -> bytes:
+def encode(value: Any, *, name: str = "result", limit: int = SIZE_LIMIT) -> bytes:  # noqa: C901  # spelled out for speed
     """Return the bytes that hold ``value``; equal values (of equal types, in equal order) give equal bytes.
 
     ``name`` starts the path in errors (``result.rows[3].when``). Raises UnstorableValue for what cannot be kept
@@ -73,6 +74,10 @@ def encode(value: Any, *, name: str = "result", limit: int = SIZE_LIMIT) -> byte
             flat = kind in _FLAT
             if (kind is str or kind is bytes) and len(value) > limit:
                 _refuse_size(value, name, len(value), limit)
+        if not flat or kind is dict or kind is list:
+            size = exceeds(value, limit, _taken_apart, MAX_DEPTH)
+            if size:
+                _refuse_size(value, name, size, limit, least="at least ")
         data = packb(value, default=_extend, option=_OPTIONS) if flat else _encode_nested(value)
     except UnstorableValue:
         raise
@@ -115,8 +120,16 @@ def copy(value: Any, *, name: str = "result") -> Any:
     return decode(encode(value, name=name))
 
 
-def _refuse_size(value: Any, name: str, size: int, limit: int) -> NoReturn:
-    raise UnstorableValue(name, _type_name(value), f"takes {size} bytes, more than the limit of {limit}")
+def _taken_apart(value: Any) -> Any:
+    entry = registry.BY_TYPE.get(type(value))
+    try:
+        return None if entry is None else entry.take(value)
+    except Exception:  # noqa: BLE001  # the encoder meets it again, and says where
+        return None
+
+
+def _refuse_size(value: Any, name: str, size: int, limit: int, *, least: str = "") -> NoReturn:
+    raise UnstorableValue(name, _type_name(value), f"takes {least}{size} bytes, more than the limit of {limit}")
 
 
 # --- the fast way: one call of the encoder, and a check that nothing in it was quietly changed ------------------------
