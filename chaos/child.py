@@ -20,6 +20,7 @@ from chaos.effects import append
 from chaos.files import Fault, watch
 from chaos.mutants import MUTANTS
 from chaos.mutants_disk import PLANTED
+from chaos.preload import PREFIX, LibcFault
 from orchestrator import LeaseLost, Orchestrator, OrchestratorError, crashpoints
 
 if TYPE_CHECKING:
@@ -131,9 +132,7 @@ async def _perform(order: Order, answer: dict[str, Any]) -> int:
     if order.mutant:
         (MUTANTS | PLANTED)[order.mutant]()
     if order.fault:
-        fault = Fault(order.fault)
-        watch(fault, Path(order.folder) / checks.STORE)
-        answer["fault"] = fault
+        answer["fault"] = _arm_fault(order.fault, Path(order.folder) / checks.STORE)
     if order.lease:
         _shorten_leases(order.lease)
     pipeline = workload.make(order.variant)
@@ -156,6 +155,14 @@ async def _perform(order: Order, answer: dict[str, Any]) -> int:
     answer["outputs"] = result.outputs
     answer["statuses"] = result.statuses
     return 0
+
+
+def _arm_fault(fault: str, store: Path) -> Fault | LibcFault:
+    if fault.startswith(PREFIX):
+        return LibcFault(fault, store)
+    made = Fault(fault)
+    watch(made, store)
+    return made
 
 
 def _shorten_leases(seconds: float) -> None:

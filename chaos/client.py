@@ -39,16 +39,19 @@ class Children(Protocol):
 
 
 class Forks:
-    """Children forked from a server of its own: a few milliseconds each. A context manager."""
+    """Children forked from a server of its own: a few milliseconds each. A context manager.
 
-    def __init__(self) -> None:
+    ``preload`` is a library that the server and so all children are started with.
+    """
+
+    def __init__(self, preload: Path | None = None) -> None:
         self._server = subprocess.Popen(
             [sys.executable, "-m", "chaos.server"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=_environment(),
+            env=_environment() | ({"LD_PRELOAD": str(preload)} if preload is not None else {}),
         )
         self._read()
 

@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING, Any
 from chaos.client import Forks
 from chaos.files import Fault
 from chaos.outcome import Outcome
+from chaos.preload import PREFIX, library
 from chaos.trials import Kill, Lab, Plan, default_base
 
 if TYPE_CHECKING:
     import argparse
 
-STAGES = {"run": (), "resume": (Kill(point="after_commit", count=4),)}
-"""Which process is disturbed: the run itself, or the resume after a run that was killed half way."""
+HALF_WAY = (Kill(point="after_commit", count=4),)
+STAGES = {"run": (), "resume": HALF_WAY, "libc-run": (), "libc-resume": HALF_WAY}
+"""Which process is disturbed: the run itself, or the resume after a run that was killed half way.
+
+Those with ``libc`` meet the calls of libc (see ``chaos.preload``), the others those that Python can see.
+"""
 
 
 def plan(stage: str, fault: str) -> Plan:
     """Return the trial in which one call of that process goes wrong; steps run one at a time, to repeat it exactly."""
+    fault = f"{PREFIX}{fault}" if stage.startswith("libc") else fault
     faults = ("",) * len(STAGES[stage]) + (fault,)
     return Plan(f"{stage}-{fault.replace(':', '-')}", STAGES[stage], concurrency=1, pace=0.0, faults=faults)
 
@@ -78,7 +84,7 @@ def sweep_all(shared: Shared, jobs: int, base: Path, mutant: str = "") -> None:
 
     def job() -> None:
         try:
-            with Forks() as forks:
+            with Forks(library()) as forks:
                 lab = Lab(forks, base, mutant=mutant)
                 while (case := shared.take()) is not None:
                     found = strike(lab, *case)
@@ -108,15 +114,18 @@ def campaign(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     if arguments.only:
         stage, kind, number = arguments.only.split(":")
-        with Forks() as forks:
+        with Forks(library()) as forks:
             verdict = Lab(forks, default_base()).run(plan(stage, f"{kind}:{number}"))
         print(verdict, "" if not verdict.ok else "  nothing was violated", sep="\n")
         return 0 if verdict.ok else 1
-    sweeps = [Sweep(stage, kind, arguments.step) for stage in STAGES for kind in Fault.KINDS]
+    stages = [stage for stage in STAGES if library() is not None or not stage.startswith("libc")]
+    sweeps = [Sweep(stage, kind, arguments.step) for stage in stages for kind in Fault.KINDS]
     shared = Shared(sweeps, began + (arguments.seconds or float("inf")))
     sweep_all(shared, arguments.jobs, default_base())
     outcome = Outcome("faults")
-    for stage in STAGES:
+    if len(stages) < len(STAGES):
+        outcome.notes["not tried"] = "the calls of libc: no C compiler here"
+    for stage in stages:
         for kind in Fault.KINDS:
             struck = next(each.struck for each in sweeps if (each.stage, each.kind) == (stage, kind))
             outcome.tried[f"{kind} in a {stage}"] = struck

@@ -68,7 +68,8 @@ CAMPAIGNS = (
         "Every file call goes wrong",
         "Each file call of a run, and of a resume after a kill, fails once in every way: EIO, ENOSPC, the same from "
         "that call on, half of a write and then SIGKILL, SIGKILL before the call and after it. SQLite's calls are met "
-        "in a VFS, those on blobs and locks in `os`.",
+        "in a VFS, those on blobs and locks in `os`; and all of them once more on their way to libc, by a preloaded "
+        "library.",
         "I0, I1, I4, I6, I8, I10, I16",
     ),
     Campaign(
@@ -164,8 +165,8 @@ NOT_COVERED = (
         "nor `--from`, `--skip`, `preserve_completed_tasks: false` and checkpoints made by hand."
     ),
     (
-        "**File calls by mmap** (the WAL's index) and file locks are not made to fail; the sweep does not go through "
-        "libc, so calls that neither SQLite nor Python's `os` makes would be missed."
+        "**File calls by mmap** (the WAL's index) and file locks are not made to fail, nor are `open` and `read` below "
+        "Python."
     ),
     "**Clocks of several hosts**, suspended machines, memory limits and a full process table are not tried here.",
 )

@@ -13,18 +13,21 @@ import pytest
 from chaos.client import Forks
 from chaos.faults import STAGES, Shared, Sweep, sweep_all
 from chaos.files import Fault
+from chaos.preload import library
 from chaos.trials import default_base
 from tests.faults.commands import ROOT
 
 pytestmark = pytest.mark.chaos
 
-STEP = 9
+STEP = 13
 """Every so-manieth call is struck; another one each day would be nice, but a test must not change by itself."""
 
 
 @pytest.mark.parametrize("kind", Fault.KINDS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_file_call_that_goes_wrong_loses_nothing(stage: str, kind: str) -> None:
+    if stage.startswith("libc") and library() is None:
+        pytest.skip("no C compiler here: the calls of libc cannot be met")
     first = 1 + (len(stage) + 2 * len(kind)) % STEP  # so that the kinds strike different calls
     sweep = Sweep(stage, kind, STEP, first)
     shared = Shared([sweep], time.monotonic() + 100)
