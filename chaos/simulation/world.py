@@ -121,8 +121,11 @@ class Process:
 
     @property
     def stood_still(self) -> bool:
-        """Whether it was stopped beyond its lease or robbed before its end: what it had begun may still run."""
-        return self.overslept or self.frozen or self.robbed_by_force
+        """Whether it was stopped beyond its lease or robbed before its end: what it had begun may still run.
+
+        A process that is in the middle of a call cannot end anything either, even if its lease keeper has given up.
+        """
+        return self.overslept or self.frozen or self.robbed_by_force or self.inside > 0
 
     def begin(self, program: Coroutine[Any, Any, Any]) -> None:
         """Let the process run this program."""
