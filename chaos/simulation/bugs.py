@@ -213,7 +213,7 @@ def retries_without_waiting() -> None:
 
 def waits_on_the_wall_clock() -> None:
     """Let a retry wait for a wall clock that may be set back."""
-    _plant(Engine, "_steady", lambda self: self._adapters.clock.now())
+    _plant(Engine, "_time", lambda self: self._adapters.clock.now())
 
 
 def accepts_a_second_answer() -> None:

@@ -85,7 +85,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._now = 0.0
-        self._steady_from = 0.0
+        self._began_at = 0.0
         self._ended = False
         self._callers: list[asyncio.Future[None]] = []
         self._acted: list[asyncio.Future[None]] = []
@@ -175,7 +175,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         clock = self._adapters.clock
-        self._steady_from = clock.now() - clock.monotonic()
+        self._began_at = clock.now() - clock.monotonic()
         inputs = await self._values.load(self.state.inputs)
         context = await self._values.load(self.state.context)
         self._scope = Scope(self.recorder, self._values, inputs or {}, context)
@@ -207,16 +207,16 @@ class Engine:
             if not caller.done():
                 caller.set_exception(error)
 
-    def _steady(self) -> float:
-        """Return the time that retries wait on: the wall clock of this run's beginning, and what passed since.
+    def _time(self) -> float:
+        """Return the time of this run: the wall clock at its beginning, and what has passed since.
 
-        A wall clock that is set back by a day in between must not make a retry wait that long.
+        A wall clock that is set back by a day meanwhile must not make a retry wait that long, nor history run back.
         """
-        return self._steady_from + self._adapters.clock.monotonic()
+        return self._began_at + self._adapters.clock.monotonic()
 
     async def _turn(self) -> None:
         """Do everything that can be done now, in one commit."""
-        self._now = self._adapters.clock.now()
+        self._now = self._time()
         inbox = self._inbox
         while inbox:
             handler, arguments = inbox.popleft()
@@ -225,7 +225,7 @@ class Engine:
             raise self._failure  # before anything more is claimed or begun
         state = self.state
         capacity = self._adapters.capacity
-        while commands := decide(state, self._steady(), capacity, stopping=self._stopping is not None):
+        while commands := decide(state, self._now, capacity, stopping=self._stopping is not None):
             for command in commands:
                 match command:
                     case Claim(name):
@@ -277,7 +277,7 @@ class Engine:
         free = len(self.state.running) < self._adapters.capacity  # if not, an outcome comes before any claim
         claiming = self._stopping is None and self.state.cancel_requested is None
         if due is not None and free and claiming:
-            timer = loop.call_later(max(0.0, due - self._steady()), self._wake)
+            timer = loop.call_later(max(0.0, due - self._time()), self._wake)
             try:
                 await self._waiter
             finally:
@@ -381,7 +381,7 @@ class Engine:
             self.state.tasks[task.id],
             error,
             self._strategy,
-            self._steady(),
+            self._now,
             self._adapters.chance.random(),
             crashed=crashed,
             kinds=kinds,
@@ -471,7 +471,7 @@ class Engine:
     async def _abandon(self, signal: int) -> None:
         """Record a stop on behalf of a caller that will not wait."""
         if self._failure is None and not self.state.finished:
-            self._now = self._adapters.clock.now()
+            self._now = self._time()
             self._claimed.clear()
             self._stopping = signal
             for attempt in list(self._running.values()):
