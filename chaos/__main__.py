@@ -9,6 +9,8 @@
     python -m chaos faults                                     every file call goes wrong in every way
     python -m chaos powercut                                   the power fails after every file operation
     python -m chaos bitflips                                   every bit of a small store is wrong once
+    python -m chaos values | records | ids | yaml              hostile and unusual content, through every door
+    python -m chaos scale                                      100,000 steps, a million facts
     python -m chaos mutants                                    plants bugs, and says which check catches each
     python -m chaos proof --minutes 60                         all of it, and docs/proof.md anew
 
@@ -21,10 +23,10 @@ import argparse
 import sys
 from typing import Any
 
-from chaos import bitflips, faults, killing, planted, powercut, proof, scale
+from chaos import bitflips, corpora, faults, killing, planted, powercut, proof, scale
 from chaos.simulation import command as simulation
 
-MODULES: tuple[Any, ...] = (simulation, killing, faults, powercut, bitflips, scale, planted, proof)
+MODULES: tuple[Any, ...] = (simulation, killing, faults, powercut, bitflips, corpora, scale, planted, proof)
 """The campaigns, each with ``register`` (see ``chaos.outcome``)."""
 
 

@@ -93,6 +93,43 @@ CAMPAIGNS = (
         "I10",
     ),
     Campaign(
+        "values",
+        3,
+        ("--examples", "100000"),
+        "Values of all kinds",
+        "A corpus of odd values and generated ones of every type that can be kept, nested: written and read back they "
+        "are equal and of the same types, or refused by the place and type of what cannot be kept.",
+        "I2, I4, I16",
+    ),
+    Campaign(
+        "records",
+        2,
+        ("--mutants", "10000"),
+        "Damaged and hostile records",
+        "Records are mutated, cut, spliced, swapped, and sealed anew over hostile payloads (bombs, absurd lengths, "
+        "types in wrong places, shapes of published exploits): each is refused by name, within a second and a hundred "
+        "megabytes, and nothing is imported, opened or called for it.",
+        "I10",
+        ("mutants", "of the hostile corpus"),
+    ),
+    Campaign(
+        "ids",
+        3,
+        ("--examples", "20000"),
+        "Ids of all kinds",
+        "Ids that look like paths, patterns, SQL, options and worse, through YAML, Python, every call and the stores: "
+        "taken exactly or refused by the one rule, and nothing outside of the store's folder is touched.",
+        "I15",
+    ),
+    Campaign(
+        "yaml",
+        3,
+        ("--mutants", "1000000"),
+        "Damaged pipeline files",
+        "Mutated pipeline files compile, or are refused with their mistakes, in bounded time.",
+        "I16",
+    ),
+    Campaign(
         "scale",
         10,
         (),

@@ -269,7 +269,8 @@ class Judge:
         for process in self.world.processes:
             if process.robbed_at is None or process.ended or process.frozen or process.inside:
                 continue
-            if now - process.robbed_at > END_SECONDS:
+            # Whoever cannot reach the store cannot learn of it there; then the end of its lease is its bound.
+            if now - max(process.robbed_at, process.store.out_until) > END_SECONDS:
                 raise self._breach("I5", f"{process.name} was robbed {now - process.robbed_at:.1f} s ago and goes on")
 
     def status_seen(self, execution_id: str, completed: int, seq: int) -> None:

@@ -29,7 +29,7 @@ class DisturbedStore:
         self._judge = process.world.judge
         self.inner = inner
         self.url = inner.url
-        self._out_until = 0.0
+        self.out_until = 0.0
 
     def die(self, *, at_once: bool) -> None:
         """Close the handle as the death of its process does.
@@ -51,9 +51,9 @@ class DisturbedStore:
             process.die()
             process.check_alive()
         if world.danger("outage", LIKELY / 2):
-            self._out_until = world.clock.monotonic() + world.random.choice((0.5, 3.0, 15.0, 40.0))
+            self.out_until = world.clock.monotonic() + world.random.choice((0.5, 3.0, 15.0, 40.0))
             world.log(f"{process.name} cannot reach its store")
-        if world.clock.monotonic() < self._out_until:
+        if world.clock.monotonic() < self.out_until:
             raise StoreUnavailable("the simulated store cannot be reached")
         if world.danger("error", LIKELY / 2):
             world.log(f"{process.name}: {call} fails")

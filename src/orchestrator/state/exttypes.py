@@ -99,7 +99,10 @@ _PATHS: tuple[type[PurePath], ...] = (PurePosixPath, PosixPath, PureWindowsPath,
 
 
 def _path_to_bytes(value: PurePath) -> bytes:
-    return bytes((_PATHS.index(type(value)),)) + text_to_bytes(str(value))
+    text = str(value)
+    if type(value)(text) != value:  # a Windows path of odd slashes reads differently once it is put together again
+        raise Unstorable(f"is a path that its own text {text!r} does not make again")
+    return bytes((_PATHS.index(type(value)),)) + text_to_bytes(text)
 
 
 def _range_to_bytes(value: range) -> bytes:
