@@ -19,7 +19,6 @@ from zoneinfo import ZoneInfo
 from orchestrator import register
 
 
-@register
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A dataclass that may be stored."""
@@ -28,7 +27,6 @@ class Row:
     right: Any = None
 
 
-@register
 class Pair(NamedTuple):
     """A named tuple that may be stored."""
 
@@ -36,12 +34,15 @@ class Pair(NamedTuple):
     right: Any
 
 
-@register
 class Colour(enum.Enum):
     """An enum that may be stored."""
 
     RED = 1
     GREEN = "g"
+
+
+for _class in (Row, Pair, Colour):
+    register(_class, name=f"chaos.{_class.__name__}")  # tests have classes of the same names
 
 
 class Foreign(NamedTuple):
