@@ -521,7 +521,7 @@ def test_a_query_ends_soon_after_its_cancellation(refused: Call, context: Any) -
 
 
 def test_a_long_query_reports_progress(call: Call, context: Any) -> None:
-    query = "select max(md5(i::varchar)) from range(3000000) t(i)"
+    query = "select max(md5(i::varchar)) from range(15000000) t(i)"
     call("data-processing", "sql", query=query, as_rows=True)
     assert context.reports
     assert all(0 <= done <= total == 100.0 for done, total, _ in context.reports)
