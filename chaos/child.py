@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from chaos.mutants import MUTANTS
 from chaos.mutants_disk import PLANTED
 from chaos.preload import PREFIX, LibcFault
 from orchestrator import LeaseLost, Orchestrator, OrchestratorError, crashpoints
+from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrator.core.engine import Engine
@@ -133,8 +134,6 @@ async def _perform(order: Order, answer: dict[str, Any]) -> int:
         (MUTANTS | PLANTED)[order.mutant]()
     if order.fault:
         answer["fault"] = _arm_fault(order.fault, Path(order.folder) / checks.STORE)
-    if order.lease:
-        _shorten_leases(order.lease)
     pipeline = workload.make(order.variant)
     inputs = {"log": str(order.log), "pace": order.pace}
     listeners = [Listener(order.told)]
@@ -147,7 +146,11 @@ async def _perform(order: Order, answer: dict[str, Any]) -> int:
         del engine
         answer["admitted"] = time.monotonic()
 
-    async with Orchestrator(store=url, listeners=listeners, max_concurrency=order.concurrency) as runner:
+    settings = load_settings()
+    if order.lease:  # short, so that a trial need not wait long for one to run out
+        settings = replace(settings, lease=order.lease)
+    runner = Orchestrator(store=url, settings=settings, listeners=listeners, max_concurrency=order.concurrency)
+    async with runner:
         if order.action == "run":
             result = await runner.run_pipeline(pipeline, inputs, execution_id=EXECUTION, admitted=admitted)
         else:
@@ -163,15 +166,6 @@ def _arm_fault(fault: str, store: Path) -> Fault | LibcFault:
     made = Fault(fault)
     watch(made, store)
     return made
-
-
-def _shorten_leases(seconds: float) -> None:
-    """Make leases of this process short, so that a trial need not wait long for one to run out."""
-    from orchestrator import orchestrator
-    from orchestrator.state.sqlite import SqliteStore
-
-    vars(orchestrator)["LEASE_SECONDS"] = seconds
-    (SqliteStore.__init__.__kwdefaults__ or {})["lease_seconds"] = seconds
 
 
 def arm(point: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import LeaseLost, StoreUnavailable
+from orchestrator.ports.store import NEW, Admission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.execution import ExecutionStatus
     from orchestrator.domain.ids import ExecutionId, Seq
     from orchestrator.domain.values import EncodedValue, ValueRef
-    from orchestrator.ports.store import Commit, ExecutionSummary, Holder, Lease, Store
+    from orchestrator.ports.store import Commit, ExecutionSummary, Holder, Lease, Request, Store
 
 LIKELY = 0.04
 """How likely each kind of trouble is at each call, while the seed's budget of dangers lasts."""
@@ -84,11 +85,17 @@ class DisturbedStore:
     # -- journal -------------------------------------------------------------------------------------------------
 
     async def create(
-        self, execution_id: ExecutionId, owner: str, events: Sequence[Event], values: Sequence[EncodedValue]
+        self,
+        execution_id: ExecutionId,
+        owner: str,
+        events: Sequence[Event],
+        values: Sequence[EncodedValue],
+        *,
+        admission: Admission = NEW,
     ) -> Lease:
         """See ports.store.Journal."""
         self._before("create")
-        lease = await self.inner.create(execution_id, owner, events, values)
+        lease = await self.inner.create(execution_id, owner, events, values, admission=admission)
         self._judge.granted(self._process, lease)
         self._judge.look()
         self._after("create")
@@ -159,7 +166,13 @@ class DisturbedStore:
         await self.inner.request_cancel(execution_id, by)
         self._after("request_cancel")
 
-    def requests(self, lease: Lease) -> str | None:
+    async def request_pause(self, execution_id: ExecutionId, by: str) -> None:
+        """See ports.store.Leases."""
+        self._before("request_pause")
+        await self.inner.request_pause(execution_id, by)
+        self._after("request_pause")
+
+    def requests(self, lease: Lease) -> Request | None:
         """See ports.store.Leases."""
         self._before("requests")
         return self.inner.requests(lease)

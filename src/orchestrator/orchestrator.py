@@ -33,7 +33,7 @@ from orchestrator.errors import (
 )
 from orchestrator.settings import FOLDER_NAME, Settings, load_settings
 from orchestrator.state.manager import StateManager
-from orchestrator.state.url import open_store, store_file
+from orchestrator.state.url import StoreOptions, open_store, store_file
 from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.store import ExecutionSummary, Store
     from orchestrator.ports.tools import Tools
-
-LEASE_SECONDS = 30.0
 
 
 class Orchestrator:
@@ -123,13 +121,14 @@ class Orchestrator:
         from orchestrator.compiler.templates import Templates
 
         settings = self._settings
-        store: Store = open_store(
-            settings.store,
+        options = StoreOptions(
             project=settings.project,
             clock=self._clock,
             chance=self._chance,
             durable=settings.durability == "full",
+            lease_seconds=settings.lease,
         )
+        store: Store = open_store(settings.store, options)
         codec = ValueCodec()
         self._opened = True
         return Adapters(
@@ -139,7 +138,7 @@ class Orchestrator:
             codec=codec,
             clock=self._clock,
             chance=self._chance,
-            keeper=LeaseKeeper(store, self._clock, LEASE_SECONDS),
+            keeper=LeaseKeeper(store, self._clock, settings.lease),
             project=settings.project,
             capacity=settings.max_concurrency,
             grace_seconds=settings.grace,

@@ -9,6 +9,7 @@ holds ``.orchestrator``, else the working folder) is the project folder: what re
     durability = "full"                          # or "process": survives kill -9, not a power cut
     max_concurrency = 32                         # attempts at once
     grace = 30                                   # seconds a graceful stop waits for running steps
+    lease = 30                                   # seconds after which an owner that went silent may be followed
     allow_paths = ["/data"]                      # folders outside the project that file tools may use
     allow_modules = ["*"]                        # modules that `tool: python` may import
 """
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FILE_NAME = "orchestrator.toml"
 FOLDER_NAME = ".orchestrator"
 STORE_VARIABLE = "ORCHESTRATOR_STORE"
+LEAST_LEASE_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Settings:
     grace: float = 30.0
     allow_paths: tuple[str, ...] = ()
     allow_modules: tuple[str, ...] = ("*",)
+    lease: float = 30.0
 
 
 def load_settings(
@@ -76,6 +79,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "durability": (str, "a text"),
     "max_concurrency": (int, "a whole number"),
     "grace": ((int, float), "a number"),
+    "lease": ((int, float), "a number"),
     "allow_paths": (list, "a list of texts"),
     "allow_modules": (list, "a list of texts"),
 }
@@ -107,4 +111,6 @@ def _from_file(settings: Settings, file: Path) -> Settings:
         raise UsageError(f"{file}: max_concurrency: expected 1 or more, got {settings.max_concurrency}")
     if not 0 <= settings.grace < float("inf"):
         raise UsageError(f"{file}: grace: expected seconds, 0 or more, got {settings.grace}")
+    if not LEAST_LEASE_SECONDS <= settings.lease < float("inf"):
+        raise UsageError(f"{file}: lease: expected seconds, {LEAST_LEASE_SECONDS} or more, got {settings.lease}")
     return settings

@@ -27,6 +27,7 @@ from orchestrator.errors import (
 )
 from orchestrator.ports.store import Lease, Store
 from orchestrator.state.sqlite import SqliteStore, connection, journal
+from orchestrator.state.sqlite.connection import FORMAT
 from orchestrator.testing.clock import ManualClock, SeededChance
 from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, facts, finished, value
 
@@ -156,7 +157,7 @@ async def test_a_foreign_database_is_refused_and_left_as_it_is(opened: Open, pat
     assert [entry.name for entry in path.parent.iterdir()] == ["store.db"]
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, 3, 99])
 async def test_another_format_is_refused_and_left_as_it_is(opened: Open, path: Path, version: int) -> None:
     store = opened()
     await admit(store)
@@ -170,15 +171,19 @@ async def test_another_format_is_refused_and_left_as_it_is(opened: Open, path: P
 
 
 def _formats(monkeypatch: pytest.MonkeyPatch, *migrations: str) -> None:
-    monkeypatch.setattr(connection, "FORMAT", 1 + len(migrations))
-    monkeypatch.setattr(connection, "MIGRATIONS", dict(enumerate(migrations, 1)))
+    """Give the formats that follow the present one, by the SQL that leads to each."""
+    made = {f"migrate-{number}.sql": sql for number, sql in enumerate(migrations, FORMAT)}
+    known = connection._sql
+    monkeypatch.setattr(connection, "FORMAT", FORMAT + len(migrations))
+    monkeypatch.setattr(connection, "MIGRATIONS", dict(enumerate(made, FORMAT)))
+    monkeypatch.setattr(connection, "_sql", lambda name: made.get(name) or known(name))
 
 
 async def test_an_older_format_is_migrated(opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = await admit(opened())
     _formats(monkeypatch, "CREATE TABLE two (x)", "CREATE TABLE three (x); INSERT INTO three VALUES (3)")
     store = opened()
-    assert sql(path, "PRAGMA user_version") == [(3,)]
+    assert sql(path, "PRAGMA user_version") == [(FORMAT + 2,)]
     assert sql(path, "SELECT x FROM three") == [(3,)]
     assert (await store.summary(lease.execution_id)).seq == 1
     opened()  # and once only
@@ -191,7 +196,7 @@ async def test_a_migration_that_fails_changes_nothing(
     _formats(monkeypatch, "CREATE TABLE two (x); INSERT INTO nowhere VALUES (1)")
     with pytest.raises(StoreIncompatible, match="nowhere"):
         opened()
-    assert sql(path, "PRAGMA user_version") == [(1,)]
+    assert sql(path, "PRAGMA user_version") == [(FORMAT,)]
     assert sql(path, "SELECT name FROM sqlite_schema WHERE name = 'two'") == []
     _formats(monkeypatch)
     assert (await opened().summary(lease.execution_id)).seq == 1

@@ -31,7 +31,7 @@ from orchestrator.errors import (
     StoreDamaged,
     UnknownExecution,
 )
-from orchestrator.ports.store import Lease
+from orchestrator.ports.store import Lease, Request
 from orchestrator.state.commits import gives_back, status_after
 from orchestrator.state.memory import MemoryStore
 from orchestrator.state.sqlite import SqliteStore
@@ -350,7 +350,9 @@ class StoreMachine(RuleBasedStateMachine):
                 process, lease = model.owner
                 alive = self.owner_lives(name, model)
                 assert summary.holder == (f"process {process}", model.epoch, alive)
-                assert self.stores[process].requests(lease) == model.cancel
+                assert self.stores[process].requests(lease) == (
+                    None if model.cancel is None else Request("cancel", model.cancel)
+                )
             elif not model.crashed:
                 assert summary.holder is None
         ordered = sorted(self.model, key=lambda name: self.model[name].facts[0].at, reverse=True)

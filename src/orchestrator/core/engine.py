@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 from collections import deque
 from types import MappingProxyType
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Pipeline, Task
     from orchestrator.domain.strategy import ResumeStrategy
+    from orchestrator.ports.store import Request
 
 _log = logging.getLogger("orchestrator.engine")
 
@@ -79,6 +81,7 @@ class Engine:
         self._claimed: list[Attempt] = []
         self._progress = ProgressBook()
         self._stopping: int | None = None
+        self._paused_by: str | None = None
         self._failure: BaseException | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._waiter: asyncio.Future[None] | None = None
@@ -117,13 +120,20 @@ class Engine:
         if attempt.critical:
             self._post(self._on_critical_save, attempt)
 
-    def stop(self, signal: int) -> None:
-        """Stop gracefully: claim nothing more, let running attempts end within the grace period."""
-        self._post(self._on_stop, signal)
+    def stop(self, number: int) -> None:
+        """Stop gracefully, as on a signal: claim nothing more, let running attempts end within the grace period."""
+        self._post(self._on_stop, number)
 
     def cancel(self, by: str) -> None:
         """Cancel: claim nothing more, end running attempts."""
         self._post(self._on_cancel, by)
+
+    def asked(self, request: Request) -> None:
+        """Do what somebody asked the owner of this execution for."""
+        if request.kind == "cancel":
+            self.cancel(request.by)
+        else:
+            self._post(self._on_stop, signal.SIGTERM, request.by)
 
     def lost(self, error: BaseException) -> None:
         """End at once: the lease is gone, or the store is."""
@@ -392,7 +402,9 @@ class Engine:
         if self.state.cancel_requested is not None:
             reason = f"cancelled by {self.state.cancel_requested}"
         elif self._stopping is not None:
-            reason = f"stopped by signal {self._stopping}"
+            reason = (
+                f"stopped by signal {self._stopping}" if self._paused_by is None else f"paused by {self._paused_by}"
+            )
         else:
             self._record_failure(task, number, ErrorInfo("cancelled", "the attempt was cancelled"), crashed=False)
             return
@@ -438,13 +450,14 @@ class Engine:
 
     # -- ending --------------------------------------------------------------------------------------------------
 
-    def _on_stop(self, signal: int) -> None:
+    def _on_stop(self, number: int, paused_by: str | None = None) -> None:
         if self._stopping is not None:
             return
-        self._stopping = signal
+        self._stopping, self._paused_by = number, paused_by
         for attempt in list(self._running.values()):
             self._record_progress(attempt)
-        self.recorder.record(CheckpointMade(self._now, "stop", None, {"signal": signal}, None))
+        why = {"signal": int(number)} if paused_by is None else {"paused_by": paused_by}
+        self.recorder.record(CheckpointMade(self._now, "stop", None, why, None))
         self._later("grace", self._adapters.grace_seconds, self._end_running)
 
     def _on_cancel(self, by: str) -> None:
@@ -468,12 +481,12 @@ class Engine:
     def _later(self, name: str, seconds: float, action: Callable[[], None]) -> None:
         self._timers[name] = asyncio.get_running_loop().call_later(seconds, lambda: self._post(action))
 
-    async def _abandon(self, signal: int) -> None:
+    async def _abandon(self, number: int) -> None:
         """Record a stop on behalf of a caller that will not wait."""
         if self._failure is None and not self.state.finished:
             self._now = self._time()
             self._claimed.clear()
-            self._stopping = signal
+            self._stopping = number
             for attempt in list(self._running.values()):
                 self._adapters.executor.cancel(attempt)
                 self._on_finished(attempt, Cancelled())

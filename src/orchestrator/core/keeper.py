@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.ports.clock import Clock
-    from orchestrator.ports.store import Lease, Leases
+    from orchestrator.ports.store import Lease, Leases, Request
 
 _log = logging.getLogger("orchestrator.lease")
 
 POLL_SECONDS = 0.5
-"""How often requests (cancel) are looked for."""
+"""How often requests (cancel, pause) are looked for."""
 
 
 @dataclass(slots=True)
@@ -26,14 +26,14 @@ class _Kept:
     lease: Lease
     renew_at: float
     lost: Callable[[BaseException], None]
-    cancelled: Callable[[str], None]
+    asked: Callable[[Request], None]
 
 
 class LeaseKeeper:
     """Keeps leases until told to drop them; one thread for all of a store's, started with the first.
 
     The callbacks are called from that thread. ``lost`` is called once: the epoch moved on, or the store could not be
-    reached until two thirds of the lease had passed.
+    reached until two thirds of the lease had passed. ``asked`` is told a request again and again while it stands.
     """
 
     def __init__(self, leases: Leases, clock: Clock, lease_seconds: float) -> None:
@@ -51,10 +51,10 @@ class LeaseKeeper:
         """How many seconds before a lease's end its holder must no longer rely on it."""
         return self._lease_seconds / 3
 
-    def keep(self, lease: Lease, lost: Callable[[BaseException], None], cancelled: Callable[[str], None]) -> None:
+    def keep(self, lease: Lease, lost: Callable[[BaseException], None], asked: Callable[[Request], None]) -> None:
         """Renew this lease from now on."""
         with self._mutex:
-            self._kept[lease.token] = _Kept(lease, self._clock.monotonic() + self._lease_seconds / 4, lost, cancelled)
+            self._kept[lease.token] = _Kept(lease, self._clock.monotonic() + self._lease_seconds / 4, lost, asked)
             self._begin()
 
     def drop(self, lease: Lease) -> None:
@@ -99,7 +99,7 @@ class LeaseKeeper:
             if now >= entry.renew_at:
                 self._leases.renew(entry.lease)
                 entry.renew_at = now + self._lease_seconds / 4
-            by = self._leases.requests(entry.lease)
+            request = self._leases.requests(entry.lease)
         except LeaseLost as error:
             self._give_up(entry, error)
         except StoreError as error:
@@ -110,8 +110,8 @@ class LeaseKeeper:
             _log.exception("the lease keeper failed")
             self._give_up(entry, error)
         else:
-            if by is not None:
-                entry.cancelled(by)
+            if request is not None:
+                entry.asked(request)
 
     def _give_up(self, entry: _Kept, error: BaseException) -> None:
         with self._mutex:

@@ -212,7 +212,7 @@ class LiveExecutions:
     async def _drive(self, engine: Engine, admitted: Callable[[Engine], None] | None) -> ExecutionState:
         lease = engine.recorder.lease
         adapters = self._adapters
-        adapters.keeper.keep(lease, engine.lost, engine.cancel)
+        adapters.keeper.keep(lease, engine.lost, engine.asked)
         self._engines[lease.execution_id] = engine
         try:
             if admitted is not None:

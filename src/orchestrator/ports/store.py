@@ -1,16 +1,16 @@
-"""The store: journals, leases, values and the list of executions. Four small protocols and their sum.
+"""The store: journals, leases, queues, values and the list of executions. Small protocols and their sum.
 
 Everything that is written is written by ``create`` and ``append``, each one atomic transaction that names the epoch
 the writer believes it owns and the seq it expects. The store itself refuses a stale writer.
 
-All methods of all four may raise StoreUnavailable (StoreFull), StoreDamaged and StoreIncompatible. After any of
+All methods of all of them may raise StoreUnavailable (StoreFull), StoreDamaged and StoreIncompatible. After any of
 those from ``create`` or ``append`` the outcome is unknown: the caller ends, and reads on resume what is true.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from orchestrator.domain.execution import ExecutionStatus
 
@@ -27,13 +27,15 @@ class Lease:
     """Timed ownership of an execution.
 
     ``deadline`` is on the clock's ``monotonic`` scale and moves with each renewal; beyond it the holder must not
-    begin anything. ``token`` identifies this holder among all.
+    begin anything. ``token`` identifies this holder among all. ``copying``: what is appended under it was recorded
+    elsewhere before, so that no fact in it gives the execution back.
     """
 
     execution_id: ExecutionId
     epoch: Epoch
     token: str
     deadline: float
+    copying: bool = False
 
 
 class Holder(NamedTuple):
@@ -42,6 +44,38 @@ class Holder(NamedTuple):
     owner: str
     epoch: Epoch
     alive: bool
+
+
+class Request(NamedTuple):
+    """What somebody asked the owner of an execution for: ``kind`` is ``cancel`` or ``pause``."""
+
+    kind: str
+    by: str
+
+
+class Place(NamedTuple):
+    """Where an execution waits for a server. ``queue`` is named as executions are; higher ``priority`` goes first."""
+
+    queue: str = "default"
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """How an execution comes into a store; the defaults are those of a new one that its caller runs.
+
+    Only one that is copied in differs: ``epoch`` is that of its first owner here, ``completed`` counts the tasks done
+    after its first facts, and ``head`` is the seq that its journal reaches once all of it is here. Until then it
+    reads as damaged (its end is missing), so that nobody takes a half for the whole. Where ``head`` is given, the
+    lease is a ``copying`` one.
+    """
+
+    epoch: int = 1
+    completed: int = 0
+    head: int = 0
+
+
+NEW = Admission()
 
 
 class Commit(NamedTuple):
@@ -57,7 +91,8 @@ class ExecutionSummary:
     """An execution as lists show it, read without its journal's values.
 
     ``completed`` counts tasks done (completed or skipped), of ``total``. ``status`` is as recorded; ``holder`` tells
-    whether somebody is at work. Times are seconds since 1970, UTC.
+    whether somebody is at work. Times are seconds since 1970, UTC. ``place`` is the queue it was given to (None: to
+    none), ``paused_by`` who keeps it from being taken.
     """
 
     execution_id: ExecutionId
@@ -69,6 +104,8 @@ class ExecutionSummary:
     created_at: float
     updated_at: float
     holder: Holder | None
+    place: Place | None = None
+    paused_by: str | None = None
 
     def shown(self) -> ExecutionSummary:
         """Return it as people see it: one that is recorded as running but whose owner is gone was interrupted."""
@@ -87,6 +124,8 @@ class Journal(Protocol):
         owner: str,
         events: Sequence[Event],
         values: Sequence[EncodedValue],
+        *,
+        admission: Admission = NEW,
     ) -> Lease:
         """Admit an execution with its first facts (seq 1...) and own it; durable on return, whatever the durability.
 
@@ -139,8 +178,78 @@ class Leases(Protocol):
     async def request_cancel(self, execution_id: ExecutionId, by: str) -> None:
         """Ask the owner to cancel. Raises UnknownExecution."""
 
-    def requests(self, lease: Lease) -> str | None:
-        """Return who asked to cancel since the lease began, or None."""
+    async def request_pause(self, execution_id: ExecutionId, by: str) -> None:
+        """Keep the execution from being taken by a server, and ask its owner to stop. Raises UnknownExecution."""
+
+    def requests(self, lease: Lease) -> Request | None:
+        """Return what the owner was asked for since the lease began (a cancel before a pause), or None.
+
+        Raises LeaseLost as ``renew`` does.
+        """
+
+
+@runtime_checkable
+class BulkLeases(Protocol):
+    """What a store with a network between offers besides: one round trip for the leases of many executions."""
+
+    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
+        """Renew those that are ``due`` and return what was asked of each of ``leases``, by token.
+
+        A lease that was lost is missing from the answer. Called from the lease keeper's thread.
+        """
+
+
+class QueueSummary(NamedTuple):
+    """A queue as lists show it.
+
+    ``limit`` is how many of its executions may be owned at once, over all servers of the store (None: any number).
+    While ``paused_by`` is somebody, nothing of it is taken. ``waiting`` and ``owned`` count executions.
+    """
+
+    name: str
+    limit: int | None
+    paused_by: str | None
+    waiting: int
+    owned: int
+
+
+class Queues(Protocol):
+    """Executions that wait for a server to take them, and what holds for all servers of the store.
+
+    An execution *waits* from the moment it is given a place (``submit``, ``enqueue``) until it ends as completed,
+    failed or cancelled, whenever nobody owns it: not yet, no more (its owner stopped and gave it back), or its owner
+    has not renewed its lease in time. The last counts on every store, also where a lock of the system's tells that
+    the owner's process exists: then it is stopped or stuck. Neither a paused execution nor one of a paused queue is
+    taken.
+    """
+
+    async def submit(
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
+    ) -> None:
+        """Admit an execution that nobody owns yet; durable on return. Its first owner gets epoch 1.
+
+        The first fact is its ExecutionCreated. Raises ExecutionExists if the id is taken.
+        """
+
+    async def enqueue(self, execution_id: ExecutionId, place: Place) -> None:
+        """Let an execution wait (again) for a server, whatever ended its last run; takes a pause back. Idempotent.
+
+        One that is owned goes on; it waits when its owner gives it back without having ended it. Raises
+        UnknownExecution.
+        """
+
+    async def take(self, owner: str, queues: Sequence[str], limit: int, *, runs: bool = False) -> list[Lease]:
+        """Take over up to ``limit`` waiting executions of these queues: higher priority first, then older first.
+
+        Each is taken by one caller only, and no queue gets beyond its limit. ``runs`` takes besides what waits in no
+        queue: executions recorded as running whose owner has not renewed its lease in time.
+        """
+
+    async def set_queue(self, name: str, *, limit: int | None, paused_by: str | None) -> None:
+        """Set what holds for a queue, whether anything waits in it yet or not."""
+
+    async def queues(self) -> list[QueueSummary]:
+        """Return the queues that something was set for or that hold executions not yet ended, by name."""
 
 
 class Values(Protocol):

@@ -13,10 +13,10 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from orchestrator import crashpoints
 from orchestrator.errors import StoreDamaged, StoreFull, StoreUnavailable
+from orchestrator.ports.blobs import BlobInfo
 
 STALE_SECONDS = 3600
 """A temporary file that has not been written to for this long has lost its writer."""
@@ -29,16 +29,8 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CHUNK = 1 << 20
 
 
-class BlobInfo(NamedTuple):
-    """A stored file: the digest it is named by, its size in bytes, its last writing (seconds since 1970)."""
-
-    digest: bytes
-    size: int
-    mtime: float
-
-
 class BlobFiles:
-    """The files below ``root``, in one folder per first byte of the digest. Safe for many threads and processes.
+    """See ports.blobs.Blobs: the files below ``root``, in one folder per first byte of the digest.
 
     Files are 0600 and folders 0700 whatever the umask. Every method raises StoreFull when there is no space left and
     StoreUnavailable for any other failure of the file system.

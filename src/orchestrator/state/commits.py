@@ -10,7 +10,7 @@ from orchestrator.domain.ids import Seq
 from orchestrator.errors import StoreDamaged
 from orchestrator.ports.store import Commit
 from orchestrator.state.eventcodec import decode_events, encode_events
-from orchestrator.state.records import Kind, context_of, seal, unseal
+from orchestrator.state.records import PLAIN, Kind, Sealing, context_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
 
 
-def seal_events(execution_id: str, first: int, events: Sequence[Event]) -> bytes:
+def seal_events(execution_id: str, first: int, events: Sequence[Event], sealing: Sealing = PLAIN) -> bytes:
     """Return the record of a commit, bound to its execution and to the seq of its last fact.
 
     Raises UnstorableValue for a mapping inside an event that cannot be kept.
     """
     context = context_of(execution_id, first + len(events) - 1)
-    return seal(encode_events(Seq(first), events), kind=Kind.EVENTS, context=context)
+    return sealing.seal(encode_events(Seq(first), events), kind=Kind.EVENTS, context=context)
 
 
-def open_commit(execution_id: str, last: int, completed: int, record: bytes) -> Commit:
+def open_commit(execution_id: str, last: int, completed: int, record: bytes, sealing: Sealing = PLAIN) -> Commit:
     """Return the commit that a record holds, verified to be the one that ends at ``last``.
 
     Raises StoreDamaged (named ``EXECUTION@SEQ``) and StoreIncompatible.
     """
     name = f"{execution_id}@{last}"
-    payload = unseal(record, kind=Kind.EVENTS, context=context_of(execution_id, last), name=name)
+    payload = sealing.unseal(record, kind=Kind.EVENTS, context=context_of(execution_id, last), name=name)
     first, events = decode_events(payload, name=name)
     if first + len(events) - 1 != last:
         raise StoreDamaged(name, f"it holds facts {first} to {first + len(events) - 1}")

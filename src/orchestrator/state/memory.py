@@ -22,7 +22,7 @@ from orchestrator.errors import (
     StoreUnavailable,
     UnknownExecution,
 )
-from orchestrator.ports.store import Commit, ExecutionSummary, Holder, Lease
+from orchestrator.ports.store import NEW, Admission, Commit, ExecutionSummary, Holder, Lease, Request
 from orchestrator.state.commits import gives_back, open_commit, seal_events, status_after
 from orchestrator.state.records import seal_value, unseal_value
 
@@ -47,7 +47,7 @@ class _Row(NamedTuple):
 
 @dataclass(slots=True)
 class _Execution:
-    """``number`` counts admissions; ``token`` None is an execution that nobody owns."""
+    """``number`` counts admissions; ``token`` None is an execution that nobody owns; see Admission for ``head``."""
 
     execution_id: ExecutionId
     number: int
@@ -56,11 +56,13 @@ class _Execution:
     total: int
     created_at: float
     epoch: int
+    head: int
     owner: str
     token: str | None
     lease_until: float
     commits: list[_Row]
     cancel_by: str | None = None
+    paused_by: str | None = None
     refs: set[bytes] = field(default_factory=set)
     hidden: set[int] = field(default_factory=set)
 
@@ -100,9 +102,9 @@ class MemoryStore:
         self._closed = False
 
     @classmethod
-    def shared(cls, name: str, *, clock: Clock, chance: Chance) -> MemoryStore:
+    def shared(cls, name: str, *, clock: Clock, chance: Chance, lease_seconds: float = LEASE_SECONDS) -> MemoryStore:
         """Return a handle onto this process's store of that name; the first one makes it."""
-        store = cls(clock=clock, chance=chance, name=name)
+        store = cls(clock=clock, chance=chance, name=name, lease_seconds=lease_seconds)
         with cls._named_mutex:
             store._data = cls._named.setdefault(name, store._data)
         return store
@@ -127,13 +129,19 @@ class MemoryStore:
     # -- journal -------------------------------------------------------------------------------------------------
 
     async def create(
-        self, execution_id: ExecutionId, owner: str, events: Sequence[Event], values: Sequence[EncodedValue]
+        self,
+        execution_id: ExecutionId,
+        owner: str,
+        events: Sequence[Event],
+        values: Sequence[EncodedValue],
+        *,
+        admission: Admission = NEW,
     ) -> Lease:
         """See ports.store.Journal."""
         created = events[0]
         if not isinstance(created, ExecutionCreated):
             raise TypeError("the first fact of an execution is its ExecutionCreated")
-        row = _Row(len(events), events[-1].at, 0, seal_events(execution_id, 1, events))
+        row = _Row(len(events), events[-1].at, admission.completed, seal_events(execution_id, 1, events))
         sealed = _seal_values(values)
         with self._data.mutex:
             self._check_open()
@@ -147,14 +155,15 @@ class MemoryStore:
                 status=status_after(events) or ExecutionStatus.CREATED.value,
                 total=created.total,
                 created_at=created.at,
-                epoch=0,
+                epoch=admission.epoch - 1,
+                head=admission.head,
                 owner="",
                 token=None,
                 lease_until=0.0,
                 commits=[row],
             )
             self._keep(execution, sealed)
-            return self._grant(execution, owner)
+            return self._grant(execution, owner, copying=admission.head > 0)
 
     async def append(
         self,
@@ -181,7 +190,7 @@ class MemoryStore:
             execution.commits.append(row)
             execution.status = status_after(events) or execution.status
             self._keep(execution, sealed)
-            if gives_back(events):
+            if gives_back(events) and not lease.copying:
                 execution.token = None
         return Seq(last)
 
@@ -193,20 +202,27 @@ class MemoryStore:
     async def read(self, execution_id: ExecutionId, *, newest_first: bool = False) -> AsyncIterator[Commit]:
         """See ports.store.Journal."""
         with self._data.mutex:
-            rows = list(self._find(execution_id).commits)
+            execution = self._find(execution_id)
+            rows, head = list(execution.commits), execution.head
         for row in reversed(rows) if newest_first else rows:
+            if newest_first and row.last < head and row is rows[-1]:
+                break
             yield open_commit(execution_id, row.last, row.completed, row.record)
+        if rows[-1].last < head:
+            raise StoreDamaged(f"{execution_id}@{head}", "the journal's end is missing")
 
     # -- leases --------------------------------------------------------------------------------------------------
 
-    def _grant(self, execution: _Execution, owner: str) -> Lease:
+    def _grant(self, execution: _Execution, owner: str, *, copying: bool = False) -> Lease:
         execution.epoch += 1
         execution.owner = owner
         execution.token = self._chance.token()
         execution.lease_until = self._clock.monotonic() + self.lease_seconds
-        execution.cancel_by = None
+        execution.cancel_by = execution.paused_by = None
         self._tokens.add(execution.token)
-        return Lease(execution.execution_id, Epoch(execution.epoch), execution.token, execution.lease_until)
+        return Lease(
+            execution.execution_id, Epoch(execution.epoch), execution.token, execution.lease_until, copying=copying
+        )
 
     def _holder(self, execution: _Execution) -> Holder | None:
         if execution.token is None:
@@ -228,10 +244,13 @@ class MemoryStore:
             execution = self._owned(lease)
             execution.lease_until = lease.deadline = self._clock.monotonic() + self.lease_seconds
 
-    def requests(self, lease: Lease) -> str | None:
+    def requests(self, lease: Lease) -> Request | None:
         """See ports.store.Leases."""
         with self._data.mutex:
-            return self._owned(lease).cancel_by
+            execution = self._owned(lease)
+            if execution.cancel_by is not None:
+                return Request("cancel", execution.cancel_by)
+            return None if execution.paused_by is None else Request("pause", execution.paused_by)
 
     def _owned(self, lease: Lease) -> _Execution:
         """Return the lease's execution; one that was given back is still nobody else's, and no reason for alarm."""
@@ -258,6 +277,11 @@ class MemoryStore:
         """See ports.store.Leases."""
         with self._data.mutex:
             self._find(execution_id).cancel_by = by
+
+    async def request_pause(self, execution_id: ExecutionId, by: str) -> None:
+        """See ports.store.Leases."""
+        with self._data.mutex:
+            self._find(execution_id).paused_by = by
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -307,6 +331,7 @@ class MemoryStore:
             created_at=execution.created_at,
             updated_at=last.at,
             holder=self._holder(execution),
+            paused_by=execution.paused_by,
         )
 
     async def hidden(self, execution_id: ExecutionId) -> set[int]:

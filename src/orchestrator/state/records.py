@@ -15,7 +15,7 @@ from __future__ import annotations
 from enum import IntEnum
 from hashlib import blake2b
 from struct import Struct
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from orchestrator.domain.values import INLINE_LIMIT, EncodedValue, ValueRef
 from orchestrator.errors import StoreDamaged, StoreIncompatible
@@ -96,6 +96,28 @@ def unseal(record: bytes, *, kind: Kind, context: bytes, name: str, limit: int =
         raise StoreDamaged(name, str(error)) from error
 
 
+class Sealing(Protocol):
+    """How a store seals its records and opens them again; see ``seal`` and ``unseal`` for the contract."""
+
+    def seal(self, payload: bytes, *, kind: Kind, context: bytes) -> bytes:
+        """Return the record that holds ``payload`` for the owner named by ``context``."""
+
+    def unseal(self, record: bytes, *, kind: Kind, context: bytes, name: str, limit: int = MAX_RAW_LENGTH) -> bytes:
+        """Return the payload of a record, verified; raises StoreIncompatible, StoreDamaged."""
+
+
+class _Plain:
+    def seal(self, payload: bytes, *, kind: Kind, context: bytes) -> bytes:
+        return seal(payload, kind=kind, context=context)
+
+    def unseal(self, record: bytes, *, kind: Kind, context: bytes, name: str, limit: int = MAX_RAW_LENGTH) -> bytes:
+        return unseal(record, kind=kind, context=context, name=name, limit=limit)
+
+
+PLAIN: Sealing = _Plain()
+"""Checksums against accidents, readable by whoever can read the store."""
+
+
 def _refuse_format(magic: bytes, format_: int, name: str) -> NoReturn:
     if magic != _MAGIC:
         raise StoreDamaged(name, f"bad magic: starts with {magic.hex()}")
@@ -170,14 +192,14 @@ def decode_value(payload: bytes, *, name: str) -> Any:
         raise StoreDamaged(name, str(error)) from error
 
 
-def seal_value(encoded: EncodedValue) -> bytes:
+def seal_value(encoded: EncodedValue, sealing: Sealing = PLAIN) -> bytes:
     """Return the record under which a store keeps a value that is not inline; its owner is its digest."""
-    return seal(encoded.payload, kind=Kind.VALUE, context=encoded.ref.data)
+    return sealing.seal(encoded.payload, kind=Kind.VALUE, context=encoded.ref.data)
 
 
-def unseal_value(ref: ValueRef, record: bytes, *, name: str) -> bytes:
+def unseal_value(ref: ValueRef, record: bytes, *, name: str, sealing: Sealing = PLAIN) -> bytes:
     """Return the encoded bytes that ``ref`` stands for out of their record, verified down to the digest."""
-    payload = unseal(record, kind=Kind.VALUE, context=ref.data, name=name)
+    payload = sealing.unseal(record, kind=Kind.VALUE, context=ref.data, name=name)
     if len(payload) != ref.size or digest_of(payload) != ref.data:
         raise StoreDamaged(name, "wrong checksum: the content does not have the digest it is stored under")
     return payload

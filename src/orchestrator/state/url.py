@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from orchestrator.errors import UsageError
+from orchestrator.state.records import PLAIN, Sealing
 
 if TYPE_CHECKING:
+    from orchestrator.ports.blobs import Blobs
     from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.store import Store
 
 FORMS = "sqlite:///path/to/store.db (a fourth slash makes the path absolute) or memory://"
 
 
-def open_store(url: str, *, project: Path, clock: Clock, chance: Chance, durable: bool = True) -> Store:
-    """Open the store that ``url`` names; a relative path is meant from the project folder.
+LEASE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """What holds for a store whatever its kind.
+
+    ``project`` is the folder that a relative path is meant from. ``durable``: an acknowledged commit survives a power
+    cut, where the URL does not say otherwise. ``lease_seconds`` is how long an owner that went silent keeps an
+    execution. ``blobs`` keeps the large values; None is the store's own way.
+    """
+
+    project: Path
+    clock: Clock
+    chance: Chance
+    durable: bool = True
+    lease_seconds: float = LEASE_SECONDS
+    sealing: Sealing = PLAIN
+    blobs: Blobs | None = None
+
+
+def open_store(url: str, options: StoreOptions) -> Store:
+    """Open the store that ``url`` names.
 
     Forms: ``sqlite:///PATH[?durability=full|process]``, ``memory://``. Raises UsageError for any other, StoreError
     when it cannot be opened. A password in the URL is never repeated in a message.
@@ -25,18 +49,27 @@ def open_store(url: str, *, project: Path, clock: Clock, chance: Chance, durable
     if parts.scheme == "sqlite":
         if parts.netloc or len(parts.path) < 2:  # noqa: PLR2004 - a slash and a name
             raise UsageError(f"not a store: {mask(url)!r}; expected {FORMS}")
-        options = parse_qs(parts.query, keep_blank_values=True)
-        durability = options.pop("durability", ["full" if durable else "process"])[-1]
-        if options or durability not in ("full", "process"):
+        chosen = parse_qs(parts.query, keep_blank_values=True)
+        durability = chosen.pop("durability", ["full" if options.durable else "process"])[-1]
+        if chosen or durability not in ("full", "process"):
             raise UsageError(f"not a store: {mask(url)!r}; the only option is durability=full|process")
         path = Path(unquote(parts.path[1:]))
         from orchestrator.state.sqlite import SqliteStore
 
-        return SqliteStore(project / path, clock=clock, chance=chance, durable=durability == "full")
+        return SqliteStore(
+            options.project / path,
+            clock=options.clock,
+            chance=options.chance,
+            durable=durability == "full",
+            lease_seconds=options.lease_seconds,
+            sealing=options.sealing,
+            blobs=options.blobs,
+        )
     if parts.scheme == "memory":
         from orchestrator.state.memory import MemoryStore
 
-        return MemoryStore.shared(parts.netloc + parts.path, clock=clock, chance=chance)
+        name = parts.netloc + parts.path
+        return MemoryStore.shared(name, clock=options.clock, chance=options.chance, lease_seconds=options.lease_seconds)
     raise UsageError(f"not a store: {mask(url)!r}; expected {FORMS}")
 
 

@@ -10,7 +10,7 @@ from orchestrator import LeaseLost
 from orchestrator.core.keeper import LeaseKeeper
 from orchestrator.domain.ids import Epoch, ExecutionId
 from orchestrator.errors import StoreUnavailable
-from orchestrator.ports.store import ExecutionSummary, Holder, Lease
+from orchestrator.ports.store import ExecutionSummary, Holder, Lease, Request
 from orchestrator.testing.clock import ManualClock
 
 SECONDS = 30.0
@@ -23,7 +23,7 @@ class FakeLeases:
     clock: ManualClock
     renewed: int = 0
     fault: BaseException | None = None
-    asked: str | None = None
+    asked: Request | None = None
 
     def renew(self, lease: Lease) -> None:
         if self.fault is not None:
@@ -31,7 +31,7 @@ class FakeLeases:
         self.renewed += 1
         lease.deadline = self.clock.monotonic() + SECONDS
 
-    def requests(self, lease: Lease) -> str | None:
+    def requests(self, lease: Lease) -> Request | None:
         del lease
         if self.fault is not None:
             raise self.fault
@@ -49,6 +49,8 @@ class FakeLeases:
 
     async def request_cancel(self, execution_id: ExecutionId, by: str) -> None: ...
 
+    async def request_pause(self, execution_id: ExecutionId, by: str) -> None: ...
+
 
 @dataclass
 class Kept:
@@ -56,14 +58,14 @@ class Kept:
 
     clock: ManualClock = field(default_factory=ManualClock)
     lost: list[BaseException] = field(default_factory=list)
-    cancelled: list[str] = field(default_factory=list)
+    asked: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.leases = FakeLeases(self.clock)
         self.keeper = LeaseKeeper(self.leases, self.clock, SECONDS)
         self.keeper._thread = object()  # type: ignore[assignment] # the test is the thread
         self.lease = Lease(ExecutionId("e"), Epoch(1), "token", self.clock.monotonic() + SECONDS)
-        self.keeper.keep(self.lease, self.lost.append, self.cancelled.append)
+        self.keeper.keep(self.lease, self.lost.append, self.asked.append)
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -124,9 +126,9 @@ def test_a_fault_of_our_own_is_told_too(kept: Kept, caplog: pytest.LogCaptureFix
 
 
 def test_a_request_to_cancel_is_passed_on(kept: Kept) -> None:
-    kept.leases.asked = "somebody"
+    kept.leases.asked = Request("pause", "somebody")
     kept.pass_time(1)
-    assert kept.cancelled == ["somebody"]
+    assert kept.asked == [Request("pause", "somebody")]
 
 
 def test_a_dropped_lease_is_left_alone(kept: Kept) -> None:
@@ -139,7 +141,7 @@ def test_a_dropped_lease_is_left_alone(kept: Kept) -> None:
 def test_the_thread_starts_with_the_first_lease_and_ends_with_close(kept: Kept) -> None:
     keeper = LeaseKeeper(kept.leases, kept.clock, SECONDS)
     keeper.close()  # nothing to end
-    keeper.keep(kept.lease, kept.lost.append, kept.cancelled.append)
+    keeper.keep(kept.lease, kept.lost.append, kept.asked.append)
     thread = keeper._thread
     assert thread is not None
     assert thread.daemon

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FORMAT = 1
-MIGRATIONS: dict[int, str] = {}
+FORMAT = 2
+MIGRATIONS = {1: "migrate-1.sql"}
 """Format -> the SQL that makes the next one of it. Whoever raises FORMAT adds a line here, and a golden store."""
 APPLICATION_ID = 0x4F524331  # "ORC1"
 BUSY_TIMEOUT_MS = 30_000
@@ -205,8 +205,12 @@ def _version(db: apsw.Connection, path: Path) -> int:
     return int(version)
 
 
+def _sql(name: str) -> str:
+    return resources.files("orchestrator.state.sqlite").joinpath(name).read_text("utf-8")
+
+
 def _create(db: apsw.Connection, path: Path) -> None:
-    schema = resources.files("orchestrator.state.sqlite").joinpath("schema.sql").read_text("utf-8")
+    schema = _sql("schema.sql")
     db.execute("BEGIN IMMEDIATE")
     try:
         # Another process may have made it since we looked.
@@ -227,7 +231,7 @@ def _migrate(db: apsw.Connection, path: Path) -> int:
     try:
         version = _version(db, path)  # another process may have been here since we looked
         if version < FORMAT:
-            db.execute(MIGRATIONS[version])
+            db.execute(_sql(MIGRATIONS[version]))
             version += 1
             db.pragma("user_version", version)
     except BaseException:

@@ -15,6 +15,7 @@ from orchestrator.errors import (
     UnknownExecution,
 )
 from orchestrator.state.blobs import BlobFiles
+from orchestrator.state.records import PLAIN, Sealing
 from orchestrator.state.sqlite.connection import connect, is_fatal, prepare_folder, set_durable, translate, translated
 from orchestrator.state.sqlite.locks import LockFiles
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from orchestrator.ports.blobs import Blobs
     from orchestrator.ports.clock import Chance, Clock
 
 SHIFT = 32
@@ -43,7 +45,15 @@ class Database:
     """One connection for this process's work, one for the lease keeper's thread; what this process owns."""
 
     def __init__(
-        self, path: Path, *, clock: Clock, chance: Chance, durable: bool = True, lease_seconds: float = LEASE_SECONDS
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        chance: Chance,
+        durable: bool = True,
+        lease_seconds: float = LEASE_SECONDS,
+        sealing: Sealing = PLAIN,
+        blobs: Blobs | None = None,
     ) -> None:
         self.path = path.absolute()
         self.url = f"sqlite:///{self.path}"
@@ -51,7 +61,8 @@ class Database:
         self._clock = clock
         self._chance = chance
         self._durable = durable
-        self._blobs = BlobFiles(self.path.with_name(self.path.name + "-blobs"))
+        self._sealing = sealing
+        self._blobs = blobs if blobs is not None else BlobFiles(self.path.with_name(self.path.name + "-blobs"))
         self._locks = LockFiles(self.path.with_name(self.path.name + "-locks"))
         self._held: dict[str, Held] = {}
         self._mutex = threading.RLock()

@@ -22,7 +22,7 @@ from orchestrator.errors import (
     StoreUnavailable,
     UnknownExecution,
 )
-from orchestrator.ports.store import Commit, Lease
+from orchestrator.ports.store import NEW, Admission, Commit, Lease
 from orchestrator.state.commits import gives_back, open_commit, seal_events, status_after
 from orchestrator.state.records import seal_value
 from orchestrator.state.sqlite.connection import translate
@@ -48,6 +48,7 @@ _APPEND = """
         THEN ?4 END)
 """
 
+_STATUS = "UPDATE executions SET status = ?1, head = max(head, ?2) WHERE id = ?3"
 _HEAD = "SELECT head FROM executions WHERE id = ? AND execution_id = ?"
 READ_PAGE = 1000
 _READ = "SELECT position, completed, record FROM journal WHERE position BETWEEN ? AND ? ORDER BY position LIMIT ?"
@@ -58,7 +59,13 @@ class SqliteJournal(SqliteLeases):
     """See ports.store.Journal."""
 
     async def create(
-        self, execution_id: ExecutionId, owner: str, events: Sequence[Event], values: Sequence[EncodedValue]
+        self,
+        execution_id: ExecutionId,
+        owner: str,
+        events: Sequence[Event],
+        values: Sequence[EncodedValue],
+        *,
+        admission: Admission = NEW,
     ) -> Lease:
         """See ports.store.Journal."""
         created = events[0]
@@ -77,22 +84,23 @@ class SqliteJournal(SqliteLeases):
                     raise ExecutionExists(execution_id)
                 db.execute(
                     "INSERT INTO executions (execution_id, pipeline_id, status, total, head, created_at, epoch, owner,"
-                    " token, locked, lease_until) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, 1, ?)",
-                    (execution_id, created.pipeline_id, status_after(events), created.total, len(events), created.at,
-                     owner, token, deadline),
+                    " token, locked, lease_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+                    (execution_id, created.pipeline_id, status_after(events), created.total,
+                     max(len(events), admission.head), created.at, admission.epoch, owner, token, deadline),
                 )  # fmt: skip
                 row = db.last_insert_rowid()
                 self._write_values(db, row, values, blobs)
-                record = seal_events(execution_id, 1, events)
+                record = seal_events(execution_id, 1, events, self._sealing)
                 db.execute(
-                    "INSERT INTO journal VALUES (?, ?, 0, ?)", (row << SHIFT | len(events), events[-1].at, record)
+                    "INSERT INTO journal VALUES (?, ?, ?, ?)",
+                    (row << SHIFT | len(events), events[-1].at, admission.completed, record),
                 )
         except BaseException:
             self._locks.release(execution_id, lock)
             raise
         point("after_admission")
         self._held[execution_id] = Held(row, token, lock)
-        return Lease(execution_id, Epoch(1), token, deadline)
+        return Lease(execution_id, Epoch(admission.epoch), token, deadline, copying=admission.head > 0)
 
     async def append(
         self,
@@ -111,7 +119,7 @@ class SqliteJournal(SqliteLeases):
         if last > SEQ_MASK:
             raise StoreUnavailable(f"execution {execution_id!r} has more facts than a journal can hold")
         self._check_identity()
-        record = seal_events(execution_id, expected_seq + 1, events)
+        record = seal_events(execution_id, expected_seq + 1, events, self._sealing)
         base = held.row << SHIFT
         binding = (
             base | last, events[-1].at, completed, record, held.row, lease.epoch, base | expected_seq, lease.token
@@ -139,8 +147,8 @@ class SqliteJournal(SqliteLeases):
                 self._refuse(db, lease, held, expected_seq)
             self._write_values(db, held.row, values, blobs)
             if status is not None:
-                db.execute("UPDATE executions SET status = ?, head = ? WHERE id = ?", (status, last, held.row))
-            finished = gives_back(events)
+                db.execute(_STATUS, (status, last, held.row))
+            finished = gives_back(events) and not lease.copying
             if finished:
                 # The last commit of an owner gives the execution back as well: one fsync less, and no gap between.
                 db.execute("UPDATE executions SET owner = NULL, token = NULL WHERE id = ?", (held.row,))
@@ -174,7 +182,7 @@ class SqliteJournal(SqliteLeases):
         for value in values:
             if value.ref.inline:
                 continue
-            record = seal_value(value)
+            record = seal_value(value, self._sealing)
             if len(record) > BLOB_THRESHOLD:
                 self._blobs.put(value.ref.data, record)
             else:
@@ -206,7 +214,7 @@ class SqliteJournal(SqliteLeases):
                 raise StoreDamaged(f"{execution_id}@{head}", "the journal's end is missing")
             for position, completed, record in rows:
                 last = position & SEQ_MASK
-                commit = open_commit(execution_id, last, completed, record)
+                commit = open_commit(execution_id, last, completed, record, self._sealing)
                 found = last if newest_first else commit.first
                 if expected is not None and found != expected:
                     raise StoreDamaged(f"{execution_id}@{expected}", "the journal has a gap: this fact is missing")

@@ -14,7 +14,7 @@ from orchestrator.errors import (
     StoreUnavailable,
     UnknownExecution,
 )
-from orchestrator.ports.store import Holder, Lease
+from orchestrator.ports.store import Holder, Lease, Request
 from orchestrator.state.sqlite.connection import translated
 from orchestrator.state.sqlite.database import Database, Held
 
@@ -26,7 +26,10 @@ _RENEW = """
     UPDATE executions SET lease_until = ?1
     WHERE execution_id = ?2 AND epoch = ?3 AND (token IS NULL OR token = ?4)
 """
-_REQUESTS = "SELECT cancel_by FROM executions WHERE execution_id = ?1 AND epoch = ?2 AND (token IS NULL OR token = ?3)"
+_REQUESTS = """
+    SELECT cancel_by, paused_by FROM executions
+    WHERE execution_id = ?1 AND epoch = ?2 AND (token IS NULL OR token = ?3)
+"""
 
 
 class SqliteLeases(Database):
@@ -63,7 +66,7 @@ class SqliteLeases(Database):
                 deadline = now + self.lease_seconds
                 db.execute(
                     "UPDATE executions SET epoch = epoch + 1, owner = ?, token = ?, locked = ?, lease_until = ?,"
-                    " cancel_by = NULL WHERE id = ?",
+                    " cancel_by = NULL, paused_by = NULL WHERE id = ?",
                     (owner, token, int(lock is not None), deadline, row),
                 )
         except BaseException:
@@ -109,10 +112,10 @@ class SqliteLeases(Database):
                 raise LeaseLost(lease.execution_id, lease.epoch)
         lease.deadline = deadline
 
-    def requests(self, lease: Lease) -> str | None:
+    def requests(self, lease: Lease) -> Request | None:
         """See ports.store.Leases."""
         with self._keeper_mutex, translated(self.path):
-            row = (
+            row: Any = (
                 self._keeper()
                 .execute(
                     _REQUESTS,
@@ -122,7 +125,10 @@ class SqliteLeases(Database):
             )
         if row is None:
             raise LeaseLost(lease.execution_id, lease.epoch)
-        return row[0]  # type: ignore[no-any-return]
+        cancel_by, paused_by = row
+        if cancel_by is not None:
+            return Request("cancel", cancel_by)
+        return None if paused_by is None else Request("pause", paused_by)
 
     async def holder(self, execution_id: ExecutionId) -> Holder | None:
         """See ports.store.Leases."""
@@ -143,6 +149,12 @@ class SqliteLeases(Database):
         with self._transaction() as db:
             row = self._row(db, execution_id)
             db.execute("UPDATE executions SET cancel_by = ? WHERE id = ?", (by, row))
+
+    async def request_pause(self, execution_id: ExecutionId, by: str) -> None:
+        """See ports.store.Leases."""
+        with self._transaction() as db:
+            row = self._row(db, execution_id)
+            db.execute("UPDATE executions SET paused_by = ? WHERE id = ?", (by, row))
 
 
 def describe_owner(owner: str | None, left: float) -> str:

@@ -9,7 +9,7 @@ from orchestrator.domain.ids import ExecutionId, Seq
 from orchestrator.errors import (
     StoreDamaged,
 )
-from orchestrator.ports.store import ExecutionSummary
+from orchestrator.ports.store import ExecutionSummary, Place
 from orchestrator.state.records import unseal_value
 from orchestrator.state.sqlite.database import SEQ_MASK
 from orchestrator.state.sqlite.leases import SqliteLeases
@@ -27,11 +27,12 @@ class SqliteReading(SqliteLeases):
             return ref.data
         with self._guarded() as db:
             row = db.execute("SELECT record FROM vals WHERE digest = ?", (ref.data,)).fetchone()
-        return unseal_value(ref, row[0] if row else self._blobs.get(ref.data), name=f"value {ref.data.hex()}")
+        record = row[0] if row else self._blobs.get(ref.data)
+        return unseal_value(ref, record, name=f"value {ref.data.hex()}", sealing=self._sealing)
 
     _SUMMARY = """
         SELECT execution_id, pipeline_id, status, total, created_at, epoch, owner, token, locked, lease_until,
-               journal.position, journal.at, journal.completed
+               queue, priority, paused_by, journal.position, journal.at, journal.completed
         FROM executions JOIN journal ON journal.position = (
             SELECT max(position) FROM journal
             WHERE position BETWEEN executions.id << 32 AND executions.id << 32 | 4294967295)
@@ -61,8 +62,8 @@ class SqliteReading(SqliteLeases):
 
     def _summarize(self, row: tuple[Any, ...]) -> ExecutionSummary:
         (execution_id, pipeline_id, status, total, created_at, epoch, owner, token, locked, until,
-         position, at, completed) = row  # fmt: skip
-        numbers = (total, epoch, locked, completed)
+         queue, priority, paused_by, position, at, completed) = row  # fmt: skip
+        numbers = (total, epoch, locked, priority, completed)
         if not all(isinstance(number, int) for number in numbers) or not isinstance(pipeline_id, str):
             raise StoreDamaged(
                 str(execution_id), "its row in the list of executions holds something else than it should"
@@ -81,6 +82,8 @@ class SqliteReading(SqliteLeases):
             created_at=created_at,
             updated_at=at,
             holder=self._holder(execution_id, epoch, owner, token, locked, until),
+            place=None if queue is None else Place(queue, priority),
+            paused_by=paused_by,
         )
 
     async def hidden(self, execution_id: ExecutionId) -> set[int]:

@@ -1,4 +1,4 @@
--- Format 1. `position` is execution * 2^32 + seq of the commit's last fact: one integer key keeps an execution's
+-- Format 2. `position` is execution * 2^32 + seq of the commit's last fact: one integer key keeps an execution's
 -- commits side by side, and its uniqueness is what decides between two writers.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -18,10 +18,23 @@ CREATE TABLE executions (
     token        TEXT,               -- identifies the owner
     locked       INTEGER NOT NULL,   -- 1 when the owner also holds the lock file
     lease_until  REAL    NOT NULL,   -- on the host's boot clock
-    cancel_by    TEXT
+    cancel_by    TEXT,
+    queue        TEXT,               -- where it waits for a server; NULL when it was given no place
+    priority     INTEGER NOT NULL DEFAULT 0,
+    waiting      INTEGER NOT NULL DEFAULT 0, -- 1 when it is to be taken whenever nobody owns it
+    paused_by    TEXT
 ) STRICT;
 
 CREATE INDEX executions_by_pipeline ON executions (pipeline_id);
+
+CREATE INDEX executions_waiting ON executions (queue, priority DESC, id) WHERE waiting = 1;
+
+-- What holds for a queue, over all servers.
+CREATE TABLE queues (
+    name      TEXT PRIMARY KEY,
+    "limit"   INTEGER,
+    paused_by TEXT
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE journal (
     position  INTEGER PRIMARY KEY,

@@ -28,6 +28,11 @@ class StoreFixtures:
         return SeededChance()
 
     @pytest.fixture
+    def pass_time(self, clock: ManualClock) -> Callable[[float], None]:
+        """Return what lets seconds pass; override it for stores whose leases go by their server's clock."""
+        return clock.advance
+
+    @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
         """Return a function whose every call opens a new handle onto the same store, empty at first."""
         raise NotImplementedError(f"{type(self).__name__} has to override the fixture make_store")

@@ -13,7 +13,7 @@ from orchestrator.domain.events import Event
 from orchestrator.domain.ids import ExecutionId, Seq
 from orchestrator.domain.values import EncodedValue
 from orchestrator.errors import ExecutionOwned, JournalConflict, LeaseLost, UnknownExecution
-from orchestrator.ports.store import Lease, Store
+from orchestrator.ports.store import Lease, Request, Store
 from orchestrator.testing.clock import ManualClock
 from orchestrator.testing.stores.facts import add, admit, claimed, completed, created, facts, finished, started, value
 from orchestrator.testing.stores.fixtures import StoreFixtures
@@ -421,8 +421,8 @@ class RequestTests(StoreFixtures):
     async def test_the_owner_learns_who_asked(self, store: Store, other: Store) -> None:
         lease = await admit(store)
         await other.request_cancel(X, "alice on host")
-        assert store.requests(lease) == "alice on host"
-        assert store.requests(lease) == "alice on host"
+        assert store.requests(lease) == Request("cancel", "alice on host")
+        assert store.requests(lease) == Request("cancel", "alice on host")
 
     async def test_a_request_writes_no_fact_and_takes_nothing_away(self, store: Store, other: Store) -> None:
         lease = await admit(store)
@@ -448,12 +448,12 @@ class RequestTests(StoreFixtures):
         await other.request_cancel(X, "alice")
         with pytest.raises(LeaseLost):
             store.requests(lease)
-        assert other.requests(heir) == "alice"
+        assert other.requests(heir) == Request("cancel", "alice")
 
     async def test_requests_go_to_one_execution(self, store: Store) -> None:
         one, two = await admit(store, "one"), await admit(store, "two")
         await store.request_cancel(ExecutionId("one"), "alice")
-        assert store.requests(one) == "alice"
+        assert store.requests(one) == Request("cancel", "alice")
         assert store.requests(two) is None
 
 
@@ -461,58 +461,66 @@ class LeaseExpiryTests(StoreFixtures):
     """For stores in which an owner that fell silent is told by its lease's deadline alone."""
 
     async def test_until_the_deadline_the_execution_is_owned(
-        self, store: Store, other: Store, clock: ManualClock
+        self, store: Store, other: Store, pass_time: Callable[[float], None]
     ) -> None:
         await admit(store)
-        clock.advance(self.lease_seconds - 0.001)
+        pass_time(self.lease_seconds - 0.001)
         assert await other.holder(X) == ("somebody", 1, True)
         with pytest.raises(ExecutionOwned):
             await other.acquire(X, "heir")
 
-    async def test_from_the_deadline_on_it_is_free(self, store: Store, other: Store, clock: ManualClock) -> None:
+    async def test_from_the_deadline_on_it_is_free(
+        self, store: Store, other: Store, pass_time: Callable[[float], None]
+    ) -> None:
         await admit(store)
-        clock.advance(self.lease_seconds)
+        pass_time(self.lease_seconds)
         assert await other.holder(X) == ("somebody", 1, False)
         assert (await other.acquire(X, "heir")).epoch == 2
 
-    async def test_renewing_keeps_it(self, store: Store, other: Store, clock: ManualClock) -> None:
+    async def test_renewing_keeps_it(self, store: Store, other: Store, pass_time: Callable[[float], None]) -> None:
         lease = await admit(store)
         for _ in range(5):
-            clock.advance(self.lease_seconds * 0.9)
+            pass_time(self.lease_seconds * 0.9)
             store.renew(lease)
         with pytest.raises(ExecutionOwned):
             await other.acquire(X, "heir")
 
-    async def test_an_owner_past_its_deadline_goes_on_if_nobody_came(self, store: Store, clock: ManualClock) -> None:
+    async def test_an_owner_past_its_deadline_goes_on_if_nobody_came(
+        self, store: Store, pass_time: Callable[[float], None]
+    ) -> None:
         lease = await admit(store)
-        clock.advance(self.lease_seconds * 10)
+        pass_time(self.lease_seconds * 10)
         assert await add(store, lease, 1) == 2
         store.renew(lease)
         assert await store.holder(X) == ("somebody", 1, True)
 
     async def test_an_owner_past_its_deadline_is_fenced_off_once_somebody_came(
-        self, store: Store, other: Store, clock: ManualClock
+        self, store: Store, other: Store, pass_time: Callable[[float], None]
     ) -> None:
         lease = await admit(store)
-        clock.advance(self.lease_seconds)
+        pass_time(self.lease_seconds)
         await other.acquire(X, "heir")
         with pytest.raises(LeaseLost):
             await add(store, lease, 1)
         with pytest.raises(LeaseLost):
             store.renew(lease)
 
-    async def test_the_wall_clock_decides_nothing(self, store: Store, other: Store, clock: ManualClock) -> None:
+    async def test_the_wall_clock_decides_nothing(
+        self, store: Store, other: Store, clock: ManualClock, pass_time: Callable[[float], None]
+    ) -> None:
         await admit(store)
         clock.jump(86_400 * 365)
         with pytest.raises(ExecutionOwned):
             await other.acquire(X, "heir")
         clock.jump(-86_400 * 365 * 40)
-        clock.advance(self.lease_seconds)
+        pass_time(self.lease_seconds)
         await other.acquire(X, "heir")
 
-    async def test_past_its_deadline_it_may_be_removed(self, store: Store, other: Store, clock: ManualClock) -> None:
+    async def test_past_its_deadline_it_may_be_removed(
+        self, store: Store, other: Store, pass_time: Callable[[float], None]
+    ) -> None:
         await admit(store)
-        clock.advance(self.lease_seconds)
+        pass_time(self.lease_seconds)
         await other.remove([X])
         with pytest.raises(UnknownExecution):
             await store.summary(X)

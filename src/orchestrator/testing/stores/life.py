@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.domain.ids import Epoch, ExecutionId, Seq
 from orchestrator.errors import ExecutionExists, LeaseLost, StoreUnavailable, UnknownExecution
-from orchestrator.ports.store import Lease, Store
+from orchestrator.ports.store import Lease, Request, Store
 from orchestrator.testing.stores.facts import AT, add, admit, claimed, commits, created, facts, value
 from orchestrator.testing.stores.fixtures import StoreFixtures
 
@@ -72,7 +72,7 @@ class OddNameTests(StoreFixtures):
         assert (await commits(other, name))[1].events == [claimed(name)]
         assert await other.holder(odd) == (name, 1, True)
         await other.request_cancel(odd, name)
-        assert store.requests(lease) == name
+        assert store.requests(lease) == Request("cancel", name)
         store.renew(lease)
         await other.hide_checkpoint(odd, Seq(2))
         assert await store.hidden(odd) == {2}
