@@ -130,7 +130,7 @@ def _as_checkpoint(event: Event, pipeline: Pipeline | None) -> _Found | None:
         return "task", event.task, {"attempt": event.attempt}, None
     if isinstance(event, TaskFailed):
         return "error", event.task, {"attempt": event.attempt, "error": event.error.message}, None
-    if isinstance(event, CheckpointMade):
+    if isinstance(event, CheckpointMade) and event.reason != "part":
         return event.reason, event.task, event.metadata, event.state
     if isinstance(event, ExecutionCreated):
         return "start", None, {}, None

@@ -121,9 +121,10 @@ class TaskProgressed(NamedTuple):
 
 
 class CheckpointMade(NamedTuple):
-    """A named position. ``reason``: ``periodic``, ``manual``, ``saved``, ``before``, ``stop``.
+    """A named position. ``reason``: ``periodic``, ``manual``, ``saved``, ``before``, ``stop``, ``part``.
 
-    ``state`` is what a caller keeps with it: with ``manual`` and ``periodic`` the execution's context.
+    ``state`` is what a caller keeps with it: with ``manual`` and ``periodic`` the execution's context. A ``part`` is
+    no position of its own: it keeps a value that a checkpoint to come, or one made before, refers to.
     """
 
     at: float
