@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.recovery import load_state, referenced_values
 from orchestrator.domain.events import (
+    CheckpointMade,
     ExecutionFinished,
     ExecutionStarted,
     TaskClaimed,
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.execution import ExecutionState
+    from orchestrator.domain.ids import ExecutionId
     from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.domain.values import ValueRef
     from orchestrator.ports.codec import Codec
     from orchestrator.ports.store import ExecutionSummary, Store
 
@@ -48,6 +51,7 @@ async def _verify_execution(store: Store, codec: Codec, summary: ExecutionSummar
     try:
         state = await load_state(store, codec, name)
         problems = await _verify_history(store, state, summary)
+        problems += await _verify_kept(store, name)
     except UnknownExecution:
         return []  # pruned since the list was made
     except (StoreDamaged, StoreIncompatible) as error:
@@ -80,6 +84,23 @@ def _listed_wrongly(summary: ExecutionSummary, state: ExecutionState) -> list[st
         for what, (said, true) in pairs.items()
         if said != true
     ]
+
+
+async def _verify_kept(store: Store, name: ExecutionId) -> list[str]:
+    """Look at the values that checkpoints keep: all of them, whether they are what a resume needs or not.
+
+    Not decoded: they may be of classes that only the program that kept them knows.
+    """
+    refs: set[ValueRef] = set()
+    async for commit in store.read(name):
+        refs.update(event.state for event in commit.events if isinstance(event, CheckpointMade) and event.state)
+    problems = []
+    for ref in refs:
+        try:
+            await store.get(ref)
+        except (StoreDamaged, StoreIncompatible) as error:
+            problems.append(f"{name}: {error}")
+    return problems
 
 
 async def _verify_history(store: Store, state: ExecutionState, summary: ExecutionSummary) -> list[str]:

@@ -1,0 +1,48 @@
+"""Savers on each kind of store; to add one is to add a line to STORES."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.integrations.langgraph import OrchestratorSaver
+
+MEMORY = Path("/dev/shm")
+
+STORES: dict[str, Callable[[Path], str]] = {
+    "memory": lambda _folder: f"memory://{uuid.uuid4().hex}",
+    "sqlite": lambda folder: f"sqlite:///{folder}/graph.db",
+}
+
+
+@pytest.fixture
+def quick_path(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder in memory where there is one."""
+    if not MEMORY.is_dir():
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(dir=MEMORY, prefix="orchestrator-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=list(STORES))
+def store_url(request: pytest.FixtureRequest, quick_path: Path) -> str:
+    """Return the URL of an empty store."""
+    return STORES[request.param](quick_path)
+
+
+@pytest.fixture
+def sqlite_url(quick_path: Path) -> str:
+    return STORES["sqlite"](quick_path)
+
+
+@pytest.fixture
+async def saver(store_url: str) -> AsyncIterator[OrchestratorSaver]:
+    async with OrchestratorSaver(store_url) as opened:
+        yield opened
