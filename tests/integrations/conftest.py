@@ -37,6 +37,12 @@ def store_url(request: pytest.FixtureRequest, quick_path: Path) -> str:
     return STORES[request.param](quick_path)
 
 
+@pytest.fixture(params=[name for name in STORES if name != "memory"])
+def shared_url(request: pytest.FixtureRequest, quick_path: Path) -> str:
+    """Return the URL of an empty store that several processes can use."""
+    return STORES[request.param](quick_path)
+
+
 @pytest.fixture
 def sqlite_url(quick_path: Path) -> str:
     return STORES["sqlite"](quick_path)

@@ -33,7 +33,7 @@ def counting(saver: BaseCheckpointSaver[Any], effects: list[str]) -> Any:
         effects.append("last")
         return {"done": ["last"], "total": state["total"] * 2}
 
-    builder = StateGraph(Count)
+    builder: Any = StateGraph(Count)
     builder.add_node("first", first)
     builder.add_node("ask", ask)
     builder.add_node("last", last)
@@ -53,7 +53,7 @@ def fanning(saver: BaseCheckpointSaver[Any], width: int) -> Any:
     def work(told: dict[str, int]) -> dict[str, Any]:
         return {"done": [str(told["number"])]}
 
-    builder = StateGraph(Count)
+    builder: Any = StateGraph(Count)
     builder.add_node("begin", lambda _state: {"total": width})
     builder.add_node("work", work)
     builder.add_edge(START, "begin")
@@ -73,7 +73,7 @@ def chatting(saver: BaseCheckpointSaver[Any]) -> Any:
         heard = state["messages"][-1].content
         return {"messages": [AIMessage(f"{len(state['messages'])}: {heard}", tool_calls=[])]}
 
-    builder = StateGraph(Chat)
+    builder: Any = StateGraph(Chat)
     builder.add_node("answer", answer)
     builder.add_edge(START, "answer")
     builder.add_edge("answer", END)
@@ -86,13 +86,13 @@ def nested(saver: BaseCheckpointSaver[Any]) -> Any:
     def ask(_state: Count) -> dict[str, Any]:
         return {"done": [f"inner:{interrupt('well?')}"]}
 
-    inner = StateGraph(Count)
+    inner: Any = StateGraph(Count)
     inner.add_node("before", lambda _state: {"done": ["before"]})
     inner.add_node("ask", ask)
     inner.add_edge(START, "before")
     inner.add_edge("before", "ask")
     inner.add_edge("ask", END)
-    outer = StateGraph(Count)
+    outer: Any = StateGraph(Count)
     outer.add_node("inner", inner.compile())
     outer.add_edge(START, "inner")
     outer.add_edge("inner", END)

@@ -111,7 +111,7 @@ async def test_a_failed_task_is_told_and_runs_again(saver: OrchestratorSaver) ->
             raise LookupError("out of luck")
         return {"total": 7}
 
-    builder = StateGraph(Count)
+    builder: Any = StateGraph(Count)
     builder.add_node("steady", lambda _state: {"done": ["steady"]})
     builder.add_node("gamble", gamble)
     builder.add_edge(START, "steady")

@@ -73,7 +73,7 @@ class Archive:
             for name, other in list(self._threads.items())[: len(self._threads) - WARM_THREADS]:
                 if other.idle and other is not thread:
                     del self._threads[name]
-                    await other.release()
+                    await other.close()
         return thread
 
     async def close(self) -> None:
@@ -81,7 +81,7 @@ class Archive:
         threads, self._threads = self._threads, OrderedDict()
         desk, self._desk = self._desk, None
         for thread in threads.values():
-            await thread.release()
+            await thread.close()
         if desk is not None:
             await desk.store.close()
 

@@ -7,6 +7,7 @@ leaves one of the two to be removed by the next that prunes or deletes the threa
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from orchestrator.integrations.langgraph.facts import (
     slots_of,
     value_fact,
 )
-from orchestrator.integrations.langgraph.reading import PATIENCE, Again, History, current_slot, other_slot
+from orchestrator.integrations.langgraph.reading import Again, History, current_slot, other_slot
 from orchestrator.ports.store import NEW, Admission
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 """So many facts, at least, are written in one commit of a move."""
-REMOVE_PAUSE_SECONDS = 0.01
+REMOVE_ATTEMPTS = 30
+REMOVE_PAUSE_SECONDS = 0.1
+"""Who has lost a thread notices at its next commit, and lets go of an idle one by itself within these seconds."""
 
 
 async def latest(store: Store, whole: History) -> set[Kept]:
@@ -69,18 +72,21 @@ async def latest(store: Store, whole: History) -> set[Kept]:
 
 async def keep_only(desk: Desk, thread: Thread, warm: Warm, whole: History, staying: set[Kept]) -> None:
     """Rewrite a thread that ``warm`` owns so that only these checkpoints are left, with their writes."""
-    if warm.lease is None or len(staying) == len(whole.kept):
+    if warm.lease is None:
         return
     store = desk.store
     target = other_slot(whole.thread_id, warm.slot)
     await _remove(store, target)
+    if len(staying) == len(whole.kept):
+        return
     await _write(desk, target, whole.thread_id, whole.generation + 1, await _facts(desk, whole, staying))
     await store.append(
         warm.lease, [Moved.fact(desk.clock.now())], [], expected_seq=Seq(warm.seq), completed=0, durable=True
     )
     thread.forget()
     await store.release(warm.lease)
-    await _remove(store, warm.slot)
+    with suppress(ExecutionOwned):  # it has moved all the same, and goes with the next prune
+        await _remove(store, warm.slot)
 
 
 async def copy(desk: Desk, whole: History, target_id: str) -> None:
@@ -166,16 +172,14 @@ async def delete(desk: Desk, thread: Thread) -> None:
 
 
 async def _remove(store: Store, slot: ExecutionId) -> None:
-    """Remove an execution, and take it from whoever has it first."""
-    for _ in range(PATIENCE):
+    """Remove an execution, taking it from whoever has it; raises ExecutionOwned if its owner does not let go."""
+    for left in reversed(range(REMOVE_ATTEMPTS)):
         try:
             await store.remove([slot])
-        except ExecutionOwned:
-            try:
-                await store.release(await store.acquire(slot, "", steal=True))
-            except (UnknownExecution, LeaseLost):
-                continue
-            await asyncio.sleep(REMOVE_PAUSE_SECONDS)
-        else:
             return
-    raise Again
+        except ExecutionOwned:
+            if not left:
+                raise
+            with suppress(UnknownExecution, LeaseLost):
+                await store.release(await store.acquire(slot, "somebody who removes it", steal=True))
+            await asyncio.sleep(REMOVE_PAUSE_SECONDS)

@@ -40,6 +40,8 @@ REMEMBERED = 64
 """Of so many namespaces a warm thread remembers the newest checkpoint's values by reference."""
 CROWDED = 16
 """So many commits after another process took the thread, it is given back after each."""
+IDLE_SECONDS = 1.0
+"""After so long without a commit a thread is given back."""
 PAUSE_SECONDS = 0.002
 LONGEST_PAUSE_SECONDS = 0.1
 
@@ -101,6 +103,9 @@ class Thread:
         self._warm: Warm | None = None
         self._crowded = 0
         self._early: dict[tuple[str, str], tuple[ExecutionId, int]] = {}
+        self._used_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._releasing: asyncio.Task[None] | None = None
 
     @property
     def idle(self) -> bool:
@@ -119,7 +124,7 @@ class Thread:
                 except (Again, UnknownExecution, ExecutionExists, ExecutionOwned, JournalConflict, LeaseLost) as error:
                     if isinstance(error, LeaseLost):
                         self._crowded = CROWDED
-                    self._warm = None
+                    await self._release()
                     await asyncio.sleep(pause * self._desk.chance.random())
                     pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                     continue
@@ -129,6 +134,8 @@ class Thread:
                 if self._crowded:
                     self._crowded -= 1
                     await self._release()
+                elif self._warm is not None:
+                    self._keep_warm()
                 return result
         raise StoreUnavailable(
             f"thread {self.thread_id!r}: other processes write to it all the time, and {PATIENCE} attempts to get "
@@ -155,10 +162,35 @@ class Thread:
             await self._release()
 
     async def _release(self) -> None:
+        """Give the lease back; one that was lost is let go of, with the lock that may hang on it."""
         warm, self._warm = self._warm, None
         if warm is not None and warm.lease is not None:
             with suppress(StoreError):
                 await self._desk.store.release(warm.lease)
+
+    def _keep_warm(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._used_at = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(IDLE_SECONDS, self._cool)
+
+    def _cool(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        left = self._used_at + IDLE_SECONDS - loop.time()
+        if self._warm is None:
+            return
+        if left > 0:
+            self._timer = loop.call_later(left, self._cool)
+        else:
+            self._releasing = loop.create_task(self.release())
+
+    async def close(self) -> None:
+        """Give the thread back, and expect nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self.release()
 
     def forget(self) -> None:
         """Know nothing of the thread any more: it was removed, or moved."""

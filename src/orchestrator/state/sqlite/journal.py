@@ -51,6 +51,8 @@ _APPEND = """
 _STATUS = "UPDATE executions SET status = ?1, head = max(head, ?2) WHERE id = ?3"
 _HEAD = "SELECT head FROM executions WHERE id = ? AND execution_id = ?"
 READ_PAGE = 1000
+FIRST_PAGE_BACK = 16
+"""Who reads back from the end mostly looks for what is near it."""
 _READ = "SELECT position, completed, record FROM journal WHERE position BETWEEN ? AND ? ORDER BY position LIMIT ?"
 _READ_BACK = _READ.replace("ORDER BY position", "ORDER BY position DESC")
 
@@ -204,12 +206,13 @@ class SqliteJournal(SqliteLeases):
         low, high = row << SHIFT, row << SHIFT | SEQ_MASK
         sql = _READ_BACK if newest_first else _READ
         expected: int | None = None if newest_first else 1
+        page = FIRST_PAGE_BACK if newest_first else READ_PAGE
         while True:
             with self._guarded() as db:
                 head: Any = db.execute(_HEAD, (row, execution_id)).get
                 if head is None:
                     raise UnknownExecution(execution_id)  # removed meanwhile; its rows may be another's by now
-                rows: list[Any] = db.execute(sql, (low, high, READ_PAGE)).fetchall()
+                rows: list[Any] = db.execute(sql, (low, high, page)).fetchall()
             if newest_first and expected is None and rows and rows[0][0] & SEQ_MASK < head:
                 raise StoreDamaged(f"{execution_id}@{head}", "the journal's end is missing")
             for position, completed, record in rows:
@@ -220,8 +223,9 @@ class SqliteJournal(SqliteLeases):
                     raise StoreDamaged(f"{execution_id}@{expected}", "the journal has a gap: this fact is missing")
                 expected = commit.first - 1 if newest_first else last + 1
                 yield commit
-            if len(rows) < READ_PAGE:
+            if len(rows) < page:
                 break
+            page = READ_PAGE
             if newest_first:
                 high = rows[-1][0] - 1
             else:
