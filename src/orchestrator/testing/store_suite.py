@@ -33,6 +33,7 @@ from orchestrator.testing.stores.lists import (
     RemovalTests,
     SummaryTests,
 )
+from orchestrator.testing.stores.queues import PauseTests, PlaceTests, QueueSettingTests, TakeOverTests, TakeTests
 from orchestrator.testing.stores.values import SharedValueTests, ValueTests
 
 __all__ = ["LeaseExpirySuite", "StoreSuite"]
@@ -49,6 +50,11 @@ class StoreSuite(
     FenceTests,
     RenewTests,
     RequestTests,
+    PlaceTests,
+    TakeTests,
+    TakeOverTests,
+    PauseTests,
+    QueueSettingTests,
     SummaryTests,
     ListTests,
     HiddenTests,
