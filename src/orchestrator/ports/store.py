@@ -202,7 +202,7 @@ class Leases(Protocol):
 
 @runtime_checkable
 class BulkLeases(Protocol):
-    """What a store with a network between offers besides: one round trip for the leases of many executions."""
+    """What a store offers besides: one round trip (one transaction) for the leases of many executions."""
 
     def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
         """Renew those that are ``due`` and return what was asked of each of ``leases``, by token.

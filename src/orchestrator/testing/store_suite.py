@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from orchestrator.testing.stores.journal import AdmissionTests, AppendTests, ReadTests
 from orchestrator.testing.stores.leases import (
+    BulkTests,
     FenceTests,
     GivingBackTests,
     LeaseExpiryTests,
@@ -50,6 +51,7 @@ class StoreSuite(
     FenceTests,
     RenewTests,
     RequestTests,
+    BulkTests,
     PlaceTests,
     TakeTests,
     TakeOverTests,
