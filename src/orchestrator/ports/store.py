@@ -96,7 +96,8 @@ class ExecutionSummary:
 
     ``completed`` counts tasks done (completed or skipped), of ``total``. ``status`` is as recorded; ``holder`` tells
     whether somebody is at work. Times are seconds since 1970, UTC. ``place`` is the queue it was given to (None: to
-    none), ``paused_by`` who keeps it from being taken. ``lease_left`` is how many seconds its owner may still be
+    none), ``waiting`` whether it is to be taken from there whenever nobody owns it (see Queues), ``paused_by`` who keeps
+    it from being taken. ``lease_left`` is how many seconds its owner may still be
     silent (None: nobody owns it; negative: it is overdue); two summaries are equal whatever that is.
     """
 
@@ -110,8 +111,14 @@ class ExecutionSummary:
     updated_at: float
     holder: Holder | None
     place: Place | None = None
+    waiting: bool = False
     paused_by: str | None = None
     lease_left: float | None = field(default=None, compare=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, and nobody is to take it up again by himself."""
+        return self.status in ENDED and self.holder is None and not self.waiting
 
     def shown(self) -> ExecutionSummary:
         """Return it as people see it.
@@ -120,7 +127,7 @@ class ExecutionSummary:
         interrupted.
         """
         gone = self.holder is None or not self.holder.alive
-        if gone and self.paused_by is not None and self.status not in ENDED:
+        if gone and self.paused_by is not None and not self.over:
             return replace(self, status=ExecutionStatus.PAUSED)
         if gone and self.status is ExecutionStatus.RUNNING:
             return replace(self, status=ExecutionStatus.INTERRUPTED)

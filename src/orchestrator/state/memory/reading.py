@@ -65,6 +65,7 @@ class MemoryReading(MemoryLeases):
             updated_at=last.at,
             holder=self._holder(execution),
             place=execution.place,
+            waiting=execution.waiting,
             paused_by=execution.paused_by,
             lease_left=None if execution.token is None else execution.lease_until - self._clock.monotonic(),
         )

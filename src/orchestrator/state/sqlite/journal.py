@@ -18,6 +18,7 @@ from orchestrator.errors import (
     ExecutionExists,
     JournalConflict,
     LeaseLost,
+    StoreBroken,
     StoreDamaged,
     StoreUnavailable,
     UnknownExecution,
@@ -152,7 +153,7 @@ class SqliteJournal(SqliteLeases):
             # The usual commit is one statement. Spelled out, for every chain of steps waits for it.
             with self._mutex:
                 if self._broken is not None:
-                    raise StoreUnavailable(self._broken)
+                    raise StoreBroken(self._broken)
                 db = self._db
                 try:
                     db.execute(_APPEND, binding)

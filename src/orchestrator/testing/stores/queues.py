@@ -55,6 +55,7 @@ class PlaceTests(StoreFixtures):
         summary = await other.summary(X)
         assert (summary.status, summary.holder, summary.place) == (ExecutionStatus.CREATED, None, Place("q", 3))
         assert (summary.seq, summary.completed, summary.paused_by, summary.lease_left) == (1, 0, None, None)
+        assert (summary.waiting, summary.over) == (True, False)
         assert await facts(other) == [created(at=AT + 5)]
         assert await other.get(value(2000).ref) == value(2000).payload
         assert await other.check() == []
@@ -128,7 +129,8 @@ class PlaceTests(StoreFixtures):
         await submit(store)
         await add(store, await one(store), 1, started(), finished(status))
         assert await names(other, runs=True) == []
-        assert (await other.summary(X)).place == Place()
+        summary = await other.summary(X)
+        assert (summary.place, summary.waiting, summary.over) == (Place(), False, True)
         assert await other.queues() == []
 
     @pytest.mark.parametrize("status", ["failed", "cancelled", "stopped"])
@@ -138,6 +140,8 @@ class PlaceTests(StoreFixtures):
         lease = await admit(store, "x", created(), started())
         await add(store, lease, 2, finished(status))
         await other.enqueue(X, Place())
+        assert (await store.summary(X)).waiting
+        assert not (await store.summary(X)).over
         assert (await one(other)).epoch == 2
 
     async def test_what_is_completed_is_not_enqueued(self, store: Store, other: Store) -> None:
