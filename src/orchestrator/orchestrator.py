@@ -33,8 +33,8 @@ from orchestrator.errors import (
 )
 from orchestrator.settings import FOLDER_NAME, Settings, load_settings
 from orchestrator.state.manager import StateManager
-from orchestrator.state.opening import open_configured
-from orchestrator.state.url import store_file
+from orchestrator.state.opening import options_of
+from orchestrator.state.url import open_store, store_file
 from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.pipeline import Compiled, Pipeline
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.executor import Executor
-    from orchestrator.ports.store import ExecutionSummary
+    from orchestrator.ports.store import ExecutionSummary, Store
     from orchestrator.ports.tools import Tools
 
 
@@ -122,7 +122,7 @@ class Orchestrator:
         from orchestrator.compiler.templates import Templates
 
         settings = self._settings
-        store = open_configured(settings.store, settings, self._clock, self._chance)
+        store: Store = open_store(settings.store, options_of(settings, self._clock, self._chance))
         codec = ValueCodec()
         self._opened = True
         return Adapters(

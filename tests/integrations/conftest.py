@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from orchestrator.integrations.langgraph import OrchestratorSaver
+from tests.services_redis import redis_place, redis_url
+
+__all__ = ["redis_place", "redis_url"]
 
 MEMORY = Path("/dev/shm")
 
-STORES: dict[str, Callable[[Path], str]] = {
-    "memory": lambda _folder: f"memory://{uuid.uuid4().hex}",
-    "sqlite": lambda folder: f"sqlite:///{folder}/graph.db",
+STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "memory": lambda _request: f"memory://{uuid.uuid4().hex}",
+    "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('quick_path')}/graph.db",
+    "redis": lambda request: request.getfixturevalue("redis_place").url,
 }
 
 
@@ -32,20 +36,20 @@ def quick_path(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(params=list(STORES))
-def store_url(request: pytest.FixtureRequest, quick_path: Path) -> str:
+def store_url(request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty store."""
-    return STORES[request.param](quick_path)
+    return STORES[request.param](request)
 
 
 @pytest.fixture(params=[name for name in STORES if name != "memory"])
-def shared_url(request: pytest.FixtureRequest, quick_path: Path) -> str:
+def shared_url(request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty store that several processes can use."""
-    return STORES[request.param](quick_path)
+    return STORES[request.param](request)
 
 
 @pytest.fixture
-def sqlite_url(quick_path: Path) -> str:
-    return STORES["sqlite"](quick_path)
+def sqlite_url(request: pytest.FixtureRequest) -> str:
+    return STORES["sqlite"](request)
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ from orchestrator.integrations.langgraph.facts import (
 )
 from orchestrator.integrations.langgraph.reading import PATIENCE, Again, Found, History, current_slot, find, history
 from orchestrator.integrations.langgraph.thread import Commit, Desk, Thread, Warm
-from orchestrator.state.opening import open_configured
+from orchestrator.state.opening import options_of
+from orchestrator.state.url import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -61,7 +62,7 @@ class Archive:
     async def _opened(self) -> Desk:
         if self._desk is None:
             clock, chance = SystemClock(), SystemChance()
-            store = open_configured(self._url, self._settings, clock, chance)
+            store = open_store(self._url, options_of(self._settings, clock, chance))
             self._desk = Desk(store, clock, chance, f"LangGraph in {describe_owner(clock.now())}")
         return self._desk
 
