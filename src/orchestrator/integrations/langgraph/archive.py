@@ -91,16 +91,18 @@ class Archive:
     async def _read(self, thread_id: str, look: Callable[[Desk, ExecutionId], Awaitable[Any]]) -> Any:
         """Return what ``look`` finds in the execution that the thread lives in; None if there is no such thread."""
         desk = await self._opened()
+        warm = self._threads.get(thread_id)
+        slot = None if warm is None else warm.slot
         for _ in range(PATIENCE):
-            slot = None
             try:
-                slot = await current_slot(desk.store, thread_id)
+                slot = slot or await current_slot(desk.store, thread_id)
                 return None if slot is None else await look(desk, slot)
             except (Again, UnknownExecution):
-                continue
+                slot = None
             except StoreDamaged:
                 # What is missing may have been removed by somebody who pruned the thread while we looked.
-                if slot is None or await current_slot(desk.store, thread_id) == slot:
+                looked, slot = slot, await current_slot(desk.store, thread_id)
+                if looked is None or looked == slot:
                     raise
         raise StoreUnavailable(f"thread {thread_id!r} is being moved all the time; try again")
 

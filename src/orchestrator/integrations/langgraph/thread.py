@@ -112,6 +112,11 @@ class Thread:
         """Whether nothing is lost by forgetting it: nobody writes, and no write waits for its checkpoint."""
         return not self.mutex.locked() and not self._early
 
+    @property
+    def slot(self) -> ExecutionId | None:
+        """The execution that it lives in as far as is known here; None: it must be looked for."""
+        return None if self._warm is None or self._warm.lease is None else self._warm.slot
+
     # -- ownership -----------------------------------------------------------------------------------------------
 
     async def owned(self, work: Callable[[Warm], Awaitable[T]]) -> T:
