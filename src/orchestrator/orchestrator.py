@@ -31,10 +31,11 @@ from orchestrator.errors import (
     UsageError,
 )
 from orchestrator.fleets import FleetMethods
-from orchestrator.settings import FOLDER_NAME, Settings, load_settings
+from orchestrator.settings import Settings, settings_with
+from orchestrator.state.leavings import log_folder
 from orchestrator.state.manager import StateManager
 from orchestrator.state.opening import options_of
-from orchestrator.state.url import mask, open_store, store_file
+from orchestrator.state.url import mask, open_store
 from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Orchestrator(FleetMethods):
     """Runs, resumes and inspects executions of one store.
 
     Without arguments it finds the store that ``pipeline.run()`` writes to: ``ORCHESTRATOR_STORE``, else
-    ``orchestrator.toml``, else ``.orchestrator/`` of the project folder. ``store`` is a URL that goes before these.
+    ``orchestrator.toml``, else ``.orchestrator/`` of the project folder. ``store`` is a URL, or the name of a store
+    (``file``, ``memory``, ``postgres``, ``redis``), that goes before these.
     ``tools`` is a registry other than the process-wide one. ``listeners`` hear of every fact once it is durable.
     Nothing is opened before it is needed. Use it as an async context manager, or call ``close``.
 
@@ -76,9 +78,7 @@ class Orchestrator(FleetMethods):
         max_concurrency: int | None = None,
     ) -> None:
         self._explicit_store = store
-        self._settings = settings or load_settings()
-        if store is not None:
-            self._settings = replace(self._settings, store=store)
+        self._settings = settings_with(store, settings)
         if max_concurrency is not None:
             if max_concurrency < 1:
                 raise UsageError(f"max_concurrency: expected 1 or more, got {max_concurrency}")
@@ -167,15 +167,12 @@ class Orchestrator(FleetMethods):
     @cached_property
     def state_manager(self) -> StateManager:
         """The door to the store: checkpoints, clean-up, health, statistics."""
-        return StateManager(self._adapters, self._live, self._forget)
+        return StateManager.over(self._adapters, self._live, self._settings)
 
     @property
     def log_folder(self) -> Path:
         """The folder of the steps' logs: ``.orchestrator/logs``, or beside a store that lies elsewhere."""
-        file = store_file(self._settings.store, project=self._settings.project)
-        if file is None:
-            return self._settings.project / FOLDER_NAME / "logs"
-        return file.parent / "logs" if file.parent.name == FOLDER_NAME else file.with_name(f"{file.name}-logs")
+        return log_folder(self._settings)
 
     @contextmanager
     def _steps_logged(self, execution_id: str) -> Iterator[None]:
@@ -190,14 +187,6 @@ class Orchestrator(FleetMethods):
         finally:
             log.end(execution_id)
             log.close()
-
-    def _forget(self, execution_id: str) -> None:
-        """Remove what an execution left beside the store: the steps' logs, and tables without a place of their own."""
-        from orchestrator.observe.logs import forget_logs
-        from orchestrator.tools.tables.outputs import forget
-
-        forget_logs(self.log_folder, execution_id)
-        forget(self._settings.project, execution_id)
 
     async def close(self) -> None:
         """End what still runs here, to be resumed later, and close the store; idempotent."""

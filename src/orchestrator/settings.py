@@ -5,7 +5,7 @@ holds ``.orchestrator``, else the working folder) is the project folder: what re
 
 ::
 
-    store = "sqlite:///.orchestrator/store.db"   # or ORCHESTRATOR_STORE
+    store = "sqlite:///.orchestrator/store.db"   # or ORCHESTRATOR_STORE; or a name: "file", "redis", ...
     durability = "full"                          # or "process": survives kill -9, not a power cut
     max_concurrency = 32                         # attempts at once
     grace = 30                                   # seconds a graceful stop waits for running steps
@@ -30,6 +30,14 @@ FILE_NAME = "orchestrator.toml"
 FOLDER_NAME = ".orchestrator"
 STORE_VARIABLE = "ORCHESTRATOR_STORE"
 LEAST_LEASE_SECONDS = 2
+DEFAULT_STORE = f"sqlite:///{FOLDER_NAME}/store.db"
+STORE_NAMES = {
+    "file": (None, DEFAULT_STORE),
+    "memory": (None, "memory://"),
+    "postgres": ("ORCHESTRATOR_POSTGRES_URL", "postgresql://localhost/orchestrator"),
+    "redis": ("ORCHESTRATOR_REDIS_URL", "redis://localhost:6379/0"),
+}
+"""Names that stand for a store's URL: the variable that says which, and the URL where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Settings:
     """What can be set, with its defaults; ``project`` is the project folder, absolute."""
 
     project: Path
-    store: str = f"sqlite:///{FOLDER_NAME}/store.db"
+    store: str = DEFAULT_STORE
     durability: str = "full"
     max_concurrency: int = 32
     grace: float = 30.0
@@ -63,7 +71,26 @@ def load_settings(
         settings = replace(settings, store=environ[STORE_VARIABLE])
     if store is not None:
         settings = replace(settings, store=store)
-    return settings
+    return replace(settings, store=store_url(settings.store, environ))
+
+
+def settings_with(store: str | None, settings: Settings | None) -> Settings:
+    """Return the settings (None: those that hold here) with this store, a URL or a name, in the place of theirs."""
+    chosen = settings or load_settings()
+    return replace(chosen, store=store_url(chosen.store if store is None else store))
+
+
+def store_url(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return the URL that a store's name stands for (see ``STORE_NAMES``); any other text as it is.
+
+    >>> store_url("redis", {}), store_url("sqlite:///a.db")
+    ('redis://localhost:6379/0', 'sqlite:///a.db')
+    """
+    if text not in STORE_NAMES:
+        return text
+    variable, url = STORE_NAMES[text]
+    found = (os.environ if environ is None else environ).get(variable) if variable is not None else None
+    return found or url
 
 
 def _project_folder(here: Path) -> Path:

@@ -104,7 +104,7 @@ def common_options() -> list[click.Parameter]:
             metavar="URL",
             expose_value=False,
             callback=_keep_store,
-            help="The store, like sqlite:///PATH (else ORCHESTRATOR_STORE, orchestrator.toml, .orchestrator/store.db).",
+            help="The store: a URL or a name (else ORCHESTRATOR_STORE, orchestrator.toml, .orchestrator/store.db).",
         ),
         click.Option(
             ["-v", "--debug"],

@@ -18,21 +18,27 @@ if TYPE_CHECKING:
     from orchestrator.ports.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Adapters:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """What is needed to record facts and to read them; ``listeners`` hear of each once it is durable."""
+
+    store: Store
+    codec: Codec
+    clock: Clock
+    listeners: Sequence[Listener] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters(Records):
     """What fills the ports. ``project`` is the folder that relative paths in steps mean.
 
     ``capacity`` is how many attempts run at once; ``grace_seconds`` how long a graceful stop waits for them.
     """
 
-    store: Store
     executor: Executor
     renderer: Renderer
-    codec: Codec
-    clock: Clock
     chance: Chance
     keeper: LeaseKeeper
     project: Path
     capacity: int = 32
     grace_seconds: float = 30.0
-    listeners: Sequence[Listener] = ()

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.history import resume_history
-from orchestrator.core.live import LiveExecutions, no_checkpoint, unreadable
+from orchestrator.core.ledger import no_checkpoint, unreadable
+from orchestrator.core.live import LiveExecutions
 from orchestrator.core.periodic import PeriodicCheckpoints
 from orchestrator.core.recovery import verify_values
 from orchestrator.core.reports import Report, Reports

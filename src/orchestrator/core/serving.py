@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchestrator.core.live import describe_owner
+from orchestrator.core.ledger import describe_owner
 from orchestrator.core.parking import park, why_poison
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.plan import ResumeRequest

@@ -4,53 +4,107 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from orchestrator.core.adapters import Records
 from orchestrator.core.checkpoints import Checkpoint, newest_checkpoints
-from orchestrator.core.live import no_checkpoint
+from orchestrator.core.ledger import Ledger, no_checkpoint
 from orchestrator.core.recovery import results_at
+from orchestrator.core.system import SystemChance, SystemClock
 from orchestrator.core.verify import verify_store
 from orchestrator.domain.events import CheckpointMade
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id, parse_checkpoint_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.errors import NoCheckpoint, OrchestratorError, StoreError, UnknownExecution, UsageError
+from orchestrator.settings import STORE_NAMES, Settings, settings_with
+from orchestrator.state.leavings import forget
+from orchestrator.state.opening import options_of
+from orchestrator.state.url import no_such_backend, open_store
+from orchestrator.state.valuecodec import ValueCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import TracebackType
 
-    from orchestrator.core.adapters import Adapters
-    from orchestrator.core.live import LiveExecutions
     from orchestrator.core.recorder import Recorder
-    from orchestrator.ports.store import ExecutionSummary
+    from orchestrator.ports.store import ExecutionSummary, Store
 
 _log = logging.getLogger("orchestrator.state_manager")
 
 
 class StateManager:
-    """Lists, keeps and cleans up checkpoints and executions of one store: ``Orchestrator().state_manager``.
+    """Lists, keeps and cleans up checkpoints and executions of one store.
+
+    ``Orchestrator().state_manager`` is that of the orchestrator's store. By itself it is made from a URL or, as
+    ``backend``, from the name of a store: ``file``, ``memory``, ``postgres`` or ``redis``; without either it takes the
+    store that ``Orchestrator()`` finds. Nothing is opened before it is needed. Use it as an async context manager, or
+    call ``close``. Raises UsageError for what is no store, or lacks its driver.
 
     >>> import asyncio
-    >>> from orchestrator import Orchestrator
     >>> async def keep() -> object:
-    ...     async with Orchestrator("memory://state-manager") as orchestrator:
-    ...         saved = await orchestrator.state_manager.save_checkpoint("notes", {"page": 17})
-    ...         return (await orchestrator.state_manager.restore_checkpoint(saved))["state"]
+    ...     async with StateManager("memory://state-manager") as manager:
+    ...         saved = await manager.save_checkpoint("notes", {"page": 17})
+    ...         return (await manager.restore_checkpoint(saved))["state"]
     >>> asyncio.run(keep())
     {'page': 17}
     """
 
     def __init__(
-        self, adapters: Adapters, live: LiveExecutions, forget: Callable[[str], None] = lambda _execution_id: None
+        self, store: str | None = None, *, backend: str | None = None, settings: Settings | None = None
     ) -> None:
-        self._adapters = adapters
-        self._live = live
-        self._forget = forget  # what lies beside the store: logs, tables
+        if store is not None and backend is not None:
+            raise UsageError("a StateManager is made from a store's URL or from the name of a backend, not from both")
+        if backend is not None and backend not in STORE_NAMES:
+            raise no_such_backend(backend)
+        self._settings = settings_with(backend if store is None else store, settings)
+        self._parts: tuple[Records, Ledger] | None = None
+        self._is_mine = False
+
+    @classmethod
+    def over(cls, records: Records, ledger: Ledger, settings: Settings) -> Self:
+        """Return the manager of a store that is open already, and that its opener closes."""
+        manager = cls(settings=settings)
+        manager._parts = records, ledger
+        return manager
+
+    def _open(self) -> tuple[Records, Ledger]:
+        if self._parts is None:
+            clock = SystemClock()
+            store: Store = open_store(self._settings.store, options_of(self._settings, clock, SystemChance()))
+            records = Records(store=store, codec=ValueCodec(), clock=clock)
+            self._parts = records, Ledger(records)
+            self._is_mine = True
+        return self._parts
+
+    @property
+    def _records(self) -> Records:
+        return self._open()[0]
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._open()[1]
 
     @property
     def url(self) -> str:
         """The store, as a URL without secrets."""
-        return self._adapters.store.url
+        return self._records.store.url
+
+    async def close(self) -> None:
+        """Close the store, if it was opened here; idempotent."""
+        if self._is_mine and self._parts is not None:
+            (records, _), self._parts = self._parts, None
+            await records.store.close()
+
+    async def __aenter__(self) -> Self:
+        """Return self."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -61,11 +115,11 @@ class StateManager:
         ``task``, ``completed_count``, ``total_count`` and ``metadata`` (the same facts, and what came with it).
         """
         try:
-            summary = await self._adapters.store.summary(valid_execution_id(execution_id))
+            summary = await self._records.store.summary(valid_execution_id(execution_id))
         except UnknownExecution:
             return []
         found: list[dict[str, Any]] = []
-        async for checkpoint in newest_checkpoints(self._adapters.store, self._adapters.codec, summary):
+        async for checkpoint in newest_checkpoints(self._records.store, self._records.codec, summary):
             if limit is not None and len(found) >= limit:
                 break
             found.append(checkpoint.to_dict())
@@ -80,35 +134,35 @@ class StateManager:
         ExecutionOwned while another process is at work on it.
         """
         name = valid_execution_id(execution_id)
-        encoded = self._adapters.codec.encode(dict(state))
+        encoded = self._records.codec.encode(dict(state))
         details = dict(metadata or {})
-        self._adapters.codec.encode(details)
+        self._records.codec.encode(details)
         position: list[int] = []
 
         def record(recorder: Recorder) -> None:
-            event = CheckpointMade(self._adapters.clock.now(), "saved", None, details, encoded.ref)
+            event = CheckpointMade(self._records.clock.now(), "saved", None, details, encoded.ref)
             recorder.record(event, encoded, durable=True)
             position.append(recorder.state.seq)
 
-        engine = self._live.engine(name)
+        engine = self._ledger.engine(name)
         if engine is not None:
             await engine.call(record)
             return checkpoint_id(name, position[0])
-        held = self._live.recorder(name)
+        held = self._ledger.recorder(name)
         recorder = held or await self._borrow(name)
         try:
             record(recorder)
             await recorder.flush()
         finally:
             if held is None:
-                await self._live.give_back(recorder)
+                await self._ledger.give_back(recorder)
         return checkpoint_id(name, position[0])
 
     async def _borrow(self, name: ExecutionId) -> Recorder:
         try:
-            return await self._live.borrow(name)
+            return await self._ledger.borrow(name)
         except UnknownExecution:
-            return await self._live.admit(None, "", {}, name, "manual")
+            return await self._ledger.admit(None, "", {}, name, "manual")
 
     async def restore_checkpoint(self, checkpoint: str) -> dict[str, Any]:
         """Return a checkpoint with what was kept in it: the keys of ``list_checkpoints``, and ``state``.
@@ -120,9 +174,9 @@ class StateManager:
         found = await self._find(checkpoint)
         entry = found.to_dict()
         if found.state is not None:
-            entry["state"] = self._adapters.codec.decode(await self._adapters.store.get(found.state))
+            entry["state"] = self._records.codec.decode(await self._records.store.get(found.state))
         else:
-            store, codec = self._adapters.store, self._adapters.codec
+            store, codec = self._records.store, self._records.codec
             entry["state"] = {"task_results": await results_at(store, codec, found.execution_id, found.seq)}
         return entry
 
@@ -133,10 +187,10 @@ class StateManager:
         else:
             name = valid_execution_id(checkpoint)
         try:
-            summary = await self._adapters.store.summary(name)
+            summary = await self._records.store.summary(name)
         except UnknownExecution as error:
             raise no_checkpoint(name, "there is no such execution in this store") from error
-        async for found in newest_checkpoints(self._adapters.store, self._adapters.codec, summary):
+        async for found in newest_checkpoints(self._records.store, self._records.codec, summary):
             if seq is None or found.seq == seq:
                 return found
         raise NoCheckpoint(
@@ -150,7 +204,7 @@ class StateManager:
             found = await self._find(checkpoint)
         except NoCheckpoint:
             return False
-        await self._adapters.store.hide_checkpoint(found.execution_id, found.seq)
+        await self._records.store.hide_checkpoint(found.execution_id, found.seq)
         return True
 
     # -- the store -----------------------------------------------------------------------------------------------
@@ -181,8 +235,8 @@ class StateManager:
             raise UsageError(f"older_than: expected 0 or more, got {seconds} s")
         if keep_last is not None and keep_last < 0:
             raise UsageError(f"keep_last: expected 0 or more, got {keep_last}")
-        now = self._adapters.clock.now()
-        completed = await self._adapters.store.summaries(pipeline_id=pipeline_id, status=ExecutionStatus.COMPLETED)
+        now = self._records.clock.now()
+        completed = await self._records.store.summaries(pipeline_id=pipeline_id, status=ExecutionStatus.COMPLETED)
         seen: dict[str, int] = {}
         doomed = []
         for summary in completed:  # newest first
@@ -199,25 +253,25 @@ class StateManager:
         """Remove these executions, whatever their status; raises UnknownExecution, ExecutionOwned."""
         names = [valid_execution_id(name) for name in execution_ids]
         for name in names:
-            await self._adapters.store.summary(name)
+            await self._records.store.summary(name)
         await self._remove(names)
 
     async def _remove(self, names: list[ExecutionId]) -> None:
-        await self._adapters.store.remove(names)
+        await self._records.store.remove(names)
         for name in names:
-            self._forget(name)
+            forget(self._settings, name)
 
     async def verify(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
         """Check the whole store (I2, I3, I9, I10, I11); return what is wrong, one sentence each.
 
         ``progress`` is told how many executions of how many are done.
         """
-        return await verify_store(self._adapters.store, self._adapters.codec, progress)
+        return await verify_store(self._records.store, self._records.codec, progress)
 
     async def is_healthy(self) -> bool:
         """Tell whether the store answers and can be written: False instead of an error, with the reason logged."""
         try:
-            await self._adapters.store.probe()
+            await self._records.store.probe()
         except (StoreError, OrchestratorError) as error:
             _log.warning("the store is not healthy: %s", error)
             return False
@@ -225,4 +279,4 @@ class StateManager:
 
     async def get_statistics(self) -> dict[str, Any]:
         """Return counts (executions, by status, commits, values, blobs) and sizes in bytes."""
-        return {"url": self.url, **await self._adapters.store.statistics()}
+        return {"url": self.url, **await self._records.store.statistics()}

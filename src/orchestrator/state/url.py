@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from orchestrator.errors import UsageError
+from orchestrator.settings import STORE_NAMES
 from orchestrator.state.records import PLAIN, Sealing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchestrator.ports.blobs import Blobs
     from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.store import Store
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
 FORMS = (
     "sqlite:///path/to/store.db (a fourth slash makes the path absolute), redis://host:6379/0?prefix=name or memory://"
 )
+SCHEMES = ("memory", "postgresql", "redis", "rediss", "sqlite", "unix")
 REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 
 
@@ -49,7 +54,10 @@ def open_store(url: str, options: StoreOptions) -> Store:
     ``rediss://``, ``unix://``; see state.redis.address), ``memory://``. Raises UsageError for any other, StoreError
     when it cannot be opened. A password in the URL is never repeated in a message.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"not a store: {mask(url)!r}: {error}; expected {FORMS}") from error
     if parts.scheme == "sqlite":
         if parts.netloc or len(parts.path) < 2:  # noqa: PLR2004 - a slash and a name
             raise UsageError(f"not a store: {mask(url)!r}; expected {FORMS}")
@@ -76,7 +84,23 @@ def open_store(url: str, options: StoreOptions) -> Store:
 
         name = parts.netloc + parts.path
         return MemoryStore.shared(name, clock=options.clock, chance=options.chance, lease_seconds=options.lease_seconds)
-    raise UsageError(f"not a store: {mask(url)!r}; expected {FORMS}")
+    raise _no_store(url)
+
+
+def _no_store(url: str) -> UsageError:
+    scheme, separator, _ = url.partition("://")
+    hint = _near(scheme, [f"{each}://" for each in SCHEMES]) if separator else _near(url, STORE_NAMES)
+    return UsageError(f"not a store: {mask(url)!r}{hint}; expected {FORMS}, or a name: {', '.join(STORE_NAMES)}")
+
+
+def no_such_backend(name: str) -> UsageError:
+    """Return the error for what is not the name of a store."""
+    return UsageError(f"no backend named {name!r}{_near(name, STORE_NAMES)}; there are {', '.join(STORE_NAMES)}")
+
+
+def _near(text: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(text.lower(), known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _open_redis(url: str, options: StoreOptions) -> Store:

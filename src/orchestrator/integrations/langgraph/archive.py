@@ -13,7 +13,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.types import ERROR
 
-from orchestrator.core.live import describe_owner
+from orchestrator.core.ledger import describe_owner
 from orchestrator.core.system import SystemChance, SystemClock
 from orchestrator.errors import StoreDamaged, StoreUnavailable, UnknownExecution, UsageError
 from orchestrator.integrations.langgraph import rewriting
@@ -51,8 +51,7 @@ WARM_THREADS = 64
 class Archive:
     """What ``OrchestratorSaver`` does, by the same names; see there for the contract of each method."""
 
-    def __init__(self, url: str, settings: Settings) -> None:
-        self._url = url
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._desk: Desk | None = None
         self._threads: OrderedDict[str, Thread] = OrderedDict()
@@ -62,7 +61,7 @@ class Archive:
     async def _opened(self) -> Desk:
         if self._desk is None:
             clock, chance = SystemClock(), SystemChance()
-            store = open_store(self._url, options_of(self._settings, clock, chance))
+            store = open_store(self._settings.store, options_of(self._settings, clock, chance))
             self._desk = Desk(store, clock, chance, f"LangGraph in {describe_owner(clock.now())}")
         return self._desk
 

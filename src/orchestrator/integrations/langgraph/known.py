@@ -6,62 +6,61 @@ registered by whoever uses it, with ``orchestrator.register``.
 
 from __future__ import annotations
 
-import importlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from langchain_core import documents, messages
+from langgraph.checkpoint.serde import types as serde
+
 from orchestrator.state.registry import BY_TYPE, register
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+try:
+    from langgraph import types as graph
+except ModuleNotFoundError:  # the checkpoint package alone, without graphs
+    graph = None  # type: ignore[assignment]
 
-_PLAIN = {
-    "langgraph.types": ("Command", "Interrupt", "Overwrite", "TimeoutPolicy"),
-    "langgraph.checkpoint.serde.types": ("_DeltaSnapshot",),
-    "langchain_core.documents": ("Document",),
-    "langchain_core.messages": (
-        "AIMessage",
-        "AIMessageChunk",
-        "ChatMessage",
-        "ChatMessageChunk",
-        "FunctionMessage",
-        "FunctionMessageChunk",
-        "HumanMessage",
-        "HumanMessageChunk",
-        "RemoveMessage",
-        "SystemMessage",
-        "SystemMessageChunk",
-        "ToolMessage",
-        "ToolMessageChunk",
-    ),
-}
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_GRAPH = ("Command", "Interrupt", "Overwrite", "TimeoutPolicy")
+_MESSAGES = (
+    "AIMessage",
+    "AIMessageChunk",
+    "ChatMessage",
+    "ChatMessageChunk",
+    "FunctionMessage",
+    "FunctionMessageChunk",
+    "HumanMessage",
+    "HumanMessageChunk",
+    "RemoveMessage",
+    "SystemMessage",
+    "SystemMessageChunk",
+    "ToolMessage",
+    "ToolMessageChunk",
+)
 
 
 def register_known() -> None:
     """Register what is installed of the classes named in this module; those registered otherwise stay as they are."""
-    for module, names in _PLAIN.items():
-        for cls in _classes(module, names):
-            _register(cls, module)
-    for cls in _classes("langgraph.types", ("Send",)):
-        take, make = _by_attributes(cls, ("node", "arg", "timeout"))
-        _register(cls, "langgraph.types", take, make)
+    for module, names, package in (
+        (graph, _GRAPH, "langgraph"),
+        (serde, ("_DeltaSnapshot",), "langgraph"),
+        (messages, _MESSAGES, "langchain_core"),
+        (documents, ("Document",), "langchain_core"),
+    ):
+        for name in names:
+            if hasattr(module, name):
+                _register(getattr(module, name), package)
+    if graph is not None:
+        _register(graph.Send, "langgraph", *_by_attributes(graph.Send, ("node", "arg", "timeout")))
     _register(deque, "collections", _take_deque, _make_deque)
 
 
-def _classes(module: str, names: Iterable[str]) -> list[Any]:
-    """Return those classes that are there: the names are ours, and nothing that was stored chooses among them."""
-    try:
-        found = importlib.import_module(module)
-    except ImportError:
-        return []
-    return [getattr(found, name) for name in names if hasattr(found, name)]
-
-
 def _register(
-    cls: Any, module: str, take: Callable[[Any], Any] | None = None, make: Callable[[Any], Any] | None = None
+    cls: Any, package: str, take: Callable[[Any], Any] | None = None, make: Callable[[Any], Any] | None = None
 ) -> None:
     if cls not in BY_TYPE:
-        register(cls, f"{module.partition('.')[0]}.{cls.__name__.lstrip('_')}", to_plain=take, from_plain=make)
+        register(cls, f"{package}.{cls.__name__.lstrip('_')}", to_plain=take, from_plain=make)
 
 
 def _by_attributes(cls: Any, names: tuple[str, ...]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

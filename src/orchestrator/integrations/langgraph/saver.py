@@ -10,7 +10,7 @@ from orchestrator.integrations.langgraph.archive import Archive
 from orchestrator.integrations.langgraph.door import Door
 from orchestrator.integrations.langgraph.known import register_known
 from orchestrator.integrations.langgraph.serializer import DataOnly
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings, settings_with
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 class OrchestratorSaver(BaseCheckpointSaver[int]):
     """Keeps LangGraph's threads in a store of ours: ``builder.compile(checkpointer=OrchestratorSaver(url))``.
 
-    ``url`` names the store as everywhere (None: the one that ``Orchestrator()`` finds); ``settings`` are those of the
-    project unless given. Nothing is opened before the first call; use the saver as a (sync or async) context manager,
-    or call ``close``. Methods may be called from any thread and any event loop.
+    ``url`` names the store as everywhere, or is the name of one (None: the one that ``Orchestrator()`` finds);
+    ``settings`` are those of the project unless given. Nothing is opened before the first call; use the saver as a
+    (sync or async) context manager, or call ``close``. Methods may be called from any thread and any event loop.
 
     Values are kept by our codec: data only, whatever the bytes in the store. What cannot be kept so is refused with
     UnstorableValue, which names its place; classes of one's own are allowed by ``orchestrator.register``. All methods
@@ -41,8 +41,7 @@ class OrchestratorSaver(BaseCheckpointSaver[int]):
     def __init__(self, url: str | None = None, *, settings: Settings | None = None) -> None:
         super().__init__(serde=DataOnly())
         register_known()
-        chosen = settings or load_settings()
-        self._archive = Archive(url or chosen.store, chosen)
+        self._archive = Archive(settings_with(url, settings))
         self._door = Door()
 
     @classmethod
