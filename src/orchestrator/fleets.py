@@ -151,7 +151,7 @@ class FleetMethods(ABC):
             poll_seconds=min(POLL_SECONDS, self.settings.lease / 4),
         )
         with self._all_steps_logged() as logged:
-            server = Server(self._adapters, self._live, service, tell=told or _unheard, logged=logged)
+            server = Server(self._adapters, self._live, service, tell=_unheard if told is None else told, logged=logged)
             await self._fleet.serve(server)
 
     @contextlib.contextmanager
