@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -133,12 +133,12 @@ async def test_a_server_that_throws_away_is_refused(opened: Open, admin: redis.R
 
 
 async def test_where_settings_may_not_be_read_each_commit_is_waited_for(opened: Open, admin: redis.Redis) -> None:
-    admin.execute_command("ACL", "SETUSER", "few", *NO_CONFIG[0].split())
+    cast("Any", admin).execute_command("ACL", "SETUSER", "few", *NO_CONFIG[0].split())
     assert await promise(opened(user="few:any@")) == f"{POWER} (WAITAOF after each commit)"
 
 
 async def test_what_can_neither_be_read_nor_waited_for_is_refused(opened: Open, admin: redis.Redis) -> None:
-    admin.execute_command("ACL", "SETUSER", "few", *NO_CONFIG[1].split())
+    cast("Any", admin).execute_command("ACL", "SETUSER", "few", *NO_CONFIG[1].split())
     with pytest.raises(StoreUnavailable, match="allow CONFIG GET"):
         opened(user="few:any@")
     assert "may not be read" in await promise(opened("durability=process", "few:any@"))

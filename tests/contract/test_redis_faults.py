@@ -552,11 +552,12 @@ async def test_a_foreign_key_is_refused_and_left(
     opened: Open, client: redis.Redis, redis_place: RedisPlace, how: str
 ) -> None:
     header = key(redis_place, "store")
-    {
-        "text": lambda: client.set(header, "theirs"),
-        "hash": lambda: client.hset(header, "magic", "theirs"),
-        "list": lambda: client.rpush(header, "theirs"),
-    }[how]()
+    if how == "text":
+        client.set(header, "theirs")
+    elif how == "hash":
+        client.hset(header, "magic", "theirs")
+    else:
+        client.rpush(header, "theirs")
     before = client.dump(header)
     with pytest.raises(StoreIncompatible, match="another prefix"):
         opened()
