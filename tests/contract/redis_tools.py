@@ -36,6 +36,19 @@ def age_leases(client: redis.Redis, prefix: str, seconds: float) -> None:
             client.zincrby(key, -before, member)
 
 
+def set_leases(client: redis.Redis, prefix: str, left: dict[bytes, float]) -> None:
+    """Let each lease that has not been given up have so many seconds left, by its token."""
+    seconds, micros = client.time()
+    for key in cast("list[bytes]", client.keys(f"{{{prefix}}}:execution:*")):
+        token, until = cast("list[bytes]", client.hmget(key, "token", "lease_until"))
+        if token in left and until != b"0":
+            until_ms = round(left[token] * 1000) + seconds * 1000 + micros // 1000
+            client.hset(key, "lease_until", until_ms)
+            name = key.partition(b":execution:")[2]
+            for held in cast("list[bytes]", client.keys(f"{{{prefix}}}:held*")):
+                client.zadd(held, {name: until_ms}, xx=True)
+
+
 async def wait_until(true: Callable[[], bool], description: str, seconds: float = 10.0) -> None:
     """Wait for a condition, with the loop going on meanwhile."""
     try:
