@@ -23,6 +23,15 @@ def open_redis(
     return RedisStore(address, clock=clock, chance=chance, lease_seconds=lease_seconds, sealing=sealing, blobs=blobs)
 
 
+def has_waitaof(client: redis.Redis) -> bool:
+    """Tell whether a server knows WAITAOF: Redis since 7.2, and every Valkey."""
+    try:
+        cast("Any", client).execute_command("WAITAOF", 0, 0, 1)
+    except redis.ResponseError:
+        return False
+    return True
+
+
 def age_leases(client: redis.Redis, prefix: str, seconds: float) -> None:
     """Let whole seconds pass for the leases of one store: they end so much earlier by the server's clock.
 
