@@ -84,6 +84,7 @@ class SqliteReading(SqliteLeases):
             holder=self._holder(execution_id, epoch, owner, token, locked, until),
             place=None if queue is None else Place(queue, priority),
             paused_by=paused_by,
+            lease_left=None if token is None else until - self._clock.monotonic(),
         )
 
     async def hidden(self, execution_id: ExecutionId) -> set[int]:
