@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from orchestrator.errors import UsageError
+from orchestrator.state.masking import mask
 from orchestrator.state.records import PLAIN, Sealing
 
 if TYPE_CHECKING:
@@ -80,11 +81,3 @@ def store_file(url: str, *, project: Path) -> Path | None:
         return None
     return project / unquote(parts.path[1:])
 
-
-def mask(url: str) -> str:
-    """Return the URL with a password in it replaced by ``***``."""
-    head, separator, rest = url.partition("://")
-    if separator and "@" in rest.split("/")[0]:
-        user = rest.split("@", maxsplit=1)[0].split(":")[0]
-        return f"{head}://{user}:***@{rest.rsplit('@', maxsplit=1)[-1]}"
-    return url

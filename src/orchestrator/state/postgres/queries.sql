@@ -31,7 +31,7 @@ WITH me AS (
     INSERT INTO {s}.executions (execution_id, born, pipeline_id, status, total, seq, head, completed, created_at,
         updated_at, epoch, owner, token, lease_until, queue, priority, waiting)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, clock_timestamp() + make_interval(secs => $14),
-        $15, $16, $15 IS NOT NULL)
+        $15::text, $16::bigint, $15::text IS NOT NULL)
     ON CONFLICT (execution_id) DO NOTHING
     RETURNING id
 ), kept AS (
@@ -83,7 +83,7 @@ WHERE e.execution_id = $1
 
 -- name: read
 -- A page, and where the journal ends: one snapshot.
-SELECT e.id, greatest(e.seq, e.head), e.seq, j.last, j.completed, j.record
+SELECT e.id, greatest(e.seq, e.head), j.last, j.completed, j.record
 FROM {s}.executions e
 LEFT JOIN LATERAL (
     SELECT last, completed, record FROM {s}.journal WHERE execution = e.id AND last > $2 ORDER BY last LIMIT $3
@@ -92,7 +92,7 @@ WHERE e.execution_id = $1
 ORDER BY j.last
 
 -- name: read_back
-SELECT e.id, greatest(e.seq, e.head), e.seq, j.last, j.completed, j.record
+SELECT e.id, greatest(e.seq, e.head), j.last, j.completed, j.record
 FROM {s}.executions e
 LEFT JOIN LATERAL (
     SELECT last, completed, record FROM {s}.journal WHERE execution = e.id AND last < $2 ORDER BY last DESC LIMIT $3
@@ -105,11 +105,10 @@ UPDATE {s}.executions
 SET epoch = epoch + 1, owner = $2, token = $3, lease_until = clock_timestamp() + make_interval(secs => $4),
     cancel_by = NULL, paused_by = NULL
 WHERE execution_id = $1 AND ($5 OR token IS NULL OR lease_until <= clock_timestamp())
-RETURNING epoch
+RETURNING epoch, seq
 
 -- name: owner
-SELECT epoch, owner, token, lease_until > clock_timestamp(),
-       CASE WHEN isfinite(lease_until) THEN extract(epoch FROM lease_until - clock_timestamp())::float8 ELSE 0 END
+SELECT epoch, owner, token, extract(epoch FROM lease_until - clock_timestamp())::float8, seq
 FROM {s}.executions WHERE execution_id = $1
 
 -- name: renew
@@ -142,7 +141,7 @@ UPDATE {s}.executions SET owner = NULL, token = NULL WHERE execution_id = $1 AND
 
 -- name: let_go
 -- A handle is closed: what it owns is as after its process's death.
-UPDATE {s}.executions SET lease_until = '-infinity' WHERE token = ANY ($1::text[]) AND execution_id = ANY ($2::text[])
+UPDATE {s}.executions SET lease_until = to_timestamp(0) WHERE token = ANY ($1::text[]) AND execution_id = ANY ($2::text[])
 
 -- name: request_cancel
 UPDATE {s}.executions SET cancel_by = $2 WHERE execution_id = $1 RETURNING 1
@@ -151,8 +150,11 @@ UPDATE {s}.executions SET cancel_by = $2 WHERE execution_id = $1 RETURNING 1
 UPDATE {s}.executions SET paused_by = $2 WHERE execution_id = $1 RETURNING 1
 
 -- name: enqueue
-UPDATE {s}.executions SET queue = $2, priority = $3, waiting = true, paused_by = NULL
-WHERE execution_id = $1 RETURNING 1
+WITH me AS (SELECT FROM {s}.executions WHERE execution_id = $1), done AS (
+    UPDATE {s}.executions SET queue = $2, priority = $3, waiting = true, paused_by = NULL, cancel_by = NULL
+    WHERE execution_id = $1 AND status <> 'completed'
+)
+SELECT 1 FROM me
 
 -- name: set_queue
 INSERT INTO {s}.queues VALUES ($1, $2, $3)
@@ -162,8 +164,20 @@ ON CONFLICT (name) DO UPDATE SET "limit" = excluded."limit", paused_by = exclude
 -- Takers of a queue with a limit go one after the other, for its owned executions must be counted.
 SELECT name FROM {s}.queues WHERE name = ANY ($1::text[]) AND "limit" IS NOT NULL ORDER BY name FOR UPDATE
 
+-- name: takable
+-- Whether `take` may find anything: the usual answer is no, and locks nothing.
+SELECT EXISTS (
+    SELECT FROM {s}.executions e LEFT JOIN {s}.queues q ON q.name = e.queue
+    WHERE e.waiting AND e.queue = ANY ($1::text[]) AND e.paused_by IS NULL AND q.paused_by IS NULL
+      AND (e.token IS NULL OR e.lease_until <= clock_timestamp())
+) OR ($2 AND EXISTS (
+    SELECT FROM {s}.executions e
+    WHERE NOT e.waiting AND e.status = 'running' AND e.paused_by IS NULL AND e.execution_id IS NOT NULL
+      AND (e.token IS NULL OR e.lease_until <= clock_timestamp())
+))
+
 -- name: take
--- A row of `free` for each queue that may give something, and how much. What others are just taking is passed over.
+-- A cancel that nobody has answered stands. A row of `free` for each queue that may give something, and how much. What others are just taking is passed over.
 WITH free AS (
     SELECT w.name, CASE WHEN q."limit" IS NULL THEN $3 ELSE least($3, q."limit" - (
         SELECT count(*) FROM {s}.executions e
@@ -176,23 +190,24 @@ WITH free AS (
         WHERE e.waiting AND e.queue = free.name AND e.paused_by IS NULL
           AND (e.token IS NULL OR e.lease_until <= clock_timestamp())
         ORDER BY e.priority DESC, e.id LIMIT greatest(free.room, 0) FOR UPDATE SKIP LOCKED) c
-    UNION ALL
-    SELECT o.id, 0 FROM (
-        SELECT e.id FROM {s}.executions e
-        WHERE $5 AND e.queue IS NULL AND e.status = 'running' AND e.paused_by IS NULL
-          AND e.token IS NOT NULL AND e.lease_until <= clock_timestamp()
-        ORDER BY e.id LIMIT $3 FOR UPDATE SKIP LOCKED) o
+), left_over AS (
+    SELECT e.id FROM {s}.executions e
+    WHERE $5 AND NOT e.waiting AND e.status = 'running' AND e.paused_by IS NULL AND e.execution_id IS NOT NULL
+      AND (e.token IS NULL OR e.lease_until <= clock_timestamp())
+    ORDER BY e.id LIMIT $3 FOR UPDATE SKIP LOCKED
 ), chosen AS (
-    SELECT id, row_number() OVER (ORDER BY priority DESC, id) AS place FROM found ORDER BY priority DESC, id LIMIT $3
+    SELECT id, row_number() OVER (ORDER BY last, priority DESC, id) AS place FROM (
+        SELECT id, priority, 0 AS last FROM found UNION ALL SELECT id, 0, 1 FROM left_over) a
+    ORDER BY last, priority DESC, id LIMIT $3
 )
 UPDATE {s}.executions e
 SET epoch = e.epoch + 1, owner = $2, token = ($4::text[])[chosen.place],
-    lease_until = clock_timestamp() + make_interval(secs => $6), cancel_by = NULL, paused_by = NULL
+    lease_until = clock_timestamp() + make_interval(secs => $6)
 FROM chosen WHERE e.id = chosen.id
-RETURNING e.execution_id, e.epoch, e.token, chosen.place
+RETURNING e.execution_id, e.epoch, e.token, e.seq, chosen.place
 
 -- name: taken
-SELECT execution_id, epoch, token FROM {s}.executions WHERE token = ANY ($1::text[])
+SELECT execution_id, epoch, token, seq, 0 FROM {s}.executions WHERE token = ANY ($1::text[])
 
 -- name: queues
 SELECT coalesce(q.name, e.queue), q."limit", q.paused_by, coalesce(e.waiting, 0), coalesce(e.owned, 0)
@@ -212,12 +227,12 @@ SELECT record FROM {s}.vals WHERE digest = $1
 
 -- name: summary
 SELECT execution_id, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token,
-       lease_until > clock_timestamp(), queue, priority, paused_by
+       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, paused_by, id
 FROM {s}.executions WHERE execution_id = $1
 
 -- name: summaries
 SELECT execution_id, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token,
-       lease_until > clock_timestamp(), queue, priority, paused_by
+       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, paused_by, id
 FROM {s}.executions
 WHERE execution_id IS NOT NULL AND ($2::text IS NULL OR status = $2)
   AND (created_at, id) < ($3::float8, $4::bigint)
@@ -225,7 +240,7 @@ ORDER BY created_at DESC, id DESC LIMIT $1
 
 -- name: summaries_of
 SELECT execution_id, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token,
-       lease_until > clock_timestamp(), queue, priority, paused_by
+       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, paused_by, id
 FROM {s}.executions
 WHERE pipeline_id = $5 AND execution_id IS NOT NULL AND ($2::text IS NULL OR status = $2)
   AND (created_at, id) < ($3::float8, $4::bigint)

@@ -25,6 +25,7 @@ CREATE TABLE {s}.executions (
 CREATE INDEX executions_by_time ON {s}.executions (created_at DESC, id DESC);
 CREATE INDEX executions_by_pipeline ON {s}.executions (pipeline_id, created_at DESC, id DESC);
 CREATE INDEX executions_waiting ON {s}.executions (queue, priority DESC, id) WHERE waiting;
+CREATE INDEX executions_running ON {s}.executions (id) WHERE status = 'running';
 
 -- A commit: the facts that end at seq `last`. Its key is what decides between two writers.
 CREATE TABLE {s}.journal (
