@@ -14,14 +14,14 @@ from orchestrator.testing.store_suite import LeaseExpirySuite, StoreSuite
 
 class TestPostgresStore(StoreSuite, LeaseExpirySuite):
     @pytest.fixture
-    def make_store(self, postgres_url: str, clock: ManualClock, chance: SeededChance) -> Callable[[], Store]:
-        target = parse_target(postgres_url, durable=True)
+    def make_store(self, postgres_emptied_url: str, clock: ManualClock, chance: SeededChance) -> Callable[[], Store]:
+        target = parse_target(postgres_emptied_url, durable=True)
         return lambda: PostgresStore(target, clock=clock, chance=chance)
 
     @pytest.fixture
-    def pass_time(self, postgres_url: str, clock: ManualClock) -> Callable[[float], None]:
-        """Whole seconds, for the server's own clock goes on meanwhile."""
-        target = parse_target(postgres_url, durable=True)
+    def pass_time(self, postgres_emptied_url: str, clock: ManualClock) -> Callable[[float], None]:
+        """By whole seconds, for the server's own clock goes on meanwhile."""
+        target = parse_target(postgres_emptied_url, durable=True)
 
         def pass_(seconds: float) -> None:
             clock.advance(seconds)

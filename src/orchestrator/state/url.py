@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.store import Store
 
-FORMS = "sqlite:///path/to/store.db (a fourth slash makes the path absolute) or memory://"
+FORMS = (
+    "sqlite:///path/to/store.db (a fourth slash makes the path absolute), "
+    "postgresql://user:password@host:port/database or memory://"
+)
 
 
 LEASE_SECONDS = 30.0
@@ -43,8 +46,9 @@ class StoreOptions:
 def open_store(url: str, options: StoreOptions) -> Store:
     """Open the store that ``url`` names.
 
-    Forms: ``sqlite:///PATH[?durability=full|process]``, ``memory://``. Raises UsageError for any other, StoreError
-    when it cannot be opened. A password in the URL is never repeated in a message.
+    Forms: ``sqlite:///PATH[?durability=full|process]``, ``memory://``, and
+    ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE[?schema=NAME&durability=full|process]``. Raises UsageError for any
+    other, StoreError when it cannot be opened. A password in the URL is never repeated in a message.
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
@@ -71,7 +75,29 @@ def open_store(url: str, options: StoreOptions) -> Store:
 
         name = parts.netloc + parts.path
         return MemoryStore.shared(name, clock=options.clock, chance=options.chance, lease_seconds=options.lease_seconds)
+    if parts.scheme in ("postgresql", "postgres"):
+        return _open_postgres(url, options)
     raise UsageError(f"not a store: {mask(url)!r}; expected {FORMS}")
+
+
+def _open_postgres(url: str, options: StoreOptions) -> Store:
+    try:
+        from orchestrator.state.postgres import PostgresStore, parse_target
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "psycopg":
+            raise
+        raise UsageError(
+            f"the store {mask(url)!r} needs a driver that is not installed ({error}): "
+            "pip install 'durable-orchestrator[postgres]'"
+        ) from None
+    return PostgresStore(
+        parse_target(url, durable=options.durable),
+        clock=options.clock,
+        chance=options.chance,
+        lease_seconds=options.lease_seconds,
+        sealing=options.sealing,
+        blobs=options.blobs,
+    )
 
 
 def store_file(url: str, *, project: Path) -> Path | None:
@@ -80,4 +106,3 @@ def store_file(url: str, *, project: Path) -> Path | None:
     if parts.scheme != "sqlite" or parts.netloc or not parts.path[1:]:
         return None
     return project / unquote(parts.path[1:])
-

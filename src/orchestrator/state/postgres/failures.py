@@ -47,49 +47,59 @@ def judge(error: BaseException) -> Verdict:
     return Verdict.REPEAT if state in _REPEAT else Verdict.FAIL
 
 
+_MEANINGS: dict[str, tuple[type[StoreError], str]] = {
+    "53100": (StoreFull, "the server of {url} has no space left ({text}); make room, then resume"),
+    "53200": (StoreUnavailable, "the server of {url} has no memory left: {text}"),
+    "53300": (
+        StoreUnavailable,
+        (
+            "the server of {url} takes no more connections: {text}. Raise its max_connections, or put a pooler (pgbouncer) "
+            "before it"
+        ),
+    ),
+    "25006": (
+        StoreUnavailable,
+        (
+            "the server of {url} is read-only: {text}. It is a standby, or default_transaction_read_only is on: name the "
+            "primary, for example by several hosts and target_session_attrs=read-write in the URL"
+        ),
+    ),
+    "57014": (
+        StoreUnavailable,
+        (
+            "the server of {url} did not answer within the statement timeout: {text}. It is overloaded, or somebody holds "
+            "a lock"
+        ),
+    ),
+    "42501": (
+        StoreUnavailable,
+        "the user of {url} lacks a permission: {text}. docs/configuration.md lists what to GRANT",
+    ),
+    "42": (StoreIncompatible, "the schema of {url} is not what this version expects: {text}"),
+    "3F": (StoreIncompatible, "the schema of {url} is not what this version expects: {text}"),
+    "28": (StoreUnavailable, "the server of {url} refuses us: {text}. Check user and password of the URL"),
+    "3D": (StoreUnavailable, "the server of {url} refuses us: {text}. Check the database of the URL"),
+    "40": (StoreUnavailable, "the store {url} was too busy, again and again: {text}"),
+    "55": (StoreUnavailable, "the store {url} was too busy, again and again: {text}"),
+    "XX": (
+        StoreUnavailable,
+        "the server of {url} reports damage or a failure of its own: {text}. See its log; verify it with pg_amcheck",
+    ),
+}
+"""By SQLSTATE, or by its class."""
+
+_UNREACHED = (
+    "the store {url} cannot be reached: {text}. Check that the server runs, host, port, database, user and password of "
+    "the URL, and the server's pg_hba.conf"
+)
+
+
 def translate(error: BaseException, url: str) -> StoreError:
     """Return our error for one of the driver's, with what to do; ``url`` names the store."""
-    if isinstance(error, StoreError):
-        return error
-    state = error.sqlstate if isinstance(error, psycopg.Error) else None
     text = " ".join(str(error).split()) or type(error).__name__
-    match state:
-        case None:
-            return StoreUnavailable(
-                f"the store {url} cannot be reached: {text}. Check that the server runs, host, port, database, user "
-                "and password of the URL, and the server's pg_hba.conf"
-            )
-        case "53100":
-            return StoreFull(f"the server of {url} has no space left ({text}); make room, then resume")
-        case "53200":
-            return StoreUnavailable(f"the server of {url} has no memory left: {text}")
-        case "53300":
-            return StoreUnavailable(
-                f"the server of {url} takes no more connections: {text}. Raise its max_connections, or put a pooler "
-                "(pgbouncer) before it"
-            )
-        case "25006":
-            return StoreUnavailable(
-                f"the server of {url} is read-only: {text}. It is a standby, or default_transaction_read_only is on: "
-                "name the primary, for example by several hosts and target_session_attrs=read-write in the URL"
-            )
-        case "57014":
-            return StoreUnavailable(
-                f"the server of {url} did not answer within the statement timeout: {text}. It is overloaded, or "
-                "somebody holds a lock"
-            )
-        case "42501":
-            return StoreUnavailable(
-                f"the user of {url} lacks a permission: {text}. docs/configuration.md lists what to GRANT"
-            )
-        case "42P01" | "42703" | "3F000" | "42883":
-            return StoreIncompatible(f"the schema of {url} is not what this version expects: {text}")
-    if state.startswith(("28", "3D")):
-        return StoreUnavailable(f"the server of {url} refuses us: {text}. Check user, password and database of the URL")
-    if state.startswith("40") or state in _REPEAT:
-        return StoreUnavailable(f"the store {url} was too busy, again and again: {text}")
-    if state.startswith("XX"):
-        return StoreUnavailable(
-            f"the server of {url} reports damage or a failure of its own: {text}. See its log; verify with pg_amcheck"
-        )
-    return StoreUnavailable(f"the store {url} failed ({state}): {text}")
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    if state is None:
+        return StoreUnavailable(_UNREACHED.format(url=url, text=text))
+    otherwise = (StoreUnavailable, f"the store {{url}} failed ({state}): {{text}}")
+    kind, message = _MEANINGS.get(state) or _MEANINGS.get(state[:2]) or otherwise
+    return kind(message.format(url=url, text=text))

@@ -8,7 +8,7 @@ at that place what we sent.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from orchestrator.crashpoints import point
 from orchestrator.domain.events import ExecutionCreated
@@ -177,32 +177,33 @@ class PostgresJournal(Database):
 
     async def read(self, execution_id: ExecutionId, *, newest_first: bool = False) -> AsyncIterator[Commit]:
         """See ports.store.Journal. Page by page, each of them one snapshot."""
-        name = to_text(execution_id)
+        name, statement = to_text(execution_id), "read_back" if newest_first else "read"
         at = _END if newest_first else 0
         row: int | None = None
         expected: int | None = None if newest_first else 1
         while True:
-            page = await self._ask("read_back" if newest_first else "read", name, at, READ_PAGE)
+            page = await self._ask(statement, name, at, READ_PAGE)
             if not page or (row is not None and page[0][0] != row):
                 raise UnknownExecution(execution_id)  # removed meanwhile, if it was there
             row, head = page[0][:2]
-            commits = [one[2:] for one in page if one[2] is not None]
+            rows = [one[2:] for one in page if one[2] is not None]
             if expected is None:
-                if not commits or commits[0][0] < head:
-                    raise StoreDamaged(f"{execution_id}@{head}", "the journal's end is missing")
-                expected = int(commits[0][0])
-            for last, completed, record in commits:
+                expected = head if rows and rows[0][0] == head else _missing(execution_id, head, end=True)
+            for last, completed, record in rows:
                 commit = open_commit(execution_id, last, completed, record, self._sealing)
-                found = last if newest_first else commit.first
-                if found != expected:
-                    raise StoreDamaged(f"{execution_id}@{expected}", "the journal has a gap: this fact is missing")
+                if expected != (last if newest_first else commit.first):
+                    _missing(execution_id, expected)
                 expected = commit.first - 1 if newest_first else last + 1
                 at = last
                 yield commit
-            if len(commits) < READ_PAGE:
+            if len(rows) < READ_PAGE:
                 break
-        if newest_first:
-            if expected:
-                raise StoreDamaged(f"{execution_id}@{expected}", "the journal has a gap: this fact is missing")
-        elif expected <= head:
-            raise StoreDamaged(f"{execution_id}@{head}", "the journal's end is missing")
+        if newest_first and expected:
+            _missing(execution_id, expected)
+        if not newest_first and expected <= head:
+            _missing(execution_id, head, end=True)
+
+
+def _missing(execution_id: str, seq: int, *, end: bool = False) -> NoReturn:
+    reason = "the journal's end is missing" if end else "the journal has a gap: this fact is missing"
+    raise StoreDamaged(f"{execution_id}@{seq}", reason)

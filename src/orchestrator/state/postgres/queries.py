@@ -30,7 +30,7 @@ def migrations() -> tuple[str, ...]:
 def in_schema(text: str, schema: str) -> bytes:
     """Return SQL with ``{s}`` in it made the schema's quoted name."""
     # The text is ours, and the one name in it goes through the driver's quoting.
-    return sql.SQL(text).format(s=sql.Identifier(schema)).as_bytes()  # type: ignore[arg-type]
+    return sql.SQL(text).format(s=sql.Identifier(schema)).as_bytes()
 
 
 class Queries:

@@ -42,7 +42,7 @@ async def examine(db: Connection, queries: Queries, target: Target) -> Server:
     meta: dict[str, str] | None = None
     if tables and "meta" in tables:
         try:
-            meta = dict(await (await db.execute(queries["meta"])).fetchall())  # type: ignore[arg-type]
+            meta = dict(await (await db.execute(queries["meta"])).fetchall())
         except psycopg.errors.UndefinedColumn:
             meta = {}
     server = Server(
