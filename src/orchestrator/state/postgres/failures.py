@@ -53,8 +53,8 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
     "53300": (
         StoreUnavailable,
         (
-            "the server of {url} takes no more connections: {text}. Raise its max_connections, or put a pooler (pgbouncer) "
-            "before it"
+            "the server of {url} takes no more connections: {text}. Raise its max_connections, or put a pooler "
+            "(pgbouncer) before it"
         ),
     ),
     "25006": (
