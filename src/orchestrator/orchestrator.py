@@ -34,8 +34,9 @@ from orchestrator.fleets import FleetMethods
 from orchestrator.settings import Settings, settings_with
 from orchestrator.state.leavings import log_folder
 from orchestrator.state.manager import StateManager
+from orchestrator.state.masking import mask
 from orchestrator.state.opening import options_of
-from orchestrator.state.url import mask, open_store
+from orchestrator.state.url import open_store
 from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:

@@ -11,15 +11,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.integrations.langgraph import OrchestratorSaver
-from tests.services_redis import redis_place, redis_url
-
-__all__ = ["redis_place", "redis_url"]
 
 MEMORY = Path("/dev/shm")
 
 STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "memory": lambda _request: f"memory://{uuid.uuid4().hex}",
     "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('quick_path')}/graph.db",
+    "postgres": lambda request: request.getfixturevalue("postgres_emptied_url"),
     "redis": lambda request: request.getfixturevalue("redis_place").url,
 }
 
@@ -35,9 +33,18 @@ def quick_path(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+NEAR = ["memory", "sqlite"]
+
+
 @pytest.fixture(params=list(STORES))
 def store_url(request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty store."""
+    return STORES[request.param](request)
+
+
+@pytest.fixture(params=NEAR)
+def near_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty store without a server: for what is the same on all, and would take long there."""
     return STORES[request.param](request)
 
 
@@ -53,6 +60,6 @@ def sqlite_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def saver(store_url: str) -> AsyncIterator[OrchestratorSaver]:
-    async with OrchestratorSaver(store_url) as opened:
+async def saver(near_url: str) -> AsyncIterator[OrchestratorSaver]:
+    async with OrchestratorSaver(near_url) as opened:
         yield opened

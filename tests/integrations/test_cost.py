@@ -9,9 +9,9 @@ from tests.integrations.stores import Counting, between, id_of, put
 LARGE = "x" * 10_000
 
 
-async def test_a_put_writes_only_the_channels_that_changed(store_url: str) -> None:
+async def test_a_put_writes_only_the_channels_that_changed(near_url: str) -> None:
     values = {f"channel{number}": f"{number}{LARGE}" for number in range(50)}
-    async with OrchestratorSaver(store_url) as saver:
+    async with OrchestratorSaver(near_url) as saver:
         parent = await put(saver, "t", values)
         counting = await between(saver, Counting)
         for version in (2, 3, 4):
@@ -29,14 +29,14 @@ async def test_a_put_writes_only_the_channels_that_changed(store_url: str) -> No
         assert counting.written < len(LARGE) + 8_000
 
 
-async def test_the_newest_is_found_at_the_end_whatever_the_length(store_url: str) -> None:
-    async with OrchestratorSaver(store_url) as saver:
+async def test_the_newest_is_found_at_the_end_whatever_the_length(near_url: str) -> None:
+    async with OrchestratorSaver(near_url) as saver:
         parent = None
         for number in range(200):
             kept = await put(saver, "t", {"n": number, "text": LARGE}, parent=parent, version=number + 1)
             parent = id_of(kept)
             await saver.aput_writes(kept, [("n", number)], "task")
-    async with OrchestratorSaver(store_url) as saver:
+    async with OrchestratorSaver(near_url) as saver:
         counting = await between(saver, Counting)
         newest = await saver.aget_tuple(on("t"))
         assert newest is not None
@@ -54,11 +54,11 @@ async def test_the_newest_is_found_at_the_end_whatever_the_length(store_url: str
         assert counting.commits <= 3
 
 
-async def test_a_warm_thread_knows_its_namespaces(store_url: str) -> None:
-    async with OrchestratorSaver(store_url) as saver:
+async def test_a_warm_thread_knows_its_namespaces(near_url: str) -> None:
+    async with OrchestratorSaver(near_url) as saver:
         for number in range(60):
             await put(saver, "t", {"n": number}, namespace=f"space:{number}")
-    async with OrchestratorSaver(store_url) as saver:
+    async with OrchestratorSaver(near_url) as saver:
         counting = await between(saver, Counting)
         await put(saver, "t", {"n": 60}, namespace="space:60")
         counting.commits = 0

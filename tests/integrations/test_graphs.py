@@ -12,10 +12,19 @@ from orchestrator.integrations.langgraph import OrchestratorSaver
 from tests.integrations.graphs import chatting, counting, fanning, nested, on, said
 
 
-@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
-async def test_an_interrupted_graph_goes_on_in_another_saver(
-    store_url: str, durability: Literal["sync", "async", "exit"]
-) -> None:
+Durability = Literal["sync", "async", "exit"]
+
+
+async def test_an_interrupted_graph_goes_on_in_another_saver(store_url: str) -> None:
+    await interrupt_and_go_on(store_url, "async")
+
+
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+async def test_other_durabilities(near_url: str, durability: Durability) -> None:
+    await interrupt_and_go_on(near_url, durability)
+
+
+async def interrupt_and_go_on(store_url: str, durability: Durability) -> None:
     effects: list[str] = []
     async with OrchestratorSaver(store_url) as saver:
         asked = await counting(saver, effects).ainvoke({"done": [], "total": 0}, on("t"), durability=durability)
@@ -28,18 +37,18 @@ async def test_an_interrupted_graph_goes_on_in_another_saver(
     assert effects == ["first", "ask", "last"]
 
 
-def test_the_same_without_an_event_loop(store_url: str) -> None:
+def test_the_same_without_an_event_loop(near_url: str) -> None:
     effects: list[str] = []
-    with OrchestratorSaver(store_url) as saver:
+    with OrchestratorSaver(near_url) as saver:
         counting(saver, effects).invoke({"done": [], "total": 0}, on("t"))
         ended = counting(saver, effects).invoke(Command(resume=2), on("t"))
     assert ended == {"done": ["first", "ask", "last"], "total": 6}
     assert effects == ["first", "ask", "last"]
 
 
-def test_time_travel(store_url: str) -> None:
+def test_time_travel(near_url: str) -> None:
     effects: list[str] = []
-    with OrchestratorSaver(store_url) as saver:
+    with OrchestratorSaver(near_url) as saver:
         graph = counting(saver, effects)
         graph.invoke({"done": [], "total": 0}, on("t"))
         graph.invoke(Command(resume=20), on("t"))

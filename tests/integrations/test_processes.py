@@ -24,7 +24,7 @@ def test_a_graph_whose_process_was_killed_goes_on_in_a_new_one(shared_url: str, 
 
 
 async def test_two_processes_and_a_killed_one_lose_nothing(shared_url: str) -> None:
-    writers = {name: start(write, shared_url, "t", name, 25) for name in ("one", "two")}
+    writers = {name: start(write, shared_url, "t", name, 15) for name in ("one", "two")}
     doomed = start(write, shared_url, "t", "doomed", 100_000)
     for child in (*writers.values(), doomed):
         assert child.hear() == "ready"
@@ -36,7 +36,7 @@ async def test_two_processes_and_a_killed_one_lose_nothing(shared_url: str) -> N
     for name, child in writers.items():
         said = child.rest()
         assert child.process.exitcode == 0
-        assert len(said) == 25
+        assert len(said) == 15
         kept.update(dict.fromkeys(said, name))
 
     async with OrchestratorSaver(shared_url) as saver:

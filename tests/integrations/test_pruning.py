@@ -74,8 +74,8 @@ async def test_deleting_runs_keeps_the_others_of_the_thread(store_url: str) -> N
         assert await ids_of(other, "t") == [ids[1], ids[3], *following]
 
 
-async def test_a_copy_is_a_thread_of_its_own(store_url: str) -> None:
-    async with OrchestratorSaver(store_url) as saver:
+async def test_a_copy_is_a_thread_of_its_own(near_url: str) -> None:
+    async with OrchestratorSaver(near_url) as saver:
         ids = await fill(saver, "t", 180)  # more facts than one commit takes
         await saver.acopy_thread("t", "u")
         await saver.adelete_thread("t")
@@ -163,11 +163,11 @@ class Notes(TypedDict):
     total: Annotated[int, operator.add]
 
 
-async def test_a_channel_of_changes_survives_pruning(store_url: str) -> None:
+async def test_a_channel_of_changes_survives_pruning(near_url: str) -> None:
     builder: Any = StateGraph(Notes)
     builder.add_node("note", lambda state: {"notes": [f"note {state['total']}"], "total": 1})
     builder.add_edge(START, "note")
-    async with OrchestratorSaver(store_url) as saver:
+    async with OrchestratorSaver(near_url) as saver:
         graph = builder.compile(checkpointer=saver)
         ended: Any = None
         for _ in range(5):
@@ -177,8 +177,8 @@ async def test_a_channel_of_changes_survives_pruning(store_url: str) -> None:
         assert (await graph.aget_state(on("t"))).values == ended
 
 
-def test_pruning_without_an_event_loop(store_url: str) -> None:
-    with OrchestratorSaver(store_url) as saver:
+def test_pruning_without_an_event_loop(near_url: str) -> None:
+    with OrchestratorSaver(near_url) as saver:
         graph = counting(saver, [])
         graph.invoke({"done": [], "total": 0}, on("t"))
         saver.copy_thread("t", "u")

@@ -100,12 +100,12 @@ CALL = ormsgpack.packb(["builtins", "exec", "import antigravity"])
 EXTENSIONS = [ormsgpack.packb(ormsgpack.Ext(code, CALL)) for code in range(8)]
 
 
-async def test_published_exploits_come_back_as_the_data_they_are(store_url: str) -> None:
-    async with OrchestratorSaver(store_url) as saver:
+async def test_published_exploits_come_back_as_the_data_they_are(near_url: str) -> None:
+    async with OrchestratorSaver(near_url) as saver:
         for number, exploit in enumerate(EXPLOITS):
             kept = await put(saver, str(number), {"channel": exploit}, metadata={"told": exploit})
             await saver.aput_writes(kept, [("channel", exploit)], "task")
-    async with OrchestratorSaver(store_url) as saver:
+    async with OrchestratorSaver(near_url) as saver:
         for number, exploit in enumerate(EXPLOITS):
             found = await saver.aget_tuple(on(str(number)))
             assert found is not None
@@ -116,9 +116,9 @@ async def test_published_exploits_come_back_as_the_data_they_are(store_url: str)
 
 
 @pytest.mark.parametrize("payload", EXTENSIONS)
-async def test_bytes_that_langgraph_would_call_are_refused(store_url: str, payload: bytes) -> None:
+async def test_bytes_that_langgraph_would_call_are_refused(near_url: str, payload: bytes) -> None:
     """Somebody who can write to the store, checksums and all, puts LangGraph's own encoding of a call there."""
-    async with OrchestratorSaver(store_url) as saver:
+    async with OrchestratorSaver(near_url) as saver:
         await put(saver, "t", {"n": 1})
         newest = await saver.aget_tuple(on("t"))
         assert newest is not None
@@ -166,17 +166,17 @@ class Person(BaseModel):
     age: int = 0
 
 
-async def test_classes_are_kept_once_they_are_registered(store_url: str) -> None:
+async def test_classes_are_kept_once_they_are_registered(near_url: str) -> None:
     values = {"order": Order(1, ["a"]), "people": [Person(name="Ada")]}
     try:
-        async with OrchestratorSaver(store_url) as saver:
+        async with OrchestratorSaver(near_url) as saver:
             with pytest.raises(UnstorableValue, match=r"order: .*register"):
                 await put(saver, "t", values)
             assert await saver.aget_tuple(on("t")) is None
             orc.register(Order, "test.Order")
             orc.register(Person, "test.Person")
             await put(saver, "t", values)
-        async with OrchestratorSaver(store_url) as saver:
+        async with OrchestratorSaver(near_url) as saver:
             found = await saver.aget_tuple(on("t"))
             assert found is not None
             assert found.checkpoint["channel_values"] == values
@@ -253,8 +253,8 @@ def apsw_rows(folder: Path, table: str) -> list[Any]:
     return rows
 
 
-async def test_a_thread_is_an_execution_like_others(store_url: str) -> None:
-    async with OrchestratorSaver(store_url) as saver, orc.Orchestrator(store_url) as orchestrator:
+async def test_a_thread_is_an_execution_like_others(near_url: str) -> None:
+    async with OrchestratorSaver(near_url) as saver, orc.Orchestrator(near_url) as orchestrator:
         kept = await put(saver, "my thread", {"text": "y" * 2_000})
         await saver.aput_writes(kept, [("text", "z" * 2_000)], "task")
         listed = await orchestrator.list_executions()

@@ -108,7 +108,8 @@ def silent() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-SERVERS = ["redis"]
+SERVERS = ["redis", pytest.param("postgresql", marks=pytest.mark.slow)]
+"""PostgreSQL is waited for: a server that restarts comes back."""
 
 
 @pytest.mark.parametrize("scheme", SERVERS)

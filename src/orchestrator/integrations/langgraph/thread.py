@@ -18,6 +18,7 @@ from orchestrator.errors import (
     ExecutionOwned,
     JournalConflict,
     LeaseLost,
+    StoreDamaged,
     StoreError,
     StoreUnavailable,
     UnknownExecution,
@@ -133,9 +134,12 @@ class Thread:
                     await asyncio.sleep(pause * self._desk.chance.random())
                     pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                     continue
-                except StoreError:
+                except StoreError as error:
+                    slot = self.slot
                     self._warm = None  # what came of it is read from the store
-                    raise
+                    if not isinstance(error, StoreDamaged) or await self._is_there(slot):
+                        raise
+                    continue  # a server that misses what it had: the thread moved on, and that was removed
                 if self._crowded:
                     self._crowded -= 1
                     await self._release()
@@ -146,6 +150,10 @@ class Thread:
             f"thread {self.thread_id!r}: other processes write to it all the time, and {PATIENCE} attempts to get "
             "between them failed; try again, or let fewer processes write to one thread"
         )
+
+    async def _is_there(self, slot: ExecutionId | None) -> bool:
+        """Tell whether the thread lives where it did, or nowhere any more."""
+        return await current_slot(self._desk.store, self.thread_id) in (slot, None)
 
     async def _own(self) -> Warm:
         if self._warm is None:
