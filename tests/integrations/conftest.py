@@ -1,25 +1,18 @@
-"""Savers on each kind of store; to add one is to add a line to STORES."""
+"""Savers on each kind of store."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.integrations.langgraph import OrchestratorSaver
+from tests.everystore import NEAR, SHARED, STORES
 
 MEMORY = Path("/dev/shm")
-
-STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
-    "memory": lambda _request: f"memory://{uuid.uuid4().hex}",
-    "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('quick_path')}/graph.db",
-    "postgres": lambda request: request.getfixturevalue("postgres_emptied_url"),
-    "redis": lambda request: request.getfixturevalue("redis_place").url,
-}
 
 
 @pytest.fixture
@@ -31,9 +24,6 @@ def quick_path(tmp_path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=MEMORY, prefix="orchestrator-test-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
-
-
-NEAR = ["memory", "sqlite"]
 
 
 @pytest.fixture(params=list(STORES))
@@ -48,7 +38,7 @@ def near_url(request: pytest.FixtureRequest) -> str:
     return STORES[request.param](request)
 
 
-@pytest.fixture(params=[name for name in STORES if name != "memory"])
+@pytest.fixture(params=SHARED)
 def shared_url(request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty store that several processes can use."""
     return STORES[request.param](request)

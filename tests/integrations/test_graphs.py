@@ -11,7 +11,6 @@ from langgraph.types import Command
 from orchestrator.integrations.langgraph import OrchestratorSaver
 from tests.integrations.graphs import chatting, counting, fanning, nested, on, said
 
-
 Durability = Literal["sync", "async", "exit"]
 
 

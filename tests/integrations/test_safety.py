@@ -229,7 +229,7 @@ async def test_damage_is_told_and_the_other_threads_live(sqlite_url: str, quick_
     changed = bytearray(row[1])
     changed[len(changed) // 2] ^= 1
     key = "digest" if table == "vals" else "position"
-    db = apsw.Connection(str(quick_path / "graph.db"))
+    db = apsw.Connection(str(quick_path / "store.db"))
     db.execute(f"UPDATE {table} SET record = ? WHERE {key} = ?", (bytes(changed), row[0]))
     db.close()
     async with OrchestratorSaver(sqlite_url) as saver:
@@ -247,7 +247,7 @@ async def test_damage_is_told_and_the_other_threads_live(sqlite_url: str, quick_
 
 
 def apsw_rows(folder: Path, table: str) -> list[Any]:
-    db = apsw.Connection(str(folder / "graph.db"))
+    db = apsw.Connection(str(folder / "store.db"))
     rows = db.execute(f"SELECT {'digest' if table == 'vals' else 'position'}, record FROM {table}").fetchall()
     db.close()
     return rows

@@ -1,4 +1,4 @@
-"""Each code block of the spec page, run as written, with its effects checked."""
+"""Each code block of the spec page, run as written on each store, with its effects checked."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import pytest
 
 import orchestrator as orc
 from orchestrator import CheckpointUnreadable, ExecutionFailed, NoCheckpoint, Orchestrator, ResumeStrategy, TaskStatus
+from tests.everystore import STORES
 from tests.spec import page
 from tests.spec.steps import effects
 
@@ -46,6 +47,19 @@ steps:
 outputs:
   all: "{{ task3.result.output }}"
 """
+
+
+@pytest.fixture(params=list(STORES), autouse=True)
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let the settings name this kind of store; the usual one lies in the project's folder."""
+    if request.param != "sqlite":
+        monkeypatch.setenv("ORCHESTRATOR_STORE", STORES[request.param](request))
+    kind: str = request.param
+    return kind
+
+
+once = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+"""What touches no store, or this one's file."""
 
 
 @pytest.fixture
@@ -110,6 +124,7 @@ async def fail(pipeline: orc.Pipeline, step: str, execution_id: str | None = Non
 # -- the page itself -----------------------------------------------------------------------------------------------
 
 
+@once
 def test_every_block_of_the_page_is_quoted() -> None:
     blocks = re.findall(r"^```\w+\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert blocks == [
@@ -131,6 +146,7 @@ def test_every_block_of_the_page_is_quoted() -> None:
 # -- Resume Strategies ---------------------------------------------------------------------------------------------
 
 
+@once
 async def test_resume_strategies() -> None:
     scope = await page.run(page.RESUME_STRATEGIES)
     assert scope["strategy"] == ResumeStrategy()  # the values shown are the defaults
@@ -165,6 +181,7 @@ async def test_basic_resume_of_a_run_that_does_not_fail(capsys: pytest.CaptureFi
 # -- Custom Resume Strategy ----------------------------------------------------------------------------------------
 
 
+@once
 @pytest.mark.usefixtures("killed")
 async def test_custom_resume_strategy_after_a_kill() -> None:
     scope = await page.run(page.CUSTOM_RESUME_STRATEGY)
@@ -173,6 +190,26 @@ async def test_custom_resume_strategy_after_a_kill() -> None:
     assert scope["result"].outputs == {"all": "data1, data2, data3"}
     assert effects() == ["task1", "task2", "task2", "task3"]
     assert (state.strategy["max_retry_attempts"], state.strategy["checkpoint_interval_seconds"]) == (5, 30)
+
+
+@pytest.mark.slow  # a server knows of a killed owner when its lease is over
+@pytest.mark.parametrize("store", ["postgres", "redis"], indirect=True)
+async def test_custom_resume_strategy_after_a_kill_on_a_server() -> None:
+    write()
+    Path("orchestrator.toml").write_text("lease = 2\n", encoding="utf-8")
+    Path("task2.kills").write_text("1")
+    run_and_die(Path())
+    async with Orchestrator() as watching:
+        async with asyncio.timeout(30):
+            alive = True
+            while alive:  # noqa: ASYNC110 - it ends by the server's clock
+                await asyncio.sleep(0.05)
+                holder = (await watching.get_summary("exec_123")).holder
+                alive = holder is not None and holder.alive
+    scope = await page.run(page.CUSTOM_RESUME_STRATEGY)
+    await scope["orchestrator"].close()
+    assert scope["result"].outputs == {"all": "data1, data2, data3"}
+    assert effects() == ["task1", "task2", "task2", "task3"]
 
 
 async def test_the_custom_strategy_releases_a_task_that_used_up_the_default_one(orchestrator: Orchestrator) -> None:
@@ -235,6 +272,7 @@ async def test_manual_checkpointing_of_an_execution_that_only_the_caller_knows(o
     assert result.outputs == {"all": "john_doe: data2, data3"}
 
 
+@once
 async def test_manual_checkpointing_of_a_run_that_died(orchestrator: Orchestrator, killed: orc.Pipeline) -> None:
     await page.run(page.MANUAL_CHECKPOINTING, orchestrator=orchestrator, pipeline=killed)
     result = await orchestrator.resume_pipeline("exec_123")
@@ -437,11 +475,13 @@ async def test_state_validation_of_a_sound_checkpoint(orchestrator: Orchestrator
     assert scope["task_id"] in scope["pipeline"].tasks
 
 
+@once
 async def test_state_validation_is_left_out_when_it_is_off() -> None:
     scope = await page.run(page.STATE_VALIDATION, strategy=ResumeStrategy(validate_checkpoint_integrity=False))
     assert "pipeline" not in scope
 
 
+@once
 async def test_state_validation_names_an_unknown_task() -> None:
     class Manager:
         async def get_resume_state(self, execution_id: str) -> tuple[Any, Any]:
@@ -499,6 +539,7 @@ async def test_task_level_and_error_checkpoints(orchestrator: Orchestrator) -> N
     ]
 
 
+@once
 async def test_periodic_checkpoints_of_a_long_step_are_what_it_goes_on_from(orchestrator: Orchestrator) -> None:
     """Periodic checkpoints: a step that is killed goes on from its last one. Critical: from its last save."""
     write("""
@@ -550,6 +591,7 @@ async def test_failed_tasks_are_tracked_with_retry_counts(orchestrator: Orchestr
     assert counts == [{"task3": 1}, {"task3": 2}]
 
 
+@once
 @pytest.mark.usefixtures("killed")
 async def test_running_tasks_are_reset(orchestrator: Orchestrator) -> None:
     _, state = await orchestrator.resume_manager.get_resume_state("exec_123")
@@ -557,6 +599,7 @@ async def test_running_tasks_are_reset(orchestrator: Orchestrator) -> None:
     assert (await orchestrator.resume_pipeline("exec_123")).status == "completed"
 
 
+@once
 @pytest.mark.usefixtures("killed")
 async def test_running_tasks_are_marked_as_failed_when_they_are_not_reset(orchestrator: Orchestrator) -> None:
     with pytest.raises(ExecutionFailed, match="it was running when the process ended"):
@@ -570,6 +613,7 @@ async def test_running_tasks_are_marked_as_failed_when_they_are_not_reset(orches
     ]
 
 
+@once
 @pytest.mark.usefixtures("killed")
 async def test_task_results_are_maintained_across_resumes(orchestrator: Orchestrator) -> None:
     Path("task3.fails").write_text("1")
@@ -638,6 +682,7 @@ steps:
     assert found == [("start", None, 0), *((reason, "compute", count) for reason, count in expected)]
 
 
+@once
 async def test_large_states_are_compressed(orchestrator: Orchestrator) -> None:
     pipeline = write(PIPELINE.replace("{value: data1}", f"{{value: {'word ' * 40_000}}}"))
     await pipeline.run()
@@ -656,6 +701,7 @@ async def test_old_checkpoints_are_cleaned(orchestrator: Orchestrator) -> None:
     assert (await orchestrator.resume_pipeline(error.execution_id)).status == "completed"
 
 
+@once
 async def test_a_newer_format_is_refused(orchestrator: Orchestrator) -> None:
     """Version compatibility: what a newer version wrote is not read as anything else."""
     error = await fail(write(), "task3")
@@ -668,6 +714,7 @@ async def test_a_newer_format_is_refused(orchestrator: Orchestrator) -> None:
 # -- Performance Considerations ------------------------------------------------------------------------------------
 
 
+@once
 async def test_the_storage_backend_is_chosen_by_url() -> None:
     pipeline = write()
     async with Orchestrator("sqlite:///elsewhere/store.db") as there:
@@ -704,6 +751,7 @@ async def test_no_resume_checkpoint_found(orchestrator: Orchestrator) -> None:
             assert caught.value.exit_code == 3
 
 
+@once
 async def test_failed_to_load_resume_state(orchestrator: Orchestrator) -> None:
     error = await fail(write(), "task3")
     name = error.execution_id
@@ -725,6 +773,7 @@ async def test_failed_to_load_resume_state(orchestrator: Orchestrator) -> None:
     assert any(name in problem for problem in await orchestrator.state_manager.verify())
 
 
+@once
 async def test_state_manager_health(orchestrator: Orchestrator) -> None:
     await write().run()
     assert await orchestrator.state_manager.is_healthy()
