@@ -12,6 +12,9 @@ holds ``.orchestrator``, else the working folder) is the project folder: what re
     lease = 30                                   # seconds after which an owner that went silent may be followed
     allow_paths = ["/data"]                      # folders outside the project that file tools may use
     allow_modules = ["*"]                        # modules that `tool: python` may import
+    encryption_command = ["pass", "show", "keys"] # prints the keys, or ORCHESTRATOR_ENCRYPTION_KEYS
+    require_encryption = true                    # nothing is read or written without keys
+    blobs = "s3://bucket/prefix"                 # or ORCHESTRATOR_BLOBS: where values above 64 KiB lie
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 FILE_NAME = "orchestrator.toml"
 FOLDER_NAME = ".orchestrator"
 STORE_VARIABLE = "ORCHESTRATOR_STORE"
+BLOBS_VARIABLE = "ORCHESTRATOR_BLOBS"
+KEYS_VARIABLE = "ORCHESTRATOR_ENCRYPTION_KEYS"
+"""Holds secrets: read where a store is opened, and never handed to the commands of steps."""
 LEAST_LEASE_SECONDS = 2
 
 
@@ -44,6 +50,9 @@ class Settings:
     allow_paths: tuple[str, ...] = ()
     allow_modules: tuple[str, ...] = ("*",)
     lease: float = 30.0
+    encryption_command: tuple[str, ...] = ()
+    require_encryption: bool = False
+    blobs: str = ""
 
 
 def load_settings(
@@ -61,6 +70,8 @@ def load_settings(
         settings = _from_file(settings, file)
     if environ.get(STORE_VARIABLE):
         settings = replace(settings, store=environ[STORE_VARIABLE])
+    if environ.get(BLOBS_VARIABLE):
+        settings = replace(settings, blobs=environ[BLOBS_VARIABLE])
     if store is not None:
         settings = replace(settings, store=store)
     return settings
@@ -82,6 +93,9 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "lease": ((int, float), "a number"),
     "allow_paths": (list, "a list of texts"),
     "allow_modules": (list, "a list of texts"),
+    "encryption_command": (list, "a list of texts"),
+    "require_encryption": (bool, "true or false"),
+    "blobs": (str, "a text"),
 }
 
 
@@ -100,7 +114,7 @@ def _from_file(settings: Settings, file: Path) -> Settings:
         if key not in known:
             raise UsageError(f"{file}: unknown setting {key!r} (there are {', '.join(sorted(known))})")
         kind, expected = _KINDS[key]
-        fits = isinstance(value, kind) and not isinstance(value, bool)
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
         if not fits or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
             raise UsageError(f"{file}: {key}: expected {expected}, got {value!r}")
         changes[key] = tuple(value) if isinstance(value, list) else value

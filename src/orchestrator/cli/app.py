@@ -34,6 +34,7 @@ COMMANDS = {
     "tools": ("definition", "List the tools, or describe one."),
     "prune": ("store", "Remove completed executions."),
     "verify": ("store", "Check every record of the store."),
+    "key": ("key", "Make a key for encryption."),
     "doctor": ("doctor", "Look at the installation, the settings and the store."),
     "completion": ("completion", "Print the completion script of a shell."),
 }
