@@ -10,6 +10,8 @@ from orchestrator.state.encryption import Encryption
 from orchestrator.state.sqlite import SqliteStore
 from orchestrator.testing.clock import ManualClock, SeededChance
 from orchestrator.testing.store_suite import StoreSuite
+from orchestrator.testing.stores.journal import AppendTests, ReadTests
+from orchestrator.testing.stores.values import SharedValueTests
 
 
 class TestSqliteStore(StoreSuite):
@@ -18,7 +20,7 @@ class TestSqliteStore(StoreSuite):
         return lambda: SqliteStore(quick_path / "store.db", clock=clock, chance=chance)
 
 
-class TestEncryptedSqliteStore(StoreSuite):
+class TestEncryptedSqliteStore(AppendTests, ReadTests, SharedValueTests):
     @pytest.fixture
     def make_store(self, quick_path: Path, clock: ManualClock, chance: SeededChance) -> Callable[[], Store]:
         sealing = Encryption({"new": bytes(32), "old": bytes(range(32))})

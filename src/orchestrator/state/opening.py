@@ -11,6 +11,7 @@ from orchestrator.state.records import PLAIN, Sealing
 from orchestrator.state.url import StoreOptions
 
 if TYPE_CHECKING:
+    from orchestrator.ports.blobs import Blobs
     from orchestrator.ports.clock import Chance, Clock
     from orchestrator.settings import Settings
 
@@ -28,6 +29,15 @@ def sealing_of(settings: Settings) -> Sealing:
     return PLAIN
 
 
+def blobs_of(settings: Settings) -> Blobs | None:
+    """Return where large values lie; None where each store keeps them its own way."""
+    if not settings.blobs:
+        return None
+    from orchestrator.state.blobs_s3 import S3Blobs
+
+    return S3Blobs(settings.blobs)
+
+
 def options_of(settings: Settings, clock: Clock, chance: Chance, *, encrypted: bool = True) -> StoreOptions:
     """Return the options that the settings mean; ``encrypted`` False reads and writes plain records whatever is set.
 
@@ -40,4 +50,5 @@ def options_of(settings: Settings, clock: Clock, chance: Chance, *, encrypted: b
         durable=settings.durability == "full",
         lease_seconds=settings.lease,
         sealing=sealing_of(settings) if encrypted else PLAIN,
+        blobs=blobs_of(settings),
     )

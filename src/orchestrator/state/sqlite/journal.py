@@ -78,7 +78,7 @@ class SqliteJournal(SqliteLeases):
         deadline = self._clock.monotonic() + self.lease_seconds
         try:
             point("before_admission")
-            blobs = self._write_blobs(values)
+            small = await self._write_blobs(values)
             with self._transaction(durable=True) as db:
                 if db.execute("SELECT 1 FROM executions WHERE execution_id = ?", (execution_id,)).fetchone():
                     raise ExecutionExists(execution_id)
@@ -89,7 +89,7 @@ class SqliteJournal(SqliteLeases):
                      max(len(events), admission.head), created.at, admission.epoch, owner, token, deadline),
                 )  # fmt: skip
                 row = db.last_insert_rowid()
-                self._write_values(db, row, values, blobs)
+                self._write_values(db, row, values, small)
                 record = seal_events(execution_id, 1, events, self._sealing)
                 db.execute(
                     "INSERT INTO journal VALUES (?, ?, ?, ?)",
@@ -139,13 +139,13 @@ class SqliteJournal(SqliteLeases):
                     self._after_error(error)
                     raise translate(error, self.path) from error
             return Seq(last)
-        blobs = self._write_blobs(values)
+        small = await self._write_blobs(values)
         with self._transaction(durable=durable) as db:
             try:
                 db.execute(_APPEND, binding)
             except apsw.ConstraintError:
                 self._refuse(db, lease, held, expected_seq)
-            self._write_values(db, held.row, values, blobs)
+            self._write_values(db, held.row, values, small)
             if status is not None:
                 db.execute(_STATUS, (status, last, held.row))
             finished = gives_back(events) and not lease.copying
@@ -176,15 +176,15 @@ class SqliteJournal(SqliteLeases):
         ).fetchone()
         return int(last[0] or 0) & SEQ_MASK if last else 0
 
-    def _write_blobs(self, values: Sequence[EncodedValue]) -> dict[bytes, bytes]:
-        """Write the big values to their files, durable before any row speaks of them; return the sealed small ones."""
+    async def _write_blobs(self, values: Sequence[EncodedValue]) -> dict[bytes, bytes]:
+        """Write the big values to their places, durable before any row speaks of them; return the sealed small ones."""
         small: dict[bytes, bytes] = {}
         for value in values:
             if value.ref.inline:
                 continue
             record = seal_value(value, self._sealing)
             if len(record) > BLOB_THRESHOLD:
-                self._blobs.put(value.ref.data, record)
+                await self._with_blobs(self._blobs.put, value.ref.data, record)
             else:
                 small[value.ref.data] = record
         return small

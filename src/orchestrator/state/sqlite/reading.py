@@ -27,7 +27,7 @@ class SqliteReading(SqliteLeases):
             return ref.data
         with self._guarded() as db:
             row = db.execute("SELECT record FROM vals WHERE digest = ?", (ref.data,)).fetchone()
-        record = row[0] if row else self._blobs.get(ref.data)
+        record = row[0] if row else await self._with_blobs(self._blobs.get, ref.data)
         return unseal_value(ref, record, name=f"value {ref.data.hex()}", sealing=self._sealing)
 
     _SUMMARY = """
