@@ -52,6 +52,7 @@ class Kind(IntEnum):
     STORE = 5
     SNAPSHOT = 6
     REQUEST = 7
+    ARCHIVE = 8
 
 
 def context_of(*parts: str | bytes | int) -> bytes:
