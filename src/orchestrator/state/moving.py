@@ -12,7 +12,6 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.keeper import LeaseKeeper
-from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, Seq
 from orchestrator.errors import ExecutionOwned, LeaseLost, StoreDamaged, StoreError, UnknownExecution, UsageError
 from orchestrator.ports.store import Admission, Commit, Lease
@@ -20,14 +19,12 @@ from orchestrator.state.eventcodec import encode_events
 from orchestrator.state.parcels import Manifest, Parcel, StoredParcel, digest_commit, survey
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.clock import Clock
     from orchestrator.ports.store import ExecutionSummary, Store
-
-_ENDED = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
 
 
 class Outcome(Enum):
@@ -95,7 +92,7 @@ class Mover:
         return outcome
 
     async def _settle(self, summary: ExecutionSummary) -> None:
-        if summary.place is not None and summary.status not in _ENDED:
+        if summary.place is not None and summary.waiting:
             await self._store.enqueue(summary.execution_id, summary.place)
         if summary.paused_by is not None:
             await self._store.request_pause(summary.execution_id, summary.paused_by)
@@ -187,9 +184,7 @@ class Mover:
 
     async def _create(self, manifest: Manifest, first: Commit, values: list[EncodedValue]) -> Lease:
         admission = Admission(epoch=manifest.epoch, completed=first.completed, head=manifest.seq)
-        lease = await self._store.create(
-            manifest.execution_id, self._owner, first.events, values, admission=admission
-        )
+        lease = await self._store.create(manifest.execution_id, self._owner, first.events, values, admission=admission)
         self._keeper.keep(lease, lambda _error: None, lambda _request: None)  # the store itself refuses who lost it
         return lease
 
@@ -210,7 +205,7 @@ class Mover:
             raise StoreDamaged(manifest.execution_id, f"read back from {self._store.url}, it is not what was written")
 
 
-async def _facts_of(items: AsyncIterator[EncodedValue | Commit]) -> AsyncIterator[Event]:
+async def _facts_of(items: AsyncGenerator[EncodedValue | Commit]) -> AsyncGenerator[Event]:
     async for item in items:
         if isinstance(item, Commit):
             for event in item.events:

@@ -1,4 +1,4 @@
-"""An execution on its way from one store to another: what is told of it beforehand, and its facts and values in order."""
+"""An execution on its way between stores: what is told of it beforehand, then its facts and values in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orchestrator.ports.store import Commit
 from orchestrator.state.eventcodec import encode_events
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from orchestrator.domain.events import Event
     from orchestrator.ports.store import Store
@@ -45,7 +45,7 @@ class Parcel(Protocol):
     def manifest(self) -> Manifest:
         """What is known beforehand."""
 
-    def items(self) -> AsyncIterator[EncodedValue | Commit]:
+    def items(self) -> AsyncGenerator[EncodedValue | Commit]:
         """Yield the commits in order, each after the values that it is the first to refer to; all verified.
 
         Raises StoreDamaged, StoreIncompatible.
@@ -59,7 +59,7 @@ class StoredParcel:
         self._store = store
         self.manifest = manifest
 
-    async def items(self) -> AsyncIterator[EncodedValue | Commit]:
+    async def items(self) -> AsyncGenerator[EncodedValue | Commit]:
         """See Parcel."""
         seen: set[bytes] = set()
         async for commit in self._store.read(self.manifest.execution_id):
@@ -95,9 +95,11 @@ async def survey(store: Store, execution_id: ExecutionId) -> Manifest:
 
 
 def digest_commit(commit: Commit) -> bytes:
-    """Return the digest of a commit: its place, its count of tasks done, its facts and so the digests of their values."""
+    """Return the digest of a commit: its place, its count of tasks done, its facts, and so its values' digests."""
     content = encode_events(commit.first, commit.events)
-    return blake2b(b"%d %d %d " % (commit.first, len(commit.events), commit.completed) + content, digest_size=32).digest()
+    return blake2b(
+        b"%d %d %d " % (commit.first, len(commit.events), commit.completed) + content, digest_size=32
+    ).digest()
 
 
 def large_values(events: Sequence[Event]) -> list[ValueRef]:

@@ -26,7 +26,7 @@ from orchestrator.state.parcels import Manifest, digest_commit, large_values
 from orchestrator.state.records import Kind, Sealing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from orchestrator.domain.values import EncodedValue
 
@@ -128,7 +128,7 @@ class FiledParcel:
         self._number = number
         self.manifest = manifest
 
-    async def items(self) -> AsyncIterator[EncodedValue | Commit]:
+    async def items(self) -> AsyncGenerator[EncodedValue | Commit]:
         """See parcels.Parcel."""
         for frame in self._reader.frames(self._at, self._number):
             if not isinstance(frame, Frame):
