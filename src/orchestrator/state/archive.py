@@ -151,14 +151,14 @@ def unpack_manifest(payload: bytes, place: str) -> Manifest:
     """Return what ``pack_manifest`` was given; raises StoreDamaged for anything else."""
     try:
         fields: Any = ormsgpack.unpackb(payload)
-        execution_id, pipeline_id, seq, epoch, completed, hidden, digest = fields
+        execution_id, pipeline_id, seq, epoch, hidden, running, digest = fields
     except (ValueError, TypeError) as error:
         raise StoreDamaged(place, "no manifest of an execution") from error
-    numbers: Sequence[Any] = (seq, epoch, completed, *hidden) if isinstance(hidden, list) else (None,)
-    texts = isinstance(execution_id, str) and isinstance(pipeline_id, str) and isinstance(digest, bytes)
-    if not texts or not is_valid_id(execution_id) or not all(type(number) is int for number in numbers):
+    numbers: Sequence[Any] = (seq, epoch, *hidden) if isinstance(hidden, list) else (None,)
+    kinds = [type(field) for field in (execution_id, pipeline_id, running, digest, *numbers)]
+    if kinds != [str, str, bool, bytes, *[int] * len(numbers)] or not is_valid_id(execution_id):
         raise StoreDamaged(place, "no manifest of an execution")
-    return Manifest(ExecutionId(execution_id), pipeline_id, seq, epoch, completed, tuple(hidden), digest)
+    return Manifest(ExecutionId(execution_id), pipeline_id, seq, epoch, tuple(hidden), running, digest)
 
 
 def pack_item(item: EncodedValue | Commit) -> tuple[Tag, bytes]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from orchestrator.ports.clock import Clock
     from orchestrator.ports.store import ExecutionSummary, Store
 
+PAUSED_BY = "its copying"
+
 
 class Outcome(Enum):
     """What became of an execution: it was copied, or it was there already."""
@@ -54,9 +56,11 @@ class Mover:
         """End the thread."""
         self._keeper.close()
 
-    async def put(self, parcel: Parcel) -> Outcome:
+    async def put(self, parcel: Parcel, *, paused_by: str | None = None) -> Outcome:
         """Write an execution and read it back; nobody can take it up before that has shown the same.
 
+        ``paused_by`` keeps servers from it afterwards; so does, without it, a pause of our own where the last fact
+        leaves the execution running: the original may run on.
         Raises UsageError if another one of this id is there, ExecutionOwned while what is there has to give way and is
         being worked on, StoreDamaged for damage on either side. Then the store holds what it held before, or nothing
         of this execution.
@@ -64,7 +68,7 @@ class Mover:
         if await self._is_there(parcel):
             await self._verify(parcel.manifest)
             return Outcome.THERE
-        await self._write(parcel)
+        await self._write(parcel, paused_by or (PAUSED_BY if parcel.manifest.running else None))
         return Outcome.COPIED
 
     async def move(self, source: Store, source_mover: Mover, execution_id: ExecutionId) -> Outcome:
@@ -78,7 +82,7 @@ class Mover:
         try:
             with source_mover.holding(lease):
                 manifest = await survey(source, execution_id)
-                outcome = await self.put(StoredParcel(source, manifest))
+                outcome = await self.put(StoredParcel(source, manifest), paused_by=summary.paused_by or PAUSED_BY)
         except BaseException:
             await source.release(lease)
             if summary.paused_by is not None:  # taking it has ended that
@@ -92,10 +96,14 @@ class Mover:
         return outcome
 
     async def _settle(self, summary: ExecutionSummary) -> None:
+        """Let it wait here as it did there; only now, for until it was removed there it could have run twice."""
+        name = summary.execution_id
         if summary.place is not None and summary.waiting:
-            await self._store.enqueue(summary.execution_id, summary.place)
+            await self._store.enqueue(name, summary.place)
         if summary.paused_by is not None:
-            await self._store.request_pause(summary.execution_id, summary.paused_by)
+            await self._store.request_pause(name, summary.paused_by)
+        elif (await self._store.summary(name)).paused_by == PAUSED_BY:
+            await self._store.release(await self._store.acquire(name, self._owner))
 
     @contextmanager
     def holding(self, lease: Lease) -> Iterator[None]:
@@ -148,7 +156,7 @@ class Mover:
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    async def _write(self, parcel: Parcel) -> None:
+    async def _write(self, parcel: Parcel, paused_by: str | None) -> None:
         lease: Lease | None = None
         try:
             values: list[EncodedValue] = []
@@ -160,6 +168,7 @@ class Mover:
                         continue
                     if lease is None:
                         lease = await self._create(parcel.manifest, item, values)
+                        await self._mark(parcel.manifest, paused_by)
                     else:
                         await self._store.append(
                             lease, item.events, values, expected_seq=Seq(seq), completed=item.completed
@@ -170,8 +179,6 @@ class Mover:
                 raise StoreDamaged(
                     parcel.manifest.execution_id, f"{parcel.manifest.seq} facts were announced, {seq} came"
                 )
-            for hidden in parcel.manifest.hidden:
-                await self._store.hide_checkpoint(parcel.manifest.execution_id, Seq(hidden))
             await self._verify(parcel.manifest)
         except LeaseLost:
             raise  # what is there now is another's
@@ -187,6 +194,13 @@ class Mover:
         lease = await self._store.create(manifest.execution_id, self._owner, first.events, values, admission=admission)
         self._keeper.keep(lease, lambda _error: None, lambda _request: None)  # the store itself refuses who lost it
         return lease
+
+    async def _mark(self, manifest: Manifest, paused_by: str | None) -> None:
+        """Write what stands beside the facts, before the last of them: who is killed after that has left all of it."""
+        for hidden in manifest.hidden:
+            await self._store.hide_checkpoint(manifest.execution_id, Seq(hidden))
+        if paused_by is not None:
+            await self._store.request_pause(manifest.execution_id, paused_by)
 
     async def _take_back(self, lease: Lease) -> None:
         self._keeper.drop(lease)

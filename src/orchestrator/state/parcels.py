@@ -7,10 +7,12 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.domain.events import ExecutionCreated, ExecutionStarted
+from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import ExecutionId
 from orchestrator.domain.values import EncodedValue, ValueRef
 from orchestrator.errors import StoreDamaged
 from orchestrator.ports.store import Commit
+from orchestrator.state.commits import status_after
 from orchestrator.state.eventcodec import encode_events
 
 if TYPE_CHECKING:
@@ -25,16 +27,16 @@ class Manifest:
     """What is known of an execution before the first of its facts is read.
 
     ``seq`` is the last fact that goes along: of a running execution, the last one committed when it was looked at.
-    ``epoch`` is that of its last owner, ``completed`` counts the tasks done after its first commit, ``hidden`` are the
-    checkpoints deleted from the lists. ``digest`` is that of all its commits (see ``digest_commit``).
+    ``epoch`` is that of its last owner, ``hidden`` are the checkpoints deleted from the lists, ``running`` is whether
+    its last fact leaves it so. ``digest`` is that of all its commits (see ``digest_commit``).
     """
 
     execution_id: ExecutionId
     pipeline_id: str
     seq: int
     epoch: int
-    completed: int
     hidden: tuple[int, ...]
+    running: bool
     digest: bytes
 
 
@@ -78,20 +80,21 @@ async def survey(store: Store, execution_id: ExecutionId) -> Manifest:
     Raises UnknownExecution, StoreDamaged, StoreIncompatible.
     """
     digest = blake2b(digest_size=32)
-    pipeline_id, seq, epoch, completed = "", 0, 1, 0
+    pipeline_id, seq, epoch, status = "", 0, 1, ""
     async for commit in store.read(execution_id):
         if not seq:
             created = commit.events[0]
             if not isinstance(created, ExecutionCreated):
                 raise StoreDamaged(f"{execution_id}@1", f"the first fact is {type(created).__name__}")
-            pipeline_id, completed = created.pipeline_id, commit.completed
+            pipeline_id = created.pipeline_id
         digest.update(digest_commit(commit))
         seq += len(commit.events)
+        status = status_after(commit.events) or status
         epoch = max([epoch, *(event.epoch for event in commit.events if isinstance(event, ExecutionStarted))])
     if not seq:
         raise StoreDamaged(f"{execution_id}@1", "the journal is empty")
     hidden = tuple(sorted(number for number in await store.hidden(execution_id) if number <= seq))
-    return Manifest(execution_id, pipeline_id, seq, epoch, completed, hidden, digest.digest())
+    return Manifest(execution_id, pipeline_id, seq, epoch, hidden, status == ExecutionStatus.RUNNING, digest.digest())
 
 
 def digest_commit(commit: Commit) -> bytes:
