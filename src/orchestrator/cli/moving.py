@@ -193,7 +193,10 @@ def _side(settings: Settings, url: str | None, blobs: str | None) -> Settings:
 
 @asynccontextmanager
 async def _opened(settings: Settings, *, encrypted: bool = True, make: bool = False) -> AsyncIterator[Store]:
-    """Open a store; one that is not there yet only if it may be made."""
+    """Open a store; one that is not there yet only if it may be made, to be written by a Mover.
+
+    That demands by itself that the last commit of an execution is durable; the others need not be, one by one.
+    """
     from orchestrator.core.system import SystemChance, SystemClock
     from orchestrator.state.opening import options_of
     from orchestrator.state.url import mask, open_store, store_file
@@ -201,6 +204,8 @@ async def _opened(settings: Settings, *, encrypted: bool = True, make: bool = Fa
     file = store_file(settings.store, project=settings.project)
     if not make and file is not None and not file.exists():
         raise StoreError(f"there is no store at {mask(settings.store)}")
+    if make:
+        settings = replace(settings, durability="process")
     store = open_store(settings.store, options_of(settings, SystemClock(), SystemChance(), encrypted=encrypted))
     try:
         yield store

@@ -116,7 +116,7 @@ def _unwritable(error: OSError) -> StoreUnavailable:
 
 def frame_context(file_id: bytes, number: int, tag: int) -> bytes:
     """Return what a frame's record is bound to."""
-    return context_of("archive", file_id, number, tag)
+    return context_of("archive", file_id, number, int(tag))
 
 
 class Tally:

@@ -170,9 +170,7 @@ class Mover:
                         lease = await self._create(parcel.manifest, item, values)
                         await self._mark(parcel.manifest, paused_by)
                     else:
-                        await self._store.append(
-                            lease, item.events, values, expected_seq=Seq(seq), completed=item.completed
-                        )
+                        await self._append(parcel.manifest, lease, item, values)
                     seq += len(item.events)
                     values = []
             if lease is None or seq != parcel.manifest.seq:
@@ -194,6 +192,17 @@ class Mover:
         lease = await self._store.create(manifest.execution_id, self._owner, first.events, values, admission=admission)
         self._keeper.keep(lease, lambda _error: None, lambda _request: None)  # the store itself refuses who lost it
         return lease
+
+    async def _append(self, manifest: Manifest, lease: Lease, commit: Commit, values: list[EncodedValue]) -> None:
+        """Write a commit. A power cut may take back all but the last one: then the end is missing."""
+        await self._store.append(
+            lease,
+            commit.events,
+            values,
+            expected_seq=Seq(commit.first - 1),
+            completed=commit.completed,
+            durable=commit.first + len(commit.events) > manifest.seq,
+        )
 
     async def _mark(self, manifest: Manifest, paused_by: str | None) -> None:
         """Write what stands beside the facts, before the last of them: who is killed after that has left all of it."""
