@@ -137,6 +137,7 @@ class Orchestrator:
             capacity=settings.max_concurrency,
             grace_seconds=settings.grace,
             listeners=self._listeners,
+            retention=settings.retention,
         )
 
     def _make_executor(self) -> Executor:

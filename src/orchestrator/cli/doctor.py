@@ -137,6 +137,8 @@ def _settings(common: Common, settings: Settings) -> Iterator[Finding]:
         elif field.name == "blobs":
             value = mask(value) or "beside the store"
             source = f"from {BLOBS_VARIABLE}" if os.environ.get(BLOBS_VARIABLE) else source
+        elif field.name == "retention":
+            value = plural(len(value), "rule") if value else "everything is kept"
         elif field.name == "encryption_command":
             value = value[:1]  # what follows may be a secret
         yield "ok", field.name, f"{(', '.join(value) or 'none') if isinstance(value, tuple) else value}  ({source})"

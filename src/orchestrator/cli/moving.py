@@ -93,7 +93,7 @@ async def export_command(
 @click.command(
     "import",
     cls=Command,
-    examples=("orchestrator import flights.orc", "ssh elsewhere orchestrator export --all | orchestrator import -"),
+    examples=("orchestrator import flights.orc", "orchestrator import - --store sqlite:///other.db"),
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @click.option("--unencrypted", is_flag=True, help="Read a file that was exported with --unencrypted.")

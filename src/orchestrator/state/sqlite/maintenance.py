@@ -25,6 +25,12 @@ COLLECTING = "collecting blobs"
 PAGE = 1000
 
 
+_DELETE_OWN_VALUES = """
+    DELETE FROM vals WHERE digest IN (SELECT digest FROM refs WHERE execution = ?1)
+    AND NOT EXISTS (SELECT 1 FROM refs WHERE refs.digest = vals.digest AND refs.execution != ?1)
+"""
+
+
 class SqliteMaintenance(SqliteLeases):
     """See ports.store.Maintenance."""
 
@@ -57,10 +63,10 @@ class SqliteMaintenance(SqliteLeases):
                 raise ExecutionOwned(execution_id, describe_owner(owner, left))
             low, high = row << SHIFT, row << SHIFT | SEQ_MASK
             db.execute("DELETE FROM journal WHERE position BETWEEN ? AND ?", (low, high))
+            db.execute(_DELETE_OWN_VALUES, (row,))
             db.execute("DELETE FROM refs WHERE execution = ?", (row,))
             db.execute("DELETE FROM hidden WHERE execution = ?", (row,))
             db.execute("DELETE FROM executions WHERE id = ?", (row,))
-            db.execute("DELETE FROM vals WHERE digest NOT IN (SELECT digest FROM refs)")
 
     async def _collect_blobs(self) -> None:
         """Delete blobs that no row refers to, unless a commit under way may be about to. One collector at a time."""
