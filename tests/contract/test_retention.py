@@ -16,17 +16,19 @@ import pytest
 
 from orchestrator import Orchestrator, UsageError
 from orchestrator.cli import main
+from orchestrator.core import retention
 from orchestrator.core.retention import apply_retention, exceeding
 from orchestrator.core.system import SystemChance
 from orchestrator.domain.events import Event
 from orchestrator.domain.ids import ExecutionId, Seq
-from orchestrator.errors import ExecutionOwned
+from orchestrator.errors import ExecutionOwned, StoreUnavailable
 from orchestrator.ports.store import ExecutionSummary, Place, Sizes, Store
 from orchestrator.settings import Retention, Settings, bytes_of, load_settings, seconds_of
 from orchestrator.state.opening import options_of
 from orchestrator.state.url import open_store
 from orchestrator.testing.clock import ManualClock
 from orchestrator.testing.stores.facts import AT, completed, created, finished, started, value
+from tests.unit.core.bench import wait_until
 
 DAY = 86400.0
 NOW = AT + 100 * DAY
@@ -241,6 +243,32 @@ async def test_a_removal_killed_in_the_middle_is_completed_by_the_next_one(numbe
         await orchestrator.state_manager.apply_retention()
         assert await orchestrator.list_executions() == []
         assert (await orchestrator.state_manager.get_statistics())["values"] == 0
+
+
+# -- by servers ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_keeps_its_store_tidy(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "TIDY_SECONDS", 0.01)
+    caplog.set_level("INFO", "orchestrator.retention")
+    rules = (Retention(keep_seconds=30 * DAY),)
+    async with Orchestrator("memory://tidy", settings=Settings(Path.cwd(), retention=rules)) as orchestrator:
+        store = orchestrator._adapters.store
+        await put(store, "first", 90)
+        serving = asyncio.create_task(orchestrator.serve())
+        await wait_until(lambda: "removed first: rule 1: completed" in caplog.text, description="a removal")
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "summaries", failing)
+            await wait_until(lambda: "retention: the network is gone" in caplog.text, description="a failure")
+        await put(store, "second", 90)
+        await wait_until(lambda: "removed second" in caplog.text, description="another removal")
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+
+
+async def failing(*_args: Any, **_named: Any) -> Any:
+    raise StoreUnavailable("the network is gone")
 
 
 # -- rules ---------------------------------------------------------------------------------------------------------

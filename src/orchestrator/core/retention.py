@@ -6,20 +6,27 @@ status. Deciding changes nothing; removing is interruptible, and a second time r
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.domain.ids import ExecutionId
-from orchestrator.errors import ExecutionOwned, UnknownExecution, UsageError
+from orchestrator.errors import ExecutionOwned, OrchestratorError, UnknownExecution, UsageError
 from orchestrator.ports.store import Sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
+    from orchestrator.ports.clock import Clock
     from orchestrator.ports.store import ExecutionSummary, Store
     from orchestrator.settings import Retention
 
-AT_ONCE = 100
-"""So many are looked at once more and removed together."""
+_log = logging.getLogger("orchestrator.retention")
+
+AT_ONCE = 20
+"""So many are looked at once more and removed together; then others have their turn."""
+TIDY_SECONDS = 600
 DAY = 86400
 
 
@@ -81,9 +88,34 @@ async def apply_retention(
     for start in range(0, len(doomed), AT_ONCE):
         still = [each for each in doomed[start : start + AT_ONCE] if await _is_unchanged(store, each.summary)]
         removed += await _remove(store, still, forget)
+        await asyncio.sleep(0)
     if not removed:
         await store.remove([])  # what an interrupted removal left
     return removed
+
+
+@asynccontextmanager
+async def kept_tidy(
+    store: Store, rules: Sequence[Retention], clock: Clock, forget: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Within: what the rules do not keep is removed, now and every ten minutes; a failure is logged."""
+    task = asyncio.create_task(_tidy(store, rules, clock, forget)) if rules else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _tidy(store: Store, rules: Sequence[Retention], clock: Clock, forget: Callable[[str], None]) -> None:
+    while True:
+        try:
+            for removal in await apply_retention(store, rules, clock.now(), forget):
+                _log.info("removed %s: %s", removal.execution_id, removal.reason)
+        except (OrchestratorError, OSError) as error:
+            _log.warning("retention: %s", error)
+        await asyncio.sleep(TIDY_SECONDS)
 
 
 async def _doomed(store: Store, rules: Sequence[Retention], now: float) -> list[_Doomed]:

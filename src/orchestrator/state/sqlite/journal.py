@@ -7,6 +7,7 @@ than it gives; leases are renewed from their own thread and connection.
 
 from __future__ import annotations
 
+from asyncio import gather
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
@@ -203,14 +204,20 @@ class SqliteJournal(SqliteLeases):
     async def _write_blobs(self, values: Sequence[EncodedValue]) -> dict[bytes, bytes]:
         """Write the big values to their places, durable before any row speaks of them; return the sealed small ones."""
         small: dict[bytes, bytes] = {}
+        large: dict[bytes, bytes] = {}
         for value in values:
             if value.ref.inline:
                 continue
             record = seal_value(value, self._sealing)
             if len(record) > BLOB_THRESHOLD:
-                await self._with_blobs(self._blobs.put, value.ref.data, record)
+                large[value.ref.data] = record
             else:
                 small[value.ref.data] = record
+        if self._far:
+            await gather(*(self._with_blobs(self._blobs.put, *each) for each in large.items()))
+        else:
+            for each in large.items():
+                self._blobs.put(*each)
         return small
 
     def _write_values(
