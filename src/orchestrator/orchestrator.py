@@ -32,7 +32,7 @@ from orchestrator.errors import (
 )
 from orchestrator.fleets import FleetMethods
 from orchestrator.settings import Settings, settings_with
-from orchestrator.state.leavings import log_folder
+from orchestrator.state.leavings import forget, log_folder
 from orchestrator.state.manager import StateManager
 from orchestrator.state.masking import mask
 from orchestrator.state.opening import options_of
@@ -143,6 +143,7 @@ class Orchestrator(FleetMethods):
             capacity=settings.max_concurrency,
             grace_seconds=settings.grace,
             listeners=self._listeners,
+            retention=settings.retention,
         )
 
     def _make_executor(self) -> Executor:
@@ -188,6 +189,9 @@ class Orchestrator(FleetMethods):
         finally:
             log.end(execution_id)
             log.close()
+
+    def _forget(self, execution_id: str) -> None:
+        forget(self._settings, execution_id)
 
     async def close(self) -> None:
         """End what still runs here, to be resumed later, and close the store; idempotent."""

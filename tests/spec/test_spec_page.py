@@ -202,7 +202,7 @@ async def test_custom_resume_strategy_after_a_kill_on_a_server() -> None:
     async with Orchestrator() as watching:
         async with asyncio.timeout(30):
             alive = True
-            while alive:  # noqa: ASYNC110 - it ends by the server's clock
+            while alive:
                 await asyncio.sleep(0.05)
                 holder = (await watching.get_summary("exec_123")).holder
                 alive = holder is not None and holder.alive

@@ -16,16 +16,21 @@ if TYPE_CHECKING:
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.renderer import Renderer
     from orchestrator.ports.store import Store
+    from orchestrator.settings import Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
-    """What is needed to record facts and to read them; ``listeners`` hear of each once it is durable."""
+    """What is needed to record facts, to read them and to remove them.
+
+    ``listeners`` hear of each fact once it is durable; ``retention`` is what the settings say of removal.
+    """
 
     store: Store
     codec: Codec
     clock: Clock
     listeners: Sequence[Listener] = ()
+    retention: Sequence[Retention] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

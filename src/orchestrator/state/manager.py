@@ -10,6 +10,7 @@ from orchestrator.core.adapters import Records
 from orchestrator.core.checkpoints import Checkpoint, newest_checkpoints
 from orchestrator.core.ledger import Ledger, no_checkpoint
 from orchestrator.core.recovery import results_at
+from orchestrator.core.retention import Removal, apply_retention, exceeding
 from orchestrator.core.system import SystemChance, SystemClock
 from orchestrator.core.verify import verify_store
 from orchestrator.domain.events import CheckpointMade
@@ -72,7 +73,7 @@ class StateManager:
         if self._parts is None:
             clock = SystemClock()
             store: Store = open_store(self._settings.store, options_of(self._settings, clock, SystemChance()))
-            records = Records(store=store, codec=ValueCodec(), clock=clock)
+            records = Records(store=store, codec=ValueCodec(), clock=clock, retention=self._settings.retention)
             self._parts = records, Ledger(records)
             self._is_mine = True
         return self._parts
@@ -249,6 +250,18 @@ class StateManager:
                 doomed.append(summary)
         return doomed
 
+    async def apply_retention(self, *, dry_run: bool = False) -> list[Removal]:
+        """Remove what the configured rules do not keep; return what went, each with its reason.
+
+        ``dry_run`` only tells. Interruptible, idempotent. Raises UsageError for a budget in bytes where the store
+        cannot tell sizes.
+        """
+        records = self._records
+        store, rules, now = records.store, records.retention, records.clock.now()
+        if dry_run:
+            return await exceeding(store, rules, now)
+        return await apply_retention(store, rules, now, self._forget)
+
     async def remove(self, execution_ids: list[str]) -> None:
         """Remove these executions, whatever their status; raises UnknownExecution, ExecutionOwned."""
         names = [valid_execution_id(name) for name in execution_ids]
@@ -259,7 +272,10 @@ class StateManager:
     async def _remove(self, names: list[ExecutionId]) -> None:
         await self._records.store.remove(names)
         for name in names:
-            forget(self._settings, name)
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        forget(self._settings, name)
 
     async def verify(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
         """Check the whole store (I2, I3, I9, I10, I11); return what is wrong, one sentence each.

@@ -7,6 +7,7 @@ than it gives; leases are renewed from their own thread and connection.
 
 from __future__ import annotations
 
+from asyncio import gather
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
@@ -81,7 +82,7 @@ class SqliteJournal(SqliteLeases):
         deadline = self._clock.monotonic() + self.lease_seconds
         try:
             ownership = (admission.epoch, owner, token, 1, deadline, None, 0, 0)
-            row = self._admit(execution_id, events, values, admission, ownership)
+            row = await self._admit(execution_id, events, values, admission, ownership)
         except BaseException:
             self._locks.release(execution_id, lock)
             raise
@@ -92,9 +93,9 @@ class SqliteJournal(SqliteLeases):
         self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
     ) -> None:
         """See ports.store.Queues."""
-        self._admit(execution_id, events, values, NEW, (0, None, None, 0, 0.0, place.queue, place.priority, 1))
+        await self._admit(execution_id, events, values, NEW, (0, None, None, 0, 0.0, place.queue, place.priority, 1))
 
-    def _admit(
+    async def _admit(
         self,
         execution_id: ExecutionId,
         events: Sequence[Event],
@@ -107,7 +108,7 @@ class SqliteJournal(SqliteLeases):
         if not isinstance(created, ExecutionCreated):
             raise TypeError("the first fact of an execution is its ExecutionCreated")
         point("before_admission")
-        blobs = self._write_blobs(values)
+        small = await self._write_blobs(values)
         with self._transaction(durable=True) as db:
             if db.execute("SELECT 1 FROM executions WHERE execution_id = ?", (execution_id,)).fetchone():
                 raise ExecutionExists(execution_id)
@@ -119,7 +120,7 @@ class SqliteJournal(SqliteLeases):
                  max(len(events), admission.head), created.at, *ownership),
             )  # fmt: skip
             row = db.last_insert_rowid()
-            self._write_values(db, row, values, blobs)
+            self._write_values(db, row, values, small)
             record = seal_events(execution_id, 1, events, self._sealing)
             db.execute(
                 "INSERT INTO journal VALUES (?, ?, ?, ?)",
@@ -165,13 +166,13 @@ class SqliteJournal(SqliteLeases):
                     self._after_error(error)
                     raise translate(error, self.path) from error
             return Seq(last)
-        blobs = self._write_blobs(values)
+        small = await self._write_blobs(values)
         with self._transaction(durable=durable) as db:
             try:
                 db.execute(_APPEND, binding)
             except apsw.ConstraintError:
                 self._refuse(db, lease, held, expected_seq)
-            self._write_values(db, held.row, values, blobs)
+            self._write_values(db, held.row, values, small)
             if status is not None:
                 db.execute(_STATUS, (status, last, held.row, ends(status)))
             finished = gives_back(events) and not lease.copying
@@ -202,17 +203,23 @@ class SqliteJournal(SqliteLeases):
         ).fetchone()
         return int(last[0] or 0) & SEQ_MASK if last else 0
 
-    def _write_blobs(self, values: Sequence[EncodedValue]) -> dict[bytes, bytes]:
-        """Write the big values to their files, durable before any row speaks of them; return the sealed small ones."""
+    async def _write_blobs(self, values: Sequence[EncodedValue]) -> dict[bytes, bytes]:
+        """Write the big values to their places, durable before any row speaks of them; return the sealed small ones."""
         small: dict[bytes, bytes] = {}
+        large: dict[bytes, bytes] = {}
         for value in values:
             if value.ref.inline:
                 continue
             record = seal_value(value, self._sealing)
             if len(record) > BLOB_THRESHOLD:
-                self._blobs.put(value.ref.data, record)
+                large[value.ref.data] = record
             else:
                 small[value.ref.data] = record
+        if self._far:
+            await gather(*(self._with_blobs(self._blobs.put, *each) for each in large.items()))
+        else:
+            for each in large.items():
+                self._blobs.put(*each)
         return small
 
     def _write_values(
