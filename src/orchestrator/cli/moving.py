@@ -18,6 +18,7 @@ from orchestrator.cli.completing import complete_execution
 from orchestrator.cli.inspect import STATUSES
 from orchestrator.cli.output import plural, size
 from orchestrator.errors import StoreError, StoreUnavailable, UsageError
+from orchestrator.settings import store_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -186,9 +187,10 @@ async def copy_command(  # noqa: PLR0913 - they are the options of a command, gi
 
 def _side(settings: Settings, url: str | None, blobs: str | None) -> Settings:
     """Return the settings of one side: the configured place of large values is that of the configured store."""
-    if url is None or url == settings.store:
+    named = settings.store if url is None else store_url(url)
+    if named == settings.store:
         return settings if blobs is None else replace(settings, blobs=blobs)
-    return replace(settings, store=url, blobs=blobs or "")
+    return replace(settings, store=named, blobs=blobs or "")
 
 
 @asynccontextmanager
