@@ -495,10 +495,8 @@ class PostgresMachine(StoreMachine):
     @rule(seconds=st.sampled_from([1, 10, 29, 31]))
     def wait(self, seconds: int) -> None:
         self.clock.advance(seconds)
-        self.db.execute(
-            f"UPDATE {self.target.schema}.executions SET lease_until = lease_until - make_interval(secs => %s)".encode(),
-            (seconds,),
-        )
+        shift = "SET lease_until = lease_until - make_interval(secs => %s)"
+        self.db.execute(f"UPDATE {self.target.schema}.executions {shift}".encode(), (seconds,))
 
     def teardown(self) -> None:
         try:
@@ -534,4 +532,4 @@ TestSqliteMachine = _machine(SqliteMachine, 50)
 
 def test_postgres_machine(postgres_kept_url: str) -> None:
     PostgresMachine.url = postgres_kept_url
-    run_state_machine_as_test(PostgresMachine, settings=_settings(4, steps=12))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(PostgresMachine, settings=_settings(4, steps=12))
