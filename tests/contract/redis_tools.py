@@ -10,10 +10,10 @@ from typing import Any, cast
 import redis
 
 from orchestrator.ports.clock import Chance, Clock
+from orchestrator.state.masking import mask
 from orchestrator.state.records import PLAIN, Sealing
 from orchestrator.state.redis import RedisStore
 from orchestrator.state.redis.address import parse
-from orchestrator.state.url import mask
 
 
 def open_redis(
