@@ -705,7 +705,7 @@ async def test_old_checkpoints_are_cleaned(orchestrator: Orchestrator) -> None:
 async def test_a_newer_format_is_refused(orchestrator: Orchestrator) -> None:
     """Version compatibility: what a newer version wrote is not read as anything else."""
     error = await fail(write(), "task3")
-    damage(lambda record: record[:4] + bytes([record[4] + 1]) + record[5:])
+    damage(lambda record: record[:4] + bytes([record[4] + 2]) + record[5:])
     with pytest.raises(CheckpointUnreadable, match=r"^Failed to load resume state.*newer version") as caught:
         await orchestrator.resume_pipeline(error.execution_id)
     assert caught.value.exit_code == 8

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 import pytest
 import redis
 from hypothesis import settings
@@ -45,6 +46,7 @@ from orchestrator.errors import (
 from orchestrator.ports.store import Lease, Request
 from orchestrator.state.commits import gives_back, status_after
 from orchestrator.state.memory import MemoryStore
+from orchestrator.state.postgres import PostgresStore, parse_target
 from orchestrator.state.redis import RedisStore
 from orchestrator.state.sqlite import SqliteStore
 from orchestrator.testing.clock import ManualClock, SeededChance
@@ -521,23 +523,71 @@ class SqliteMachine(StoreMachine):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class PostgresMachine(StoreMachine):
+    """Leases go by the server's clock: it runs on by itself, and ``wait`` moves what stands in the table."""
+
+    url = ""
+
+    def prepare(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.target = parse_target(self.url, durable=True)
+        self.left: dict[str, float] = {}
+        self.db = psycopg.connect(self.target.conninfo, autocommit=True)
+        if self.db.execute("SELECT to_regclass(%s)", (f"{self.target.schema}.meta",)).fetchone() != (None,):
+            for table in ("refs", "vals", "journal", "hidden", "queues", "executions"):
+                self.db.execute(f"DELETE FROM {self.target.schema}.{table}".encode())
+
+    def open(self) -> PostgresStore:
+        return PostgresStore(self.target, clock=self.clock, chance=self.chance)
+
+    def run(self, act: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(act)
+
+    def crash(self, store: PostgresStore) -> None:
+        """Cut its connections, as the kernel does; what it owned stays owned until its deadline."""
+        for name, model in self.model.items():
+            if model.owner is not None and self.stores[model.owner[0]] is store:
+                self.left[f"{name} {model.epoch} {model.facts[0].at}"] = model.owner[1].deadline
+        store._owned.clear()
+        self.run(store.close())
+
+    def is_kept(self, name: str, model: Model, process: int) -> bool:
+        left = self.left.get(f"{name} {model.epoch} {model.facts[0].at}", 0.0)
+        orphaned = model.owner is None and left > self.clock.monotonic()
+        return orphaned or super().is_kept(name, model, process)
+
+    @rule(seconds=st.sampled_from([1, 10, 29, 31]))
+    def wait(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        shift = "SET lease_until = lease_until - make_interval(secs => %s)"
+        self.db.execute(f"UPDATE {self.target.schema}.executions {shift}".encode(), (seconds,))
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            self.db.close()
+            self.loop.close()
+
+
 abandoned: list[tuple[Any, Any]] = []
 
 
-def _machine(machine: type[StoreMachine], examples: int) -> Any:
-    """Return the test case of a machine; the profile ``long`` decides on the number of examples itself."""
-    case: Any = machine.TestCase
-    case.settings = _settings(examples)
-    return case
-
-
-def _settings(examples: int) -> settings:
+def _settings(examples: int, steps: int = 30) -> settings:
+    """The profile ``long`` decides on the number of examples itself."""
     chosen = settings()
     return settings(
         max_examples=max(examples, chosen.max_examples if chosen.max_examples > 1_000 else 0),
-        stateful_step_count=30,
+        stateful_step_count=steps,
         deadline=None,
     )
+
+
+def _machine(machine: type[StoreMachine], examples: int) -> Any:
+    """Return the test case of a machine."""
+    case: Any = machine.TestCase
+    case.settings = _settings(examples)
+    return case
 
 
 def test_redis_machine(redis_url: str) -> None:
@@ -547,3 +597,8 @@ def test_redis_machine(redis_url: str) -> None:
 
 TestMemoryMachine = _machine(MemoryMachine, 60)
 TestSqliteMachine = _machine(SqliteMachine, 50)
+
+
+def test_postgres_machine(postgres_kept_url: str) -> None:
+    PostgresMachine.url = postgres_kept_url
+    run_state_machine_as_test(PostgresMachine, settings=_settings(4, steps=12))
