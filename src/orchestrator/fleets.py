@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 MOST_PRIORITY = 1_000_000
-POLL_SECONDS = 1.0
+LONGEST_POLL_SECONDS = 1.0
+POLLS_PER_LEASE = 8
+"""With jitter the longest wait between two looks is well below a renewal: a quarter of the lease."""
 
 
 class FleetMethods(ABC):
@@ -153,7 +155,7 @@ class FleetMethods(ABC):
             max_executions=max_executions,
             runs=adopt_runs,
             until_idle=until_idle,
-            poll_seconds=min(POLL_SECONDS, self.settings.lease / 4),
+            poll_seconds=min(LONGEST_POLL_SECONDS, self.settings.lease / POLLS_PER_LEASE),
         )
         with self._all_steps_logged() as logged:
             server = Server(self._adapters, self._live, service, tell=_unheard if told is None else told, logged=logged)
