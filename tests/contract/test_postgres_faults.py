@@ -152,7 +152,7 @@ class TestRefusals:
             with pytest.raises(StoreUnavailable, match="fsync = on and full_page_writes = on"):
                 await admit(strict)
             await admit(lax)
-            assert (await lax.statistics())["durability"]["level"] == "process"
+            assert "fsync and full_page_writes = off" in (await lax.statistics())["durability"]
             await strict.close()
             await lax.close()
 
@@ -173,6 +173,12 @@ class TestSchema:
         store = store_of(postgres_url)
         assert len(await store.summaries()) == 8
         await store.close()
+
+    async def test_what_it_promises_is_told(self, store: PostgresStore, postgres_url: str) -> None:
+        assert "power cut of the server" in (await store.statistics())["durability"]
+        lax = store_of(f"{postgres_url}&durability=process")
+        assert "last moments" in (await lax.statistics())["durability"]
+        await lax.close()
 
     async def test_a_migration_killed_at_any_statement_is_made_again(
         self, db: Any, postgres_url: str, postgres_schemas: Callable[[], str], monkeypatch: pytest.MonkeyPatch

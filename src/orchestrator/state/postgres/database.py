@@ -216,9 +216,9 @@ class Database:
             raise StoreUnavailable(f"the store {self.url} does not answer") from error
 
     @property
-    def durability(self) -> dict[str, Any]:
-        """What the store promises; empty until it was reached."""
-        return promise(self._server, self._target) if self._server is not None else {}
+    def durability(self) -> str:
+        """What a commit survives, in words; empty until the server was reached."""
+        return promise(self._server, self._target) if self._server is not None else ""
 
     async def close(self) -> None:
         """See ports.store.Maintenance."""
