@@ -214,6 +214,8 @@ class Database:
             return self._aside.run(act, self._keeper_seconds + 1)
         except TimeoutError as error:
             raise StoreUnavailable(f"the store {self.url} does not answer") from error
+        except RuntimeError as error:
+            raise StoreUnavailable(f"the store {self.url} was closed") from error
 
     @property
     def durability(self) -> str:
