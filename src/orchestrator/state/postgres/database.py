@@ -20,7 +20,7 @@ from orchestrator.errors import StoreError, StoreUnavailable
 from orchestrator.state.postgres.aside import Aside
 from orchestrator.state.postgres.failures import Verdict, judge, translate
 from orchestrator.state.postgres.links import Links
-from orchestrator.state.postgres.queries import Queries
+from orchestrator.state.postgres.queries import queries
 from orchestrator.state.postgres.schema import Server, check_same, examine, is_current, migrate, promise
 from orchestrator.state.records import PLAIN, Sealing
 
@@ -86,7 +86,7 @@ class Database:
         self._chance = chance
         self._sealing = sealing
         self._blobs = blobs
-        self._queries = Queries(target.schema)
+        self._queries = queries(target.schema)
         self._owned: dict[str, Owned] = {}
         self._server: Server | None = None
         self._uuid: str | None = None

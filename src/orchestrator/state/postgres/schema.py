@@ -11,8 +11,9 @@ from orchestrator.errors import StoreDamaged, StoreIncompatible, StoreUnavailabl
 from orchestrator.state.postgres.queries import in_schema, migrations
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.state.postgres.links import Connection
-    from orchestrator.state.postgres.queries import Queries
     from orchestrator.state.postgres.target import Target
 
 OLDEST_SERVER = 14
@@ -34,7 +35,7 @@ class Server:
     meta: dict[str, str] | None
 
 
-async def examine(db: Connection, queries: Queries, target: Target) -> Server:
+async def examine(db: Connection, queries: Mapping[str, bytes], target: Target) -> Server:
     """Look at the server and the schema; raises StoreUnavailable, StoreIncompatible where they will not do."""
     cursor = await db.execute(queries["examine"], (target.schema,))
     row: Any = await cursor.fetchone()
@@ -102,7 +103,7 @@ def check_same(server: Server, uuid: str | None, target: Target) -> str:
     return found
 
 
-async def migrate(db: Connection, queries: Queries, target: Target) -> None:
+async def migrate(db: Connection, queries: Mapping[str, bytes], target: Target) -> None:
     """Bring the schema to our format, from nothing or from an older one, in one transaction for each step.
 
     Of several who try at once one does it, the others wait for it and find it done; whoever dies in the middle leaves
