@@ -19,8 +19,8 @@ import psycopg
 from orchestrator.errors import StoreError, StoreUnavailable
 from orchestrator.state.postgres.aside import Aside
 from orchestrator.state.postgres.failures import Verdict, judge, translate
-from orchestrator.state.postgres.links import Links
-from orchestrator.state.postgres.queries import Queries
+from orchestrator.state.postgres.links import Links, unbroken
+from orchestrator.state.postgres.queries import queries
 from orchestrator.state.postgres.schema import Server, check_same, examine, is_current, migrate, promise
 from orchestrator.state.records import PLAIN, Sealing
 
@@ -86,7 +86,7 @@ class Database:
         self._chance = chance
         self._sealing = sealing
         self._blobs = blobs
-        self._queries = Queries(target.schema)
+        self._queries = queries(target.schema)
         self._owned: dict[str, Owned] = {}
         self._server: Server | None = None
         self._uuid: str | None = None
@@ -162,7 +162,7 @@ class Database:
         It is told whether an earlier try may have been carried out. A cancelled caller is heard when it is done.
         """
         self._check_open()
-        return await _unbroken(self._try(work, patience or Patience(STORE_WAIT_SECONDS), links or self._links))
+        return await unbroken(self._try(work, patience or Patience(STORE_WAIT_SECONDS), links or self._links))
 
     async def _try(self, work: Callable[[Connection, bool], Awaitable[T]], patience: Patience, links: Links) -> T:
         began = time.monotonic()
@@ -214,11 +214,13 @@ class Database:
             return self._aside.run(act, self._keeper_seconds + 1)
         except TimeoutError as error:
             raise StoreUnavailable(f"the store {self.url} does not answer") from error
+        except RuntimeError as error:
+            raise StoreUnavailable(f"the store {self.url} was closed") from error
 
     @property
-    def durability(self) -> dict[str, Any]:
-        """What the store promises; empty until it was reached."""
-        return promise(self._server, self._target) if self._server is not None else {}
+    def durability(self) -> str:
+        """What a commit survives, in words; empty until the server was reached."""
+        return promise(self._server, self._target) if self._server is not None else ""
 
     async def close(self) -> None:
         """See ports.store.Maintenance."""
@@ -240,27 +242,3 @@ class Database:
         self._aside.close()
         self._keeper_links.forget()
         self._links.forget()
-
-
-async def _unbroken(act: Coroutine[Any, Any, T]) -> T:
-    """Await ``act`` to its end whatever happens to the caller; a cancellation reaches it right after.
-
-    A statement that is given up in the middle has an unknown outcome, and leaves a connection nobody can use.
-    """
-    task = asyncio.ensure_future(act)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.done():
-                break
-            cancelled = True
-        except BaseException:  # noqa: BLE001 - it is raised below, out of the task itself
-            break
-    if cancelled:
-        me = asyncio.current_task()
-        if me is not None:
-            me.uncancel()
-            me.cancel()  # felt at the caller's next await
-    return task.result()
