@@ -69,13 +69,14 @@ def _killed_run(lab: Lab, plan: Plan, folder: Path, chance: random.Random, verdi
     if status != -signal.SIGKILL:
         verdict.violations.append(["I6", f"the run was to be killed at {point}, and ended with {status}"])
     verdict.kills += 1
-    return stage_of(order, 0, killed=True)
+    return stage_of(lab.ground, order, 0, killed=True)
 
 
 def _compete(
     lab: Lab, plan: Plan, folder: Path, verdict: Verdict, number: int, victim: int | None, after: float
 ) -> list[dict[str, Any]]:
     """Let the resumes loose, and return what those had to say that were not killed."""
+    time.sleep(lab.ground.lease)
     at = time.monotonic() + START_SECONDS * number
     orders: list[Order] = [replace(lab.order(plan, folder, "resume", n + 1), at=at) for n in range(number)]
     pids = [lab.children.start(order) for order in orders]
@@ -100,7 +101,7 @@ def _compete(
 
 def _last_resume(lab: Lab, plan: Plan, folder: Path, verdict: Verdict) -> None:
     """The killed resume was the one that proceeded, and the others had gone: one more gets to the end."""
-    order = lab.order(plan, folder, "resume", 99)
+    order = replace(lab.order(plan, folder, "resume", 99), patience=lab.patience)
     status = lab.wait_or_kill(lab.children.start(order))
     verdict.resumes += 1
     if status != 0:

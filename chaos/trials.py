@@ -9,19 +9,20 @@ import signal
 import tempfile
 import time
 from collections import Counter, deque
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Self
 
-from chaos.checks import STORE
 from chaos.child import UNEXPECTED, Order
 from chaos.client import kill
 from chaos.effects import size_of
+from chaos.ground import FILES
+from orchestrator.core.keeper import POLL_SECONDS
 
 if TYPE_CHECKING:
     from chaos.client import Children
+    from chaos.ground import Ground
 
 PATIENCE_SECONDS = 30.0
 """How long a run or a resume may take (it takes some 0.1 s); beyond that it hangs (I6)."""
@@ -126,13 +127,20 @@ class Verdict:
 class Lab:
     """Where trials are made.
 
-    ``base`` is a folder for them, ``keep`` one for those that fail (None: not kept), ``mutant`` a bug to plant.
+    ``base`` is a folder for them, ``keep`` one for those that fail (None: not kept), ``mutant`` a bug to plant,
+    ``ground`` where their stores are.
     """
 
     def __init__(
-        self, children: Children, base: Path | None = None, keep: Path | None = None, mutant: str = ""
+        self,
+        children: Children,
+        base: Path | None = None,
+        keep: Path | None = None,
+        mutant: str = "",
+        ground: Ground = FILES,
     ) -> None:
         self.children = children
+        self.ground = ground
         self._judges = children
         self._mutant = mutant
         self._base = base
@@ -162,15 +170,16 @@ class Lab:
 
     def folder(self, name: str) -> _Folder:
         """Return a context manager of a new folder that is removed afterwards."""
-        return _Folder(self._base, name)
+        return _Folder(self._base, name, self.ground)
 
     def reference(self, variant: str) -> dict[str, Any]:
         """Return what an undisturbed run ends with."""
         known = self._references.get(variant)
         if known is None:
             with self.folder(f"undisturbed-{variant}") as folder:
-                self._finish(Order("run", str(folder), str(folder / "answer.json"), variant=variant))
-                answer = self._finish(Order("look", str(folder), str(folder / "answer.json")))
+                plan = Plan("undisturbed", variant=variant)
+                self._finish(self.order(plan, folder, "run"))
+                answer = self._finish(self.order(plan, folder, "look"))
                 known = self._references[variant] = answer["facts"]
             if known["problems"]:
                 raise RuntimeError(f"the undisturbed run is not sound: {known['problems']}")
@@ -181,10 +190,15 @@ class Lab:
         self._references["threads"] = other.reference("threads")
         self._judges = other.children
 
+    def beside(self, children: Children) -> Lab:
+        """Return a lab for one more thread, which learns together with this one how undisturbed runs are."""
+        made = Lab(children, self._base, self._keep, self._mutant, self.ground)
+        made._references, made._usual = self._references, self._usual
+        return made
+
     def usual_seconds(self, plan: Plan, *, told: bool) -> float:
         """Return how long an undisturbed run of this kind takes now: from its start to admission, or from there on."""
-        key = (plan.variant, plan.durability, plan.concurrency, plan.pace)
-        known = self._usual.setdefault(key, deque(maxlen=5))
+        known = self._usual.setdefault(_kind_of(plan), deque(maxlen=5))
         if not known:
             with self.folder(f"usual-{plan.name}") as folder:
                 began = time.monotonic()
@@ -193,9 +207,8 @@ class Lab:
 
     def note_length(self, plan: Plan, began: float, answer: dict[str, Any]) -> None:
         """Take note of how long an undisturbed run took: the machine has quick and slow hours."""
-        key = (plan.variant, plan.durability, plan.concurrency, plan.pace)
         lengths = (answer["admitted"] - began, answer["ended"] - answer["admitted"])
-        self._usual.setdefault(key, deque(maxlen=5)).append(lengths)
+        self._usual.setdefault(_kind_of(plan), deque(maxlen=5)).append(lengths)
 
     def passes(self, plan: Plan, point: str) -> int:
         """Return how often an undisturbed run passes a crash point."""
@@ -209,17 +222,24 @@ class Lab:
         return Order(
             action,
             str(folder),
+            self.ground.url(folder, plan.durability),
             str(folder / f"answer-{number}.json"),
             variant=plan.variant,
-            durability=plan.durability,
             concurrency=plan.concurrency,
             pace=plan.pace,
+            lease=self.ground.lease,
             mutant=self._mutant,
         )
 
+    @property
+    def patience(self) -> float:
+        """Return within how many seconds what a dead owner had must be there for others: its lease and one renewal."""
+        lease = self.ground.lease
+        return lease + max(POLL_SECONDS, lease / 4) if lease else 0.0
+
     def audit(self, folder: Path, facts: dict[str, Any], verdict: Verdict) -> None:
         """Have a trial judged, and put what is wrong into the verdict."""
-        order = Order("audit", str(folder), str(folder / "audit.json"), facts=facts)
+        order = Order("audit", str(folder), self.ground.url(folder), str(folder / "audit.json"), facts=facts)
         try:
             verdict.violations += self._finish(order)["violations"]
         except RuntimeError as error:
@@ -245,16 +265,23 @@ class Lab:
         return status
 
 
+def _kind_of(plan: Plan) -> tuple[Any, ...]:
+    """Return what the length of an undisturbed run depends on most."""
+    return (plan.variant, plan.concurrency == 1, plan.pace)
+
+
 class _Folder:
-    def __init__(self, base: Path | None, name: str) -> None:
+    def __init__(self, base: Path | None, name: str, ground: Ground) -> None:
         self._base = base if base is not None else default_base()
         self._name = name
+        self._ground = ground
 
     def __enter__(self) -> Path:
         self._path = Path(tempfile.mkdtemp(prefix=f"chaos-{self._name}-", dir=self._base))
         return self._path
 
     def __exit__(self, *_error: object) -> None:
+        self._ground.clear(self._path)
         shutil.rmtree(self._path, ignore_errors=True)
 
 
@@ -273,21 +300,7 @@ def read_answer(order: Order) -> dict[str, Any]:
     return answer
 
 
-def snapshot(folder: Path, number: int) -> Path:
-    """Copy the store of a trial while nobody is at work on it."""
-    target = folder / f"snapshot-{number}"
-    target.mkdir()
-    for suffix in ("", "-wal", "-blobs"):
-        source = folder / f"{STORE}{suffix}"
-        if source.is_dir():
-            with suppress(FileNotFoundError):
-                shutil.copytree(source, target / source.name)
-        elif source.exists():
-            shutil.copy(source, target / source.name)
-    return target
-
-
-def stage_of(order: Order, number: int, *, killed: bool, copied: bool | None = None) -> dict[str, Any]:
+def stage_of(ground: Ground, order: Order, number: int, *, killed: bool, copied: bool | None = None) -> dict[str, Any]:
     """Return what the judge needs to know of a process that ended just now (see ``checks.audit``).
 
     The store is copied where ``copied`` says so, else after kills only.
@@ -296,7 +309,7 @@ def stage_of(order: Order, number: int, *, killed: bool, copied: bool | None = N
         "killed": killed,
         "effects": size_of(order.log),
         "told": size_of(order.told),
-        "snapshot": str(snapshot(Path(order.folder), number)) if (killed if copied is None else copied) else None,
+        "snapshot": ground.copy(Path(order.folder), number) if (killed if copied is None else copied) else None,
     }
 
 
@@ -309,6 +322,7 @@ class _Trial:
         self._folder = folder
         self._reference = reference
         self._stages: list[dict[str, Any]] = []
+        self._left = 0.0
         self.verdict = Verdict(plan.name)
 
     def run(self) -> None:
@@ -351,7 +365,7 @@ class _Trial:
     def _stage(self, number: int, action: str, kill: Kill | None, fault: str = "") -> tuple[int | None, dict[str, Any]]:
         """Let one process work until it ends or is killed."""
         order = self._lab.order(self._plan, self._folder, action, number)
-        order = replace(order, fault=fault)
+        order = replace(order, fault=fault, patience=self._lab.patience)
         children = self._lab.children
         seconds = PATIENCE_SECONDS
         file = None
@@ -360,6 +374,8 @@ class _Trial:
         elif kill is not None:
             seconds = kill.moment * self._lab.usual_seconds(self._plan, told=kill.told)
             file = order.told if kill.told else None
+            if action == "resume" and not kill.told:  # it is to be killed at work, not while it waits for a lease
+                time.sleep(max(0.0, self._left + self._lab.ground.lease - time.monotonic()))
         size = size_of(order.told)
         began = time.monotonic()
         pid = children.start(order)
@@ -369,6 +385,7 @@ class _Trial:
             status = children.wait(pid, 10.0)
             if seconds == PATIENCE_SECONDS:
                 return None, {}
+        self._left = time.monotonic()
         killed = status == -signal.SIGKILL or (bool(fault) and status == UNAVAILABLE)
         answer = read_answer(order)
         self._note_fault(order, action, answer, killed=killed)
@@ -383,7 +400,7 @@ class _Trial:
             self.verdict.resumes += 1
         if action == "resume" and "admitted" in answer:
             self.verdict.latencies.append(answer["admitted"] - answer["began"])
-        self._stages.append(stage_of(order, number, killed=killed))
+        self._stages.append(stage_of(self._lab.ground, order, number, killed=killed))
         return status, answer
 
     def _note_fault(self, order: Order, action: str, answer: dict[str, Any], *, killed: bool) -> None:
