@@ -12,6 +12,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from tests.services import postgres_schemas, postgres_server_url, postgres_url
+
+__all__ = ["isolated", "postgres_schemas", "postgres_server_url", "postgres_url"]
+
 _EXAMPLES = DirectoryBasedExampleDatabase(Path(__file__).parent.parent / ".hypothesis" / "examples")
 
 settings.register_profile(
@@ -34,7 +38,7 @@ for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Run each test in its own empty folder, without our variables, and take back what it adds to the import path."""
     for name in list(os.environ):
-        if name.startswith("ORCHESTRATOR_"):
+        if name.startswith("ORCHESTRATOR_") and not name.startswith("ORCHESTRATOR_TEST_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     path = list(sys.path)
