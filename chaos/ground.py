@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from chaos.checks import STORE
 
 if TYPE_CHECKING:
     import psycopg
 
+    from chaos.servers.postgres import PostgresServer
+    from chaos.servers.redis import RedisServer
+
+AWAY_SECONDS = 60.0
+"""For how long a server that was killed may be gone."""
 LEASE_SECONDS = 2.0
 """Long enough for an owner on a busy machine, which renews it every half second; every kill waits for it to run out."""
 
@@ -43,6 +51,15 @@ class Ground(Protocol):
 
     def close(self) -> None:
         """Remove everything, and end the server if there is one."""
+
+
+class ServerGround(Ground, Protocol):
+    """Ground on a server of the campaign's own, which it may kill and start again."""
+
+    server: PostgresServer | RedisServer
+
+    def through(self, port: int) -> Self:
+        """Return this ground as the processes of trials see it that reach the server by another port."""
 
 
 class Files:
@@ -79,10 +96,7 @@ FILES = Files()
 
 
 class Postgres:
-    """Stores in a PostgreSQL of the campaign's own, each in a schema of its own.
-
-    ``port`` is another port under which its processes reach the server (0: its own).
-    """
+    """Stores in a PostgreSQL of the campaign's own, each in a schema of its own."""
 
     kind = "postgres"
     lease = LEASE_SECONDS
@@ -102,44 +116,58 @@ class Postgres:
     def copy(self, folder: Path, number: int) -> str:
         """See Ground."""
         source, target = _place(folder), f"{_place(folder)}_s{number}"
-        with self._connect() as db:
+
+        def take(db: psycopg.Connection[Any]) -> None:
             db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            _drop(db, target)
             db.execute(f"CREATE SCHEMA {target}".encode())
             tables = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [source]).fetchall()
             for (table,) in tables:
                 copied = f'{target}."{table}"'
                 db.execute(f'CREATE TABLE {copied} (LIKE {source}."{table}" INCLUDING ALL)'.encode())
                 db.execute(f'INSERT INTO {copied} OVERRIDING SYSTEM VALUE SELECT * FROM {source}."{table}"'.encode())
+
+        self._insist(take)
         return self._url_of(target)
 
     def clear(self, folder: Path) -> None:
         """See Ground."""
-        place = _place(folder)
-        with self._connect() as db:
-            names = db.execute("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", [place]).fetchall()
-        for (name,) in names:  # one by one: each drop takes locks for every table
-            with self._connect() as db:
-                db.execute("SET LOCAL client_min_messages = error")
-                db.execute(f"DROP SCHEMA {name} CASCADE".encode())
+        names: list[str] = []
+
+        def find(db: psycopg.Connection[Any]) -> None:
+            command = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
+            names.extend(name for (name,) in db.execute(command, [_place(folder)]).fetchall())
+
+        self._insist(find)
+        for name in set(names):  # one by one: each takes locks for every table
+            self._insist(partial(_drop, schema=name))
 
     def close(self) -> None:
         """See Ground."""
         self.server.close()
 
+    def through(self, port: int) -> Self:
+        """See ServerGround."""
+        made = copy(self)
+        made.port = port
+        return made
+
     def _url_of(self, schema: str, port: int = 0) -> str:
         return f"{self.server.url_of('postgres', port=port or None)}?schema={schema}"
 
-    def _connect(self) -> psycopg.Connection[Any]:
+    def _insist(self, act: Callable[[psycopg.Connection[Any]], None]) -> None:
+        """Carry out a transaction, which may be repeated, on a server that may be gone for a while."""
         import psycopg
 
-        return psycopg.connect(self.server.url)
+        def transaction() -> None:
+            with psycopg.connect(self.server.url) as db:
+                act(db)
+
+        _insist(transaction, psycopg.OperationalError)
 
 
 class Redis:
-    """Stores in a Redis of the campaign's own that syncs its log at each write, each under a prefix of its own.
-
-    ``port`` is another port under which its processes reach the server (0: its own).
-    """
+    """Stores in a Redis of the campaign's own that syncs its log at each write, each under a prefix of its own."""
 
     kind = "redis"
     lease = LEASE_SECONDS
@@ -153,6 +181,7 @@ class Redis:
         self.server.start()
         self.port = 0
         self._client = redis.Redis(port=self.server.port)
+        self._errors = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError)
         self._copy = self._client.register_script(_COPY)
         self._clear = self._client.register_script(_CLEAR)
 
@@ -164,17 +193,23 @@ class Redis:
     def copy(self, folder: Path, number: int) -> str:
         """See Ground."""
         target = f"{_place(folder)}s{number}"
-        self._copy(args=[f"{_place(folder)}:", f"{target}:"])
+        _insist(partial(self._copy, args=[f"{_place(folder)}:", f"{target}:"]), *self._errors)
         return self._url_of(target)
 
     def clear(self, folder: Path) -> None:
         """See Ground."""
-        self._clear(args=[_place(folder)])
+        _insist(partial(self._clear, args=[_place(folder)]), *self._errors)
 
     def close(self) -> None:
         """See Ground."""
         self._client.close()
         self.server.close()
+
+    def through(self, port: int) -> Self:
+        """See ServerGround."""
+        made = copy(self)
+        made.port = port
+        return made
 
     def _url_of(self, prefix: str, port: int = 0) -> str:
         return f"redis://127.0.0.1:{port or self.server.port}/0?prefix={prefix}"
@@ -182,7 +217,7 @@ class Redis:
 
 _COPY = """
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
-    redis.call('COPY', key, ARGV[2] .. string.sub(key, #ARGV[1] + 1))
+    redis.call('COPY', key, ARGV[2] .. string.sub(key, #ARGV[1] + 1), 'REPLACE')
 end
 """
 _CLEAR = """
@@ -192,6 +227,24 @@ end
 """
 
 GROUNDS: dict[str, Callable[[], Ground]] = {"sqlite": Files, "postgres": Postgres, "redis": Redis}
+
+
+def _drop(db: psycopg.Connection[Any], schema: str) -> None:
+    db.execute("SET LOCAL client_min_messages = error")
+    db.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
+
+
+def _insist(act: Callable[[], object], *errors: type[Exception]) -> None:
+    end = time.monotonic() + AWAY_SECONDS
+    while True:
+        try:
+            act()
+        except errors:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _place(folder: Path) -> str:

@@ -22,7 +22,8 @@ from chaos.client import Forks
 from chaos.contests import contest
 from chaos.ground import FILES, GROUNDS
 from chaos.outcome import Outcome
-from chaos.trials import Lab, Plan, Verdict, default_base
+from chaos.plans import Plan, Verdict
+from chaos.trials import Lab, default_base
 from chaos.zombies import zombie
 
 REPORT_SECONDS = 10.0

@@ -27,9 +27,10 @@ from chaos.faults import plan as fault_plan
 from chaos.mutants import MUTANTS
 from chaos.mutants_disk import BY_BIT_FLIPS, BY_FAULTS, BY_POWER_CUT, PLANTED
 from chaos.outcome import Outcome
+from chaos.plans import Kill, Plan, Verdict
 from chaos.simulation.bugs import BUGS
 from chaos.simulation.run import SQLITE_EVERY, simulate
-from chaos.trials import Kill, Lab, Plan, Verdict, default_base
+from chaos.trials import Lab, default_base
 from chaos.zombies import zombie
 
 SEEDS = 3000

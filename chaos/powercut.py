@@ -96,7 +96,7 @@ def _resume(lab: Lab, folder: Path, expected: Any) -> str:
     order = Order("resume", str(folder), FILES.url(folder), str(folder / "answer.json"))
     pid = lab.children.start(order)
     status = lab.wait_or_kill(pid)
-    from chaos.trials import read_answer
+    from chaos.course import read_answer
 
     answer = read_answer(order)
     if status == 3:  # nothing had been admitted

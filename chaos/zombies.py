@@ -8,8 +8,10 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from chaos.course import PATIENCE_SECONDS, read_answer, stage_of
 from chaos.effects import read_effects, size_of
-from chaos.trials import PATIENCE_SECONDS, Lab, Plan, Verdict, read_answer, stage_of
+from chaos.plans import Plan, Verdict
+from chaos.trials import Lab
 
 if TYPE_CHECKING:
     from pathlib import Path
