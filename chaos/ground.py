@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -39,6 +40,10 @@ class Ground(Protocol):
 
     kind: str
     lease: float
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the server and its driver, if there is one."""
 
     def url(self, folder: Path, durability: str = "full") -> str:
         """Return the URL of the store of the trial in ``folder``; it need not exist yet."""
@@ -67,6 +72,11 @@ class Files:
 
     kind = "sqlite"
     lease = 0.0
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """See Ground."""
+        return {}
 
     def url(self, folder: Path, durability: str = "full") -> str:
         """See Ground."""
@@ -107,6 +117,15 @@ class Postgres:
         self.server = PostgresServer(settings={"max_connections": "300"})
         self.server.start()
         self.port = 0
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """See Ground."""
+        import psycopg
+
+        with psycopg.connect(self.server.url) as db:
+            number = str(db.info.parameter_status("server_version"))
+        return {"PostgreSQL": number, "psycopg": version("psycopg")}
 
     def url(self, folder: Path, durability: str = "full") -> str:
         """See Ground."""
@@ -184,6 +203,13 @@ class Redis:
         self._errors = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError)
         self._copy = self._client.register_script(_COPY)
         self._clear = self._client.register_script(_CLEAR)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """See Ground."""
+        info: Any = self._client.info("server")
+        name = "Valkey" if "valkey_version" in info else "Redis"
+        return {name: info.get("valkey_version") or info["redis_version"], "redis-py": version("redis")}
 
     def url(self, folder: Path, durability: str = "full") -> str:
         """See Ground."""

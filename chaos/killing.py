@@ -27,6 +27,7 @@ from chaos.trials import Lab, default_base
 from chaos.zombies import zombie
 
 REPORT_SECONDS = 10.0
+LATENCIES = {"zombies": "ms from the waking of a robbed owner to its end"}
 JOBS = {"sqlite": 2, "postgres": 12, "redis": 12}
 """How many trials there are at once: on servers they wait for leases most of the time."""
 
@@ -78,7 +79,7 @@ class Tally:
         if len(self.latencies) > 1:
             cuts = quantiles(self.latencies, n=100, method="inclusive")
             times = [f"{1000 * seconds:.1f}" for seconds in (cuts[49], cuts[98], max(self.latencies))]
-            outcome.notes["ms from the start of a resume to its ownership"] = (
+            outcome.notes[LATENCIES.get(name, "ms from the start of a resume to its ownership")] = (
                 f"median {times[0]}, 99th percentile {times[1]}, worst {times[2]}"
             )
         return outcome
@@ -180,13 +181,16 @@ def campaign(arguments: argparse.Namespace) -> int:
     trials: dict[str, Trial] = {"kills": kill, "zombies": zombie}
     trial = trials.get(arguments.command) or partial(contest, resumers=arguments.resumers)
     seeds = range(arguments.seed, arguments.seed + arguments.trials)
+    servers: dict[str, str] = {}
     made = Campaign(trial, seeds, partial(_again, arguments.command, arguments.store))
     try:
         with lab_on(arguments.store, arguments.folder, arguments.keep_failures) as (lab, forks):
+            servers = lab.ground.versions
             made.run(lab, forks, arguments.jobs or JOBS[arguments.store], arguments.seconds)
     finally:
         outcome = made.tally.outcome(arguments.command, arguments.seed)
         outcome.seconds = time.monotonic() - began
+        outcome.versions = servers
         code = outcome.report(arguments)
     return code
 

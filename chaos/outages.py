@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from chaos.ground import FILES, GROUNDS
 from chaos.killing import JOBS, Campaign, lab_on
 from chaos.outcome import Outcome
 from chaos.plans import Kill, Plan, Verdict
@@ -36,14 +37,12 @@ STAGES = ("run", "resume")
 TEXTS = {
     "before": "before a message",
     "torn": "within a message",
-    "after": "after a message, its answer lost",
+    "after": "after a message (each commit among them), its answer lost",
     "answer": "before an answer",
     "gone": "before a message, for good",
-    "commit": "after a commit, its answer lost",
 }
-"""What happens at the n-th message, in words. Those of ``commit`` count only messages that commit."""
-COMMITS = {"postgres": b"COMMIT", "redis": b"EVAL"}
-"""What is in the messages that commit."""
+"""What happens at the n-th message, in words."""
+STORES = tuple(sorted(set(GROUNDS) - {FILES.kind}))
 SHARE_OF_RESTARTS = 0.4
 LONGEST_OUTAGE = 1.0
 CUT_JOBS = 4
@@ -52,28 +51,23 @@ CUT_JOBS = 4
 class Net:
     """What breaks connections: a Disturber (see ``chaos.trials``) whose names are ``KIND:N``."""
 
-    def __init__(self, proxy: Proxy, commit: bytes) -> None:
+    def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self._commit = commit
         self._seen = 0
-        self._mutex = threading.Lock()
         self._cuts = 0
         self._gone = 0
 
     def begin(self, name: str) -> None:
         """See Disturber."""
-        kind, _, number = name.partition(":")
-        self._seen, self._cuts, self._gone = 0, self._proxy.cuts, 0
+        kind, _, text = name.partition(":")
+        number = int(text)
+        self._seen, self._cuts = 0, self._proxy.cuts
+        self._gone = number if kind == "gone" else 0
+        self._proxy.swallow(partial(self._is_it, number if kind == "after" else 0))
         if kind == "answer":
-            self._proxy.cut_at(int(number), "to client")
-        elif kind == "commit":
-            self._proxy.swallow(partial(self._nth, int(number), self._commit))
-        elif kind == "after":
-            self._proxy.swallow(partial(self._nth, int(number), b""))
-        else:
-            self._gone = int(number) if kind == "gone" else 0
-            self._proxy.swallow(partial(self._nth, 0, b""))  # only to count
-            self._proxy.cut_at(int(number), "to server", torn=kind == "torn")
+            self._proxy.cut_at(number, "to client")
+        elif kind != "after":
+            self._proxy.cut_at(number, "to server", torn=kind == "torn")
 
     def end(self) -> tuple[int, bool]:
         """See Disturber."""
@@ -82,11 +76,12 @@ class Net:
         self._proxy.refusing = False
         return self._seen, self._proxy.cuts > self._cuts
 
-    def _nth(self, number: int, wanted: bytes, piece: bytes) -> bool:
-        self._seen += wanted in piece
-        if self._gone and self._seen == self._gone:
+    def _is_it(self, number: int, _piece: bytes) -> bool:
+        """Count a message; tell whether it is the one whose answer is to be lost."""
+        self._seen += 1
+        if self._seen == self._gone:
             self._proxy.refusing = True
-        return bool(number) and wanted in piece and self._seen == number
+        return self._seen == number
 
 
 def plan(stage: str, fault: str) -> Plan:
@@ -144,7 +139,7 @@ def lab_behind_proxy(lab: Lab, forks: Forks) -> Iterator[Lab]:
     ground: Any = lab.ground
     with Proxy(ground.server.port) as proxy, forks.twin() as twin:
         made = lab.beside(twin, ground.through(proxy.port))
-        made.disturber = Net(proxy, COMMITS[lab.ground.kind])
+        made.disturber = Net(proxy)
         yield made
 
 
@@ -166,7 +161,7 @@ def restarts(lab: Lab, forks: Forks, arguments: argparse.Namespace, seconds: flo
 
 def cuts(lab: Lab, forks: Forks, arguments: argparse.Namespace, until: float) -> Shared:
     """Break the connection at every message, in every way; return what was found."""
-    sweeps = [Sweep(stage, kind, arguments.step if kind != "commit" else 1) for stage in STAGES for kind in TEXTS]
+    sweeps = [Sweep(stage, kind, arguments.step) for stage in STAGES for kind in TEXTS]
     shared = Shared(sweeps, until, plan, _command(arguments))
     sweep_all(shared, [partial(lab_behind_proxy, lab, forks)] * (arguments.jobs or CUT_JOBS))
     return shared
@@ -178,6 +173,7 @@ def campaign(arguments: argparse.Namespace) -> int:
     outcome = Outcome("servers", arguments.seed)
     until = began + (arguments.seconds or float("inf"))
     with lab_on(arguments.store, default_base(), arguments.keep_failures) as (lab, forks):
+        outcome.versions = lab.ground.versions
         if arguments.only:
             stage, kind, number = arguments.only.split(":")
             with lab_behind_proxy(lab, forks) as behind:
@@ -213,7 +209,7 @@ def register(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "servers", help="kill the server of a store under load, and break its connections at every message"
     )
-    parser.add_argument("--store", choices=sorted(COMMITS), default="postgres", help="the kind of store")
+    parser.add_argument("--store", choices=STORES, default="postgres", help="the kind of store")
     parser.add_argument("--part", choices=["restarts", "cuts"], help="only this")
     parser.add_argument("--only", metavar="STAGE:KIND:N", help="one case of the cuts: run:after:37")
     parser.add_argument("--trials", type=int, default=1000, help="runs while the server dies")
