@@ -219,7 +219,7 @@ class Redis:
     def copy(self, folder: Path, number: int) -> str:
         """See Ground."""
         target = f"{_place(folder)}s{number}"
-        _insist(partial(self._copy, args=[f"{_place(folder)}:", f"{target}:"]), *self._errors)
+        _insist(partial(self._copy, args=[_place(folder), target]), *self._errors)
         return self._url_of(target)
 
     def clear(self, folder: Path) -> None:
@@ -242,12 +242,16 @@ class Redis:
 
 
 _COPY = """
-for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
-    redis.call('COPY', key, ARGV[2] .. string.sub(key, #ARGV[1] + 1), 'REPLACE')
+-- Wherever in a key the place is named; that of a copy goes on with an s.
+for _, key in ipairs(redis.call('KEYS', '*' .. ARGV[1] .. '*')) do
+    local from, to = string.find(key, ARGV[1], 1, true)
+    if string.sub(key, to + 1, to + 1) ~= 's' then
+        redis.call('COPY', key, string.sub(key, 1, from - 1) .. ARGV[2] .. string.sub(key, to + 1), 'REPLACE')
+    end
 end
 """
 _CLEAR = """
-for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+for _, key in ipairs(redis.call('KEYS', '*' .. ARGV[1] .. '*')) do
     redis.call('UNLINK', key)
 end
 """

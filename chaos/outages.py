@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from chaos.campaigns import BROKEN, RESTARTS
 from chaos.ground import FILES, GROUNDS
 from chaos.killing import JOBS, Campaign, lab_on
 from chaos.outcome import Outcome
@@ -183,13 +184,13 @@ def campaign(arguments: argparse.Namespace) -> int:
         if arguments.part in (None, "restarts"):
             part = (arguments.seconds or 0) * (SHARE_OF_RESTARTS if arguments.part is None else 1)
             tally, died = restarts(lab, forks, arguments, part or None)
-            outcome.tried |= {"runs while the server dies": tally.trials, "SIGKILLs of the server": died}
+            outcome.tried |= {"runs while the server dies": tally.trials, RESTARTS: died}
             outcome.failures += tally.failures
             outcome.notes |= {f"while the server dies: {what}": often for what, often in tally.notes.items()}
         if arguments.part in (None, "cuts"):
             shared = cuts(lab, forks, arguments, until)
             for each in shared.sweeps:
-                outcome.tried[f"connection of a {each.stage}, {TEXTS[each.kind]}"] = each.struck
+                outcome.tried[f"{BROKEN}{each.stage}, {TEXTS[each.kind]}"] = each.struck
             outcome.failures += shared.failures
             outcome.notes |= {f"connection broken: {what}": often for what, often in shared.notes.items()}
             done = len(shared.sweeps) - len(shared.unfinished())
