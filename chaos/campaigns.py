@@ -134,7 +134,7 @@ CAMPAIGNS = (
             ("--trials", "1000000"),
             "Servers that die, connections that break",
             "A STORE is killed (SIGKILL) again and again while runs are at work on it, and started again within "
-            "about a second. Then, through a proxy, the connection breaks in one trial for each message of a run, and of "
+            "about a second. Then, through a proxy, the connection breaks in a trial for each message of a run and of "
             "a resume after a kill: before the message, within it, after it so that its answer is lost (also that of "
             "each commit), before an answer, and before a message with nobody there any more. A process goes on, or "
             "ends with exit code 6 (5 where the server was away for longer than its lease) and is resumed; the judge "

@@ -126,7 +126,7 @@ class Course:
         answer = read_answer(order)
         self._note_fault(order, action, answer, killed=killed)
         if action == "run" and status == 0 and not fault:
-            self._lab.note_length(self._plan, began, answer)
+            self._lab.note_usual(self._plan, began, order)
         end = f"killed at {kill}" if status == -signal.SIGKILL else f"ended with {status} {answer.get('error', '')}"
         self.verdict.story.append(f"{action} (pid {pid}) {end} after {(self._left - began) * 1000:.0f} ms")
         self._count(order, status, answer, fault)
@@ -136,12 +136,12 @@ class Course:
     def _process(self, order: Order, kill: Kill | None) -> tuple[int | None, int, bool]:
         """Start a process and kill it as planned; return its status, its pid, and whether it had to be killed."""
         children = self._lab.children
-        seconds = PATIENCE_SECONDS
-        file = None
-        if kill is not None and not kill.point:
-            seconds = kill.moment * self._lab.usual_seconds(self._plan, told=kill.told)
-            file = order.told if kill.told else None
-        size = size_of(order.told)
+        seconds, file, size = PATIENCE_SECONDS, None, 0
+        if kill is not None and kill.told:
+            file = order.told
+            seconds, size = self._lab.moment(self._plan, kill.moment, size_of(file))
+        elif kill is not None and not kill.point:
+            seconds = kill.moment * self._lab.usual(self._plan).start
         pid = children.start(order)
         status = children.wait(pid, seconds, file, size)
         if status is not None:

@@ -47,6 +47,8 @@ STORES = tuple(sorted(set(GROUNDS) - {FILES.kind}))
 SHARE_OF_RESTARTS = 0.4
 LONGEST_OUTAGE = 1.0
 CUT_JOBS = 4
+PACE = 0.03
+"""Long steps, so that runs meet outages."""
 
 
 class Net:
@@ -96,7 +98,7 @@ def outage(lab: Lab, seed: int) -> Verdict:
     """Make a trial on a server that may go away at any time; in a fifth of them a process is killed as well."""
     chance = random.Random(f"outage {seed}")
     kills = (Kill.random(chance, 0.95),) if chance.random() < 0.2 else ()
-    return lab.run(Plan(f"outage-{seed}", kills, concurrency=chance.choice([1, 4, 8]), pace=0.03))
+    return lab.run(Plan(f"outage-{seed}", kills, concurrency=chance.choice([1, 4, 8]), pace=PACE))
 
 
 class Breaker:
@@ -150,7 +152,8 @@ def restarts(lab: Lab, forks: Forks, arguments: argparse.Namespace, seconds: flo
     seeds = range(arguments.seed, arguments.seed + arguments.trials)
     made = Campaign(outage, seeds, lambda seed: f"{_command(arguments)} --part restarts --seed {seed}")
     lab.reference("threads")
-    lab.usual_seconds(Plan("usual", pace=0.03), told=True)
+    for concurrency in (1, 4):
+        lab.usual(Plan("usual", concurrency=concurrency, pace=PACE))
     lab.shaky = True
     try:
         with Breaker(ground, arguments.seed) as breaker:

@@ -12,8 +12,7 @@ from typing import Self
 class Kill:
     """When to kill a process: at the ``count``-th passing of ``point``, or from outside after some time.
 
-    ``moment`` is a part of the usual length of a run; ``told`` counts it from the first fact that the process told
-    (so after admission), else from the process's start.
+    ``moment`` is a part of the time that a run usually takes to be admitted; if ``told``, of what it then tells.
     """
 
     moment: float = 0.0

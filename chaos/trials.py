@@ -10,18 +10,30 @@ from collections import deque
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from chaos.child import Order
 from chaos.client import kill
 from chaos.course import MAX_STAGES, PATIENCE_SECONDS, UNAVAILABLE, Course, read_answer
+from chaos.effects import size_of
 from chaos.ground import FILES
 from chaos.plans import Plan, Verdict
 from orchestrator.core.keeper import POLL_SECONDS
 
+COMMITS = 15
+"""How many commits a run has, about."""
+
 if TYPE_CHECKING:
     from chaos.client import Children
     from chaos.ground import Ground
+
+
+class Usual(NamedTuple):
+    """An undisturbed run: the seconds until it is admitted, those of its work, the bytes of what it tells."""
+
+    start: float
+    work: float
+    told: float
 
 
 class Disturber(Protocol):
@@ -60,7 +72,7 @@ class Lab:
         self._base = base
         self._keep = keep
         self._references: dict[str, dict[str, Any]] = {}
-        self._usual: dict[tuple[Any, ...], deque[tuple[float, float]]] = {}
+        self._usual: dict[tuple[Any, ...], deque[Usual]] = {}
         self.disturber: Disturber | None = None
         self.shaky = False
         """Whether the server may be gone at any time: then each process may end because of that."""
@@ -114,19 +126,32 @@ class Lab:
         made.disturber, made.shaky = self.disturber, self.shaky
         return made
 
-    def usual_seconds(self, plan: Plan, *, told: bool) -> float:
-        """Return how long an undisturbed run of this kind takes now: from its start to admission, or from there on."""
+    def usual(self, plan: Plan) -> Usual:
+        """Return what an undisturbed run of this kind is like now."""
         known = self._usual.setdefault(_kind_of(plan), deque(maxlen=5))
         if not known:
             with self.folder(f"usual-{plan.name}") as folder:
+                order = self.order(plan, folder, "run")
                 began = time.monotonic()
-                self.note_length(plan, began, self._finish(self.order(plan, folder, "run")))
-        return median(lengths[told] for lengths in known)
+                self._finish(order)
+                self.note_usual(plan, began, order)
+        return Usual(*(median(each) for each in zip(*known, strict=True)))
 
-    def note_length(self, plan: Plan, began: float, answer: dict[str, Any]) -> None:
-        """Take note of how long an undisturbed run took: the machine has quick and slow hours."""
-        lengths = (answer["admitted"] - began, answer["ended"] - answer["admitted"])
-        self._usual.setdefault(_kind_of(plan), deque(maxlen=5)).append(lengths)
+    def note_usual(self, plan: Plan, began: float, order: Order) -> None:
+        """Take note of what an undisturbed run was like: the machine has quick and slow hours."""
+        answer = read_answer(order)
+        noted = Usual(answer["admitted"] - began, answer["ended"] - answer["admitted"], size_of(order.told))
+        self._usual.setdefault(_kind_of(plan), deque(maxlen=5)).append(noted)
+
+    def moment(self, plan: Plan, part: float, told: int) -> tuple[float, int]:
+        """Return when a process that works has done so much of what is left to do.
+
+        That is so many seconds after the log of what is told, which has ``told`` bytes now, is longer than so many
+        bytes: how far a process is shows there, on a busy machine as well as on a calm one.
+        """
+        usual = self.usual(plan)
+        spread = part * 97 % 1  # within a commit, too
+        return spread * usual.work / COMMITS, told + int(part * max(0.0, usual.told - told))
 
     def passes(self, plan: Plan, point: str) -> int:
         """Return how often an undisturbed run passes a crash point."""

@@ -78,8 +78,8 @@ class _Zombie:
         lab, children = self._lab, self._lab.children
         self._order = replace(lab.order(self._plan, self._folder, "run"), lease=self._lease)
         self.owner = children.start(self._order)
-        seconds = moment * lab.usual_seconds(self._plan, told=True)
-        if children.wait(self.owner, seconds, self._order.told, 0) is not None:
+        seconds, size = lab.moment(self._plan, moment, 0)
+        if children.wait(self.owner, seconds, self._order.told, size) is not None:
             return False
         children.signal(self.owner, signal.SIGSTOP)
         self._say(f"owner (pid {self.owner}) stopped at {moment:.3f}")
