@@ -15,8 +15,7 @@ import pytest
 
 from chaos.servers.redis import RedisServer, ServerUnavailable
 
-# Read once: the fixture `isolated` takes our variables away from every test.
-EXISTING = os.environ.get("ORCHESTRATOR_TEST_REDIS_URL")
+URL_VARIABLE = "ORCHESTRATOR_TEST_REDIS_URL"
 
 
 class RedisPlace(NamedTuple):
@@ -30,8 +29,9 @@ class RedisPlace(NamedTuple):
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """Return the URL of a server whose every commit is on its disk before it is answered."""
-    if EXISTING:
-        yield EXISTING
+    chosen = os.environ.get(URL_VARIABLE)
+    if chosen:
+        yield chosen
         return
     try:
         server = RedisServer(appendonly="yes", appendfsync="always")

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.store import Store
 
-FORMS = "sqlite:///path/to/store.db (a fourth slash makes the path absolute) or memory://"
+FORMS = (
+    "sqlite:///path/to/store.db (a fourth slash makes the path absolute), redis://host:6379/0?prefix=name or memory://"
+)
+REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 
 
 LEASE_SECONDS = 30.0
@@ -42,7 +45,8 @@ class StoreOptions:
 def open_store(url: str, options: StoreOptions) -> Store:
     """Open the store that ``url`` names.
 
-    Forms: ``sqlite:///PATH[?durability=full|process]``, ``memory://``. Raises UsageError for any other, StoreError
+    Forms: ``sqlite:///PATH[?durability=full|process]``, ``redis://HOST[:PORT][/DB][?prefix=NAME&...]`` (also
+    ``rediss://``, ``unix://``; see state.redis.address), ``memory://``. Raises UsageError for any other, StoreError
     when it cannot be opened. A password in the URL is never repeated in a message.
     """
     parts = urlsplit(url)
@@ -65,12 +69,34 @@ def open_store(url: str, options: StoreOptions) -> Store:
             sealing=options.sealing,
             blobs=options.blobs,
         )
+    if parts.scheme in REDIS_SCHEMES:
+        return _open_redis(url, options)
     if parts.scheme == "memory":
         from orchestrator.state.memory import MemoryStore
 
         name = parts.netloc + parts.path
         return MemoryStore.shared(name, clock=options.clock, chance=options.chance, lease_seconds=options.lease_seconds)
     raise UsageError(f"not a store: {mask(url)!r}; expected {FORMS}")
+
+
+def _open_redis(url: str, options: StoreOptions) -> Store:
+    try:
+        from orchestrator.state.redis import RedisStore
+        from orchestrator.state.redis.address import parse
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "redis":
+            raise
+        raise UsageError(
+            f"the store {mask(url)} needs the Redis driver: pip install 'durable-orchestrator[redis]'"
+        ) from error
+    return RedisStore(
+        parse(url, mask(url), durable=options.durable),
+        clock=options.clock,
+        chance=options.chance,
+        lease_seconds=options.lease_seconds,
+        sealing=options.sealing,
+        blobs=options.blobs,
+    )
 
 
 def store_file(url: str, *, project: Path) -> Path | None:

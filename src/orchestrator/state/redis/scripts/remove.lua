@@ -1,0 +1,19 @@
+-- Remove an execution that nobody owns: from now on it is unknown, what it referred to goes by `empty`. ARGV: 3 name,
+-- 4 its number, so that a repeated removal never takes one that was created since.
+local n = ARGV[3]
+local e, at = load(n), now()
+if not e or e.number ~= ARGV[4] then return {'ok'} end
+if alive(e, at) then return {'owned', e.owner or '', e.lease_until - at} end
+unlist(n, e)
+for _, index in ipairs({'executions', 'status:' .. e.status, 'pipeline:' .. e.pipeline_key}) do
+  call('ZREM', prefix .. index, e.number .. n)
+end
+if call('EXISTS', key('refs', n)) == 1 then
+  call('RENAME', key('refs', n), key('rubbish', e.number))
+  call('SADD', prefix .. 'rubbish', e.number)
+end
+call('UNLINK', key('execution', n), key('journal', n), key('hidden', n))
+-- For a day an owner that comes back late learns that somebody removed it, and not that it was lost.
+call('ZADD', prefix .. 'removed', at, n)
+call('ZREMRANGEBYSCORE', prefix .. 'removed', '-inf', at - 86400000)
+return {'ok'}

@@ -1,0 +1,34 @@
+"""What tests of the Redis store share: opening one, and moving the time that its leases go by."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import redis
+
+from orchestrator.ports.clock import Chance, Clock
+from orchestrator.state.records import PLAIN, Sealing
+from orchestrator.state.redis import RedisStore
+from orchestrator.state.redis.address import parse
+from orchestrator.state.url import mask
+
+
+def open_redis(
+    url: str, clock: Clock, chance: Chance, *, lease_seconds: float = 30.0, sealing: Sealing = PLAIN, blobs: Any = None
+) -> RedisStore:
+    address = parse(url, mask(url), durable=True)
+    return RedisStore(address, clock=clock, chance=chance, lease_seconds=lease_seconds, sealing=sealing, blobs=blobs)
+
+
+def age_leases(client: redis.Redis, prefix: str, seconds: float) -> None:
+    """Let whole seconds pass for the leases of one store: they end so much earlier by the server's clock.
+
+    What is less than a second passes by itself: on the server time does not stand still between two requests.
+    """
+    before = math.floor(seconds) * 1000
+    for key in client.keys(f"{{{prefix}}}:execution:*"):
+        client.hincrby(key, "lease_until", -before)
+    for key in client.keys(f"{{{prefix}}}:held*"):
+        for member in cast("list[bytes]", client.zrange(key, 0, -1)):
+            client.zincrby(key, -before, member)
