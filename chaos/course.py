@@ -109,8 +109,9 @@ class Course:
         order = replace(order, fault="" if disturber else fault, patience=self._lab.patience)
         if kill is not None and kill.point:
             order = replace(order, point=str(kill))
-        if kill is not None and not kill.told and not kill.point and action == "resume":
-            # It is to be killed at work, not while it waits for a lease.
+        at_start = kill is not None and not kill.told and not kill.point
+        if action == "resume" and (at_start or disturber is not None):
+            # It is to be killed or disturbed at work, not while it waits for a lease.
             time.sleep(max(0.0, self._left + self._lab.ground.lease - time.monotonic()))
         if disturber is not None:
             disturber.begin(fault)

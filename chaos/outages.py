@@ -46,7 +46,7 @@ TEXTS = {
 STORES = tuple(sorted(set(GROUNDS) - {FILES.kind}))
 SHARE_OF_RESTARTS = 0.4
 LONGEST_OUTAGE = 1.0
-CUT_JOBS = 4
+CUT_JOBS = 8
 PACE = 0.03
 """Long steps, so that runs meet outages."""
 
@@ -127,7 +127,7 @@ class Breaker:
     def _run(self) -> None:
         chance = self._chance
         try:
-            while not self._end.wait(0.3 + 2 * chance.random()):
+            while not self._end.wait(0.2 + chance.random()):
                 self._server.kill()
                 self._end.wait(LONGEST_OUTAGE * chance.random() ** 2)
                 self._server.start()
