@@ -22,6 +22,7 @@ from orchestrator.domain.events import (
     TaskProgressed,
     TaskSkipped,
 )
+from orchestrator.errors import StoreDamaged
 from orchestrator.state.url import StoreOptions, open_store
 from orchestrator.state.valuecodec import ValueCodec
 
@@ -122,10 +123,13 @@ async def audit(folder: Path, store: str, facts: dict[str, Any]) -> list[Violati
     kills and takeovers beyond those. ``zombie`` is the pid of an owner that was stopped, robbed, and woken.
     """
     judge = _Judge(folder, store, facts)
-    for number, stage in enumerate(facts["stages"], 1):
-        if stage["snapshot"]:
-            await judge.at_kill(number, stage)
-    await judge.at_end()
+    try:
+        for number, stage in enumerate(facts["stages"], 1):
+            if stage["snapshot"]:
+                await judge.at_kill(number, stage)
+        await judge.at_end()
+    except StoreDamaged as error:
+        judge.violations.append(["I10", f"what was written cannot be read: {error}"])
     return judge.violations
 
 

@@ -20,6 +20,7 @@ from chaos.effects import append
 from chaos.files import Fault, watch
 from chaos.mutants import MUTANTS
 from chaos.mutants_disk import PLANTED
+from chaos.mutants_servers import PLANTED_ON_SERVERS
 from chaos.preload import PREFIX, LibcFault
 from orchestrator import ExecutionOwned, LeaseLost, Orchestrator, OrchestratorError, crashpoints
 from orchestrator.settings import load_settings
@@ -132,7 +133,7 @@ async def _perform(order: Order, answer: dict[str, Any]) -> int:
         answer["facts"] = await checks.look(Path(order.folder), order.store)
         return 0
     if order.mutant:
-        (MUTANTS | PLANTED)[order.mutant]()
+        (MUTANTS | PLANTED | PLANTED_ON_SERVERS)[order.mutant]()
     if order.fault:
         answer["fault"] = _arm_fault(order.fault, Path(order.folder) / checks.STORE)
     pipeline = workload.make(order.variant)

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from chaos.course import read_answer, stage_of
+from chaos.course import PATIENCE_SECONDS, read_answer, stage_of
 from chaos.effects import read_effects, size_of
 from chaos.plans import Plan, Verdict
 from chaos.trials import Lab
@@ -19,13 +19,19 @@ if TYPE_CHECKING:
     from chaos.child import Order
 
 OWNED = 4
+SHARE_OF_LIVING = 1 / 6
 START_SECONDS = 0.03
 """How long forking one resumer may take; all are let loose when the last can be expected to be there."""
 
 
 def contest(lab: Lab, seed: int, resumers: int = 8) -> Verdict:
-    """Make one contest of two to ``resumers`` resumes; in a quarter of them one is killed at a random moment."""
+    """Make one contest of two to ``resumers`` resumes; in a quarter of them one is killed at a random moment.
+
+    On servers there is no owner to compete with in a sixth of them, but one that lives for longer than its lease.
+    """
     chance = random.Random(f"contest {seed}")
+    if lab.ground.lease and chance.random() < SHARE_OF_LIVING:
+        return living(lab, seed)
     plan = Plan(
         f"contest-{seed}",
         durability=chance.choice(["full", "process"]),
@@ -59,6 +65,32 @@ def contest(lab: Lab, seed: int, resumers: int = 8) -> Verdict:
             if answer["code"] == 0 and answer["outputs"] != reference["outputs"]:
                 verdict.violations.append(["I4", f"a resume returned {answer['outputs']}"])
         lab.audit(folder, facts, verdict)
+        lab.settle(folder, verdict, asdict(plan))
+    return verdict
+
+
+def living(lab: Lab, seed: int) -> Verdict:
+    """Let an owner work for longer than its lease, while another process tries again and again to take over."""
+    plan = Plan(f"living-{seed}", concurrency=4, pace=lab.ground.lease / 4)
+    reference = lab.reference(plan.variant)
+    verdict = Verdict(plan.name)
+    with lab.folder(plan.name) as folder:
+        order = lab.order(plan, folder, "run")
+        rival = replace(lab.order(plan, folder, "resume", 1), patience=PATIENCE_SECONDS)
+        owner = lab.children.start(order)
+        lab.children.wait(owner, 0.0, order.told)
+        pid = lab.children.start(rival)
+        for name, child, of in (("the owner", owner, order), ("its rival", pid, rival)):
+            status = lab.wait_or_kill(child)
+            answer = read_answer(of)
+            verdict.story.append(f"{name} (pid {child}) ended with {status} {answer.get('error', '')}")
+            if status != 0:
+                verdict.violations.append(["I7", f"{name} ended with {status}: {answer.get('error')}"])
+            elif of is rival and "admitted" in answer:
+                verdict.violations.append(["I7", "an owner that lived and renewed its lease was robbed"])
+            verdict.notes["refused while the owner lived"] += answer.get("refused", 0)
+        verdict.resumes += 1
+        lab.audit(folder, {"reference": reference, "stages": []}, verdict)
         lab.settle(folder, verdict, asdict(plan))
     return verdict
 

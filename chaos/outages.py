@@ -137,11 +137,11 @@ class Breaker:
 
 
 @contextmanager
-def lab_behind_proxy(lab: Lab, forks: Forks) -> Iterator[Lab]:
-    """Lend a lab whose processes reach the server through a proxy of their own."""
+def lab_behind_proxy(lab: Lab, forks: Forks, mutant: str = "") -> Iterator[Lab]:
+    """Lend a lab whose processes reach the server through a proxy of their own; ``mutant`` is a bug to plant."""
     ground: Any = lab.ground
     with Proxy(ground.server.port) as proxy, forks.twin() as twin:
-        made = lab.beside(twin, ground.through(proxy.port))
+        made = lab.planted(mutant, twin, ground.through(proxy.port))
         made.disturber = Net(proxy)
         yield made
 

@@ -68,7 +68,7 @@ class Lab:
         self.children = children
         self.ground = ground
         self._judges = children
-        self._mutant = mutant
+        self.mutant = mutant
         self._base = base
         self._keep = keep
         self._references: dict[str, dict[str, Any]] = {}
@@ -119,9 +119,15 @@ class Lab:
         self._references["threads"] = other.reference("threads")
         self._judges = other.children
 
+    def planted(self, mutant: str, children: Children, ground: Ground | None = None) -> Lab:
+        """Return a lab beside this one in whose runs and resumes there is a bug."""
+        made = self.beside(children, ground)
+        made.mutant = mutant
+        return made
+
     def beside(self, children: Children, ground: Ground | None = None) -> Lab:
         """Return a lab for one more thread, which learns together with this one how undisturbed runs are."""
-        made = Lab(children, self._base, self._keep, self._mutant, ground or self.ground)
+        made = Lab(children, self._base, self._keep, self.mutant, ground or self.ground)
         made._references, made._usual = self._references, self._usual
         made.disturber, made.shaky = self.disturber, self.shaky
         return made
@@ -171,7 +177,7 @@ class Lab:
             concurrency=plan.concurrency,
             pace=plan.pace,
             lease=self.ground.lease,
-            mutant=self._mutant,
+            mutant=self.mutant,
         )
 
     @property
