@@ -25,8 +25,9 @@ from orchestrator.domain.pipeline import OnInterrupted
 from orchestrator.domain.plan import Verb
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreError
-from orchestrator.state import memory
 from orchestrator.state.memory import MemoryStore
+from orchestrator.state.memory import journal as memory_journal
+from orchestrator.state.memory.data import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -339,8 +340,10 @@ def misses_a_wake_up() -> None:
 
 def miscounts_what_is_done() -> None:
     """Let the list count a task too many."""
-    row = memory._Row
-    _plant(memory, "_Row", lambda last, at, completed, record: row(last, at, completed + (last % 7 == 0), record))
+    row = Row
+    _plant(
+        memory_journal, "Row", lambda last, at, completed, record: row(last, at, completed + (last % 7 == 0), record)
+    )
 
 
 def collects_what_others_need() -> None:

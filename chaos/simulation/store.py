@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from orchestrator.domain.execution import ExecutionStatus
     from orchestrator.domain.ids import ExecutionId, Seq
     from orchestrator.domain.values import EncodedValue, ValueRef
-    from orchestrator.ports.store import Commit, ExecutionSummary, Holder, Lease, Request, Store
+    from orchestrator.ports.store import (
+        Commit,
+        ExecutionSummary,
+        Holder,
+        Lease,
+        Place,
+        QueueSummary,
+        Request,
+        Store,
+    )
 
 LIKELY = 0.04
 """How likely each kind of trouble is at each call, while the seed's budget of dangers lasts."""
@@ -176,6 +185,42 @@ class DisturbedStore:
         """See ports.store.Leases."""
         self._before("requests")
         return self.inner.requests(lease)
+
+    # -- queues --------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
+    ) -> None:
+        """See ports.store.Queues."""
+        self._before("submit")
+        await self.inner.submit(execution_id, events, values, place)
+        self._after("submit")
+
+    async def enqueue(self, execution_id: ExecutionId, place: Place) -> None:
+        """See ports.store.Queues."""
+        self._before("enqueue")
+        await self.inner.enqueue(execution_id, place)
+        self._after("enqueue")
+
+    async def take(self, owner: str, queues: Sequence[str], limit: int, *, runs: bool = False) -> list[Lease]:
+        """See ports.store.Queues."""
+        self._before("take")
+        leases = await self.inner.take(owner, queues, limit, runs=runs)
+        for lease in leases:
+            self._judge.granted(self._process, lease)
+        self._after("take")
+        return leases
+
+    async def set_queue(self, name: str, *, limit: int | None, paused_by: str | None) -> None:
+        """See ports.store.Queues."""
+        self._before("set_queue")
+        await self.inner.set_queue(name, limit=limit, paused_by=paused_by)
+        self._after("set_queue")
+
+    async def queues(self) -> list[QueueSummary]:
+        """See ports.store.Queues."""
+        self._before("queues")
+        return await self.inner.queues()
 
     # -- the rest ------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@
     │   ├── CheckpointUnreadable        7/8   "Failed to load resume state"; the code of its cause
     │   └── PipelineChanged               8
     └── StoreError                        6
-        ├── StoreUnavailable              6   (StoreFull: no space left)
+        ├── StoreUnavailable              6   (StoreFull: no space left; StoreBroken: not in this process any more)
         ├── StoreDamaged(record)          7
         ├── StoreIncompatible             8
         ├── UnknownExecution              3
@@ -229,6 +229,10 @@ class StoreUnavailable(StoreError):
 
 class StoreFull(StoreUnavailable):
     """No space left; nothing was lost, and the execution resumes once there is room."""
+
+
+class StoreBroken(StoreUnavailable):
+    """The store failed in a way after which this process must not use it any more; another process may."""
 
 
 class StoreDamaged(StoreError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import redis
@@ -32,3 +34,13 @@ def age_leases(client: redis.Redis, prefix: str, seconds: float) -> None:
     for key in client.keys(f"{{{prefix}}}:held*"):
         for member in cast("list[bytes]", client.zrange(key, 0, -1)):
             client.zincrby(key, -before, member)
+
+
+async def wait_until(true: Callable[[], bool], description: str, seconds: float = 10.0) -> None:
+    """Wait for a condition, with the loop going on meanwhile."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not true():  # noqa: ASYNC110 - nobody would set an event: what is waited for happens on the server
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        raise AssertionError(f"in {seconds} s not: {description}") from None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.core.recorder import Recorder
     from orchestrator.domain.ids import ExecutionId
 
-ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED})
+OVER = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED})
 
 
 async def cancel_execution(
@@ -32,7 +32,7 @@ async def cancel_execution(
         summary = await adapters.store.summary(execution_id)
         if summary.status is ExecutionStatus.CANCELLED and asked:
             return True
-        if summary.status in ENDED:
+        if summary.status in OVER:
             raise ResumeError(f"execution {execution_id!r} is {summary.status.value}: there is nothing to cancel")
         if summary.holder is None or not summary.holder.alive:
             try:
@@ -48,7 +48,7 @@ async def cancel_execution(
         await asyncio.sleep(0.1)
 
 
-def _record_interruptions(recorder: Recorder, now: float) -> None:
+def record_interruptions(recorder: Recorder, now: float) -> None:
     """Record of steps that ran when their process died that they do so no more."""
     state = recorder.state
     pipeline = state.pipeline
@@ -65,7 +65,7 @@ async def _record_cancel(adapters: Adapters, live: LiveExecutions, execution_id:
     try:
         now = adapters.clock.now()
         recorder.record(CancelRequested(now, by))
-        _record_interruptions(recorder, now)
+        record_interruptions(recorder, now)
         recorder.record(ExecutionFinished(now, ExecutionStatus.CANCELLED.value, None, None))
         await recorder.flush()
     finally:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import LeaseLost, StoreError
+from orchestrator.ports.store import BulkLeases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,8 +91,36 @@ class LeaseKeeper:
         """Look after every lease once: renew those that are due, and ask for requests."""
         with self._mutex:
             kept = list(self._kept.values())
+        if isinstance(self._leases, BulkLeases):
+            if kept:
+                self._tend_all(self._leases, kept)
+            return
         for entry in kept:
             self._tend(entry)
+
+    def _tend_all(self, leases: BulkLeases, kept: list[_Kept]) -> None:
+        """Do for all of them together what ``_tend`` does for one."""
+        now = self._clock.monotonic()
+        due = [entry for entry in kept if now >= entry.renew_at]
+        try:
+            requests = leases.tend([entry.lease for entry in kept], [entry.lease for entry in due])
+        except StoreError as error:
+            _log.warning("%d leases not looked after: %s", len(kept), error)
+            for entry in kept:
+                self._bear(entry, error, now)
+            return
+        except Exception as error:  # noqa: BLE001 - a keeper that dies silently would let the leases run out
+            _log.exception("the lease keeper failed")
+            for entry in kept:
+                self._give_up(entry, error)
+            return
+        for entry in due:
+            entry.renew_at = now + self._lease_seconds / 4
+        for entry in kept:
+            if entry.lease.token not in requests:
+                self._give_up(entry, LeaseLost(entry.lease.execution_id, entry.lease.epoch))
+            elif (request := requests[entry.lease.token]) is not None:
+                entry.asked(request)
 
     def _tend(self, entry: _Kept) -> None:
         now = self._clock.monotonic()
@@ -104,14 +133,18 @@ class LeaseKeeper:
             self._give_up(entry, error)
         except StoreError as error:
             _log.warning("lease of %s not renewed: %s", entry.lease.execution_id, error)
-            if now > entry.lease.deadline - self._lease_seconds / 3:
-                self._give_up(entry, error)
+            self._bear(entry, error, now)
         except Exception as error:  # noqa: BLE001 - a keeper that dies silently would let the lease run out
             _log.exception("the lease keeper failed")
             self._give_up(entry, error)
         else:
             if request is not None:
                 entry.asked(request)
+
+    def _bear(self, entry: _Kept, error: StoreError, now: float) -> None:
+        """Hope for the store to come back, for as long as the lease allows."""
+        if now > entry.lease.deadline - self._lease_seconds / 3:
+            self._give_up(entry, error)
 
     def _give_up(self, entry: _Kept, error: BaseException) -> None:
         with self._mutex:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.codec import Codec
-    from orchestrator.ports.store import Lease, Store
+    from orchestrator.ports.store import Lease, Place, Store
 
 _log = logging.getLogger("orchestrator.resume_manager")
 
@@ -74,7 +74,22 @@ class LiveExecutions:
     ) -> Recorder:
         """Create an execution and own it; durable on return (I0). Raises ExecutionExists."""
         adapters = self._adapters
-        now = adapters.clock.now()
+        created, values = self._first_fact(pipeline, pipeline_id, inputs, origin)
+        events: list[Event] = [created]
+        owner = describe_owner(created.at)
+        if origin == "run" and pipeline is not None:
+            events.append(ExecutionStarted(created.at, 1, owner, resumed=False, strategy=pipeline.resume.to_dict()))
+        lease = await adapters.store.create(ExecutionId(execution_id), owner, events, values)
+        state = ExecutionState(pipeline)
+        state.apply_all(events)
+        recorder = Recorder(adapters.store, lease, state, adapters.listeners)
+        recorder.tell(events, 0)
+        return recorder
+
+    def _first_fact(
+        self, pipeline: Pipeline | None, pipeline_id: str, inputs: Mapping[str, Any], origin: str
+    ) -> tuple[ExecutionCreated, list[EncodedValue]]:
+        adapters = self._adapters
         encoded_inputs = adapters.codec.encode(dict(inputs))
         values: list[EncodedValue] = [encoded_inputs]
         definition = None
@@ -83,16 +98,13 @@ class LiveExecutions:
             values.append(encoded)
             definition = encoded.ref
         total = len(pipeline.tasks) if pipeline is not None else 0
-        owner = describe_owner(now)
-        events: list[Event] = [ExecutionCreated(now, pipeline_id, definition, encoded_inputs.ref, total, origin)]
-        if origin == "run" and pipeline is not None:
-            events.append(ExecutionStarted(now, 1, owner, resumed=False, strategy=pipeline.resume.to_dict()))
-        lease = await adapters.store.create(ExecutionId(execution_id), owner, events, values)
-        state = ExecutionState(pipeline)
-        state.apply_all(events)
-        recorder = Recorder(adapters.store, lease, state, adapters.listeners)
-        recorder.tell(events, 0)
-        return recorder
+        now = adapters.clock.now()
+        return ExecutionCreated(now, pipeline_id, definition, encoded_inputs.ref, total, origin), values
+
+    async def submit(self, pipeline: Pipeline, inputs: Mapping[str, Any], execution_id: str, place: Place) -> None:
+        """Create an execution that waits for a server; durable on return (I0). Raises ExecutionExists."""
+        created, values = self._first_fact(pipeline, pipeline.id, inputs, "run")
+        await self._adapters.store.submit(ExecutionId(execution_id), [created], values, place)
 
     async def run(
         self,
@@ -147,14 +159,30 @@ class LiveExecutions:
             )
         except UnknownExecution as error:
             raise no_checkpoint(execution_id, "there is no such execution in this store") from error
+        return await self.carry_on(lease, strategy, request, admitted=admitted, planned=planned)
+
+    async def carry_on(
+        self,
+        lease: Lease,
+        strategy: ResumeStrategy | None,
+        request: ResumeRequest,
+        *,
+        admitted: Callable[[Engine], None] | None = None,
+        planned: Callable[[Plan], None] | None = None,
+    ) -> ExecutionState:
+        """Go on under a lease that was granted already, as ``resume`` does; gives it back, however it ends."""
+        keeper = self._adapters.keeper
+        keeper.keep(lease, _ignore, _ignore)  # a long journal takes longer to read than a short lease lasts
         try:
             with collector_paused():
                 engine = await self._take_up(lease, strategy, request, planned)
         except BaseException:
-            await self._adapters.store.release(lease)
+            keeper.drop(lease)
+            await _release(self._adapters, lease)
             raise
         if engine is None:
-            state = await self.load(execution_id)
+            keeper.drop(lease)
+            state = await self.load(lease.execution_id)
             await self._adapters.store.release(lease)
             return state
         point("after_resume")
@@ -198,7 +226,9 @@ class LiveExecutions:
             planned(plan)
         recorder = Recorder(adapters.store, lease, state, adapters.listeners)
         recorder.record(
-            ExecutionStarted(now, lease.epoch, describe_owner(now), resumed=True, strategy=strategy.to_dict())
+            ExecutionStarted(
+                now, lease.epoch, describe_owner(now), resumed=lease.epoch > 1, strategy=strategy.to_dict()
+            )
         )
         for event in plan.events:
             recorder.record(event)
@@ -219,26 +249,39 @@ class LiveExecutions:
                 admitted(engine)
             return await engine.run()
         finally:
-            self._engines.pop(lease.execution_id, None)
+            if self._engines.get(lease.execution_id) is engine:  # else it was taken up anew, here, after it was lost
+                del self._engines[lease.execution_id]
             adapters.keeper.drop(lease)
             await asyncio.shield(_release(adapters, lease))
 
     async def borrow(self, execution_id: ExecutionId) -> Recorder:
         """Own an execution that nobody works on, to record something by hand; give it back by ``give_back``."""
         adapters = self._adapters
+        paused_by = (await adapters.store.summary(execution_id)).paused_by
         lease = await adapters.store.acquire(execution_id, describe_owner(adapters.clock.now()))
         try:
-            state = await self.load(execution_id)
-            _check_epoch(adapters.store, lease, state)
+            if paused_by is not None:  # it is not resumed: whoever paused it goes on to keep it from servers
+                await adapters.store.request_pause(execution_id, paused_by)
+            return await self.recorder_for(lease)
         except BaseException:
             await adapters.store.release(lease)
             raise
+
+    async def recorder_for(self, lease: Lease) -> Recorder:
+        """Return what records under a lease that was granted; raises what ``load`` does."""
+        adapters = self._adapters
+        state = await self.load(lease.execution_id)
+        _check_epoch(adapters.store, lease, state)
         state.epoch = lease.epoch
         return Recorder(adapters.store, lease, state, adapters.listeners)
 
     async def give_back(self, recorder: Recorder) -> None:
         """Release what ``borrow`` or ``admit`` took."""
         await self._adapters.store.release(recorder.lease)
+
+
+def _ignore(_told: object) -> None:
+    """Do nothing: what is wrong is told again once somebody is there to hear it."""
 
 
 def _restore(recorder: Recorder, codec: Codec, past: ExecutionState, now: float) -> None:
@@ -285,7 +328,7 @@ async def _release(adapters: Adapters, lease: Lease) -> None:
 def _resumable(execution_id: str, state: ExecutionState) -> Pipeline:
     if state.pipeline is None:
         raise no_checkpoint(execution_id, "it was saved without a pipeline")
-    if not state.pipeline.resume_enabled:
+    if not state.pipeline.resume_enabled and state.status is not ExecutionStatus.CREATED:
         raise no_checkpoint(execution_id, "its pipeline disables checkpointing (resume.enabled: false)")
     return state.pipeline
 

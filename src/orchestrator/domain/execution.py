@@ -56,7 +56,11 @@ class TaskStatus(StrEnum):
 
 
 class ExecutionStatus(StrEnum):
-    """Where an execution is. ``interrupted`` is never recorded: it is how a running one without an owner is shown."""
+    """Where an execution is.
+
+    Two are never recorded: ``interrupted`` is how a running one without an owner is shown, ``paused`` how one is that
+    somebody keeps from going on.
+    """
 
     CREATED = "created"
     RUNNING = "running"
@@ -65,6 +69,7 @@ class ExecutionStatus(StrEnum):
     CANCELLED = "cancelled"
     STOPPED = "stopped"
     INTERRUPTED = "interrupted"
+    PAUSED = "paused"
 
 
 DONE = frozenset({TaskStatus.COMPLETED, TaskStatus.SKIPPED})

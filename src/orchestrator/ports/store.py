@@ -9,7 +9,7 @@ those from ``create`` or ``append`` the outcome is unknown: the caller ends, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from orchestrator.domain.execution import ExecutionStatus
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.ids import Epoch, ExecutionId, Seq
     from orchestrator.domain.values import EncodedValue, ValueRef
+
+
+ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
+"""How an execution ends that waits for no server any more."""
 
 
 @dataclass(slots=True)
@@ -92,7 +96,9 @@ class ExecutionSummary:
 
     ``completed`` counts tasks done (completed or skipped), of ``total``. ``status`` is as recorded; ``holder`` tells
     whether somebody is at work. Times are seconds since 1970, UTC. ``place`` is the queue it was given to (None: to
-    none), ``paused_by`` who keeps it from being taken.
+    none), ``waiting`` whether it is to be taken from there whenever nobody owns it (see Queues), ``paused_by`` who keeps
+    it from being taken. ``lease_left`` is how many seconds its owner may still be
+    silent (None: nobody owns it; negative: it is overdue); two summaries are equal whatever that is.
     """
 
     execution_id: ExecutionId
@@ -105,12 +111,25 @@ class ExecutionSummary:
     updated_at: float
     holder: Holder | None
     place: Place | None = None
+    waiting: bool = False
     paused_by: str | None = None
+    lease_left: float | None = field(default=None, compare=False)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, and nobody is to take it up again by himself."""
+        return self.status in ENDED and self.holder is None and not self.waiting
 
     def shown(self) -> ExecutionSummary:
-        """Return it as people see it: one that is recorded as running but whose owner is gone was interrupted."""
+        """Return it as people see it.
+
+        One that somebody keeps from going on is paused; one that is recorded as running but whose owner is gone was
+        interrupted.
+        """
         gone = self.holder is None or not self.holder.alive
-        if self.status is ExecutionStatus.RUNNING and gone:
+        if gone and self.paused_by is not None and not self.over:
+            return replace(self, status=ExecutionStatus.PAUSED)
+        if gone and self.status is ExecutionStatus.RUNNING:
             return replace(self, status=ExecutionStatus.INTERRUPTED)
         return self
 
@@ -190,7 +209,7 @@ class Leases(Protocol):
 
 @runtime_checkable
 class BulkLeases(Protocol):
-    """What a store with a network between offers besides: one round trip for the leases of many executions."""
+    """What a store offers besides: one round trip (one transaction) for the leases of many executions."""
 
     def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
         """Renew those that are ``due`` and return what was asked of each of ``leases``, by token.
@@ -232,17 +251,19 @@ class Queues(Protocol):
         """
 
     async def enqueue(self, execution_id: ExecutionId, place: Place) -> None:
-        """Let an execution wait (again) for a server, whatever ended its last run; takes a pause back. Idempotent.
+        """Let an execution wait (again) for a server, whatever ended its last run. Idempotent.
 
-        One that is owned goes on; it waits when its owner gives it back without having ended it. Raises
-        UnknownExecution.
+        Takes a pause back, and what its owner was asked for. One that is owned goes on; it waits when its owner gives
+        it back without having ended it. A completed one stays as it is. Raises UnknownExecution.
         """
 
     async def take(self, owner: str, queues: Sequence[str], limit: int, *, runs: bool = False) -> list[Lease]:
         """Take over up to ``limit`` waiting executions of these queues: higher priority first, then older first.
 
-        Each is taken by one caller only, and no queue gets beyond its limit. ``runs`` takes besides what waits in no
-        queue: executions recorded as running whose owner has not renewed its lease in time.
+        Each is taken by one caller only, and no queue gets beyond its limit. ``runs`` takes besides, after those, what
+        waits in no queue: executions recorded as running that nobody owns any more, or whose owner has not renewed its
+        lease in time. A store that knows of an owner's death sooner need not wait for the lease's end. Unlike with
+        ``acquire``, a cancel that the last owner was asked for and has not answered stands for the next.
         """
 
     async def set_queue(self, name: str, *, limit: int | None, paused_by: str | None) -> None:
@@ -302,7 +323,7 @@ class Maintenance(Protocol):
         """Close; idempotent."""
 
 
-class Store(Journal, Leases, Values, Executions, Maintenance, Protocol):
+class Store(Journal, Leases, Queues, Values, Executions, Maintenance, Protocol):
     """All of it. ``url`` names the store in messages, without secrets."""
 
     url: str

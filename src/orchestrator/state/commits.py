@@ -8,7 +8,7 @@ from orchestrator.domain.events import ExecutionCreated, ExecutionFinished, Exec
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import Seq
 from orchestrator.errors import StoreDamaged
-from orchestrator.ports.store import Commit
+from orchestrator.ports.store import ENDED, Commit
 from orchestrator.state.eventcodec import decode_events, encode_events
 from orchestrator.state.records import PLAIN, Kind, Sealing, context_of
 
@@ -56,3 +56,8 @@ def status_after(events: Sequence[Event]) -> str | None:
 def gives_back(events: Sequence[Event]) -> bool:
     """Tell whether the commit of these facts is its owner's last: it gives the execution back as well."""
     return any(isinstance(event, ExecutionFinished) for event in events)
+
+
+def ends(status: str | None) -> bool:
+    """Tell whether an execution that comes to this status (None: it keeps its own) waits for no server any more."""
+    return status is not None and status in ENDED

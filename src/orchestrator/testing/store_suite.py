@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from orchestrator.testing.stores.journal import AdmissionTests, AppendTests, ReadTests
 from orchestrator.testing.stores.leases import (
+    BulkTests,
     FenceTests,
     GivingBackTests,
     LeaseExpiryTests,
@@ -33,6 +34,7 @@ from orchestrator.testing.stores.lists import (
     RemovalTests,
     SummaryTests,
 )
+from orchestrator.testing.stores.queues import PauseTests, PlaceTests, QueueSettingTests, TakeOverTests, TakeTests
 from orchestrator.testing.stores.values import SharedValueTests, ValueTests
 
 __all__ = ["LeaseExpirySuite", "StoreSuite"]
@@ -49,6 +51,12 @@ class StoreSuite(
     FenceTests,
     RenewTests,
     RequestTests,
+    BulkTests,
+    PlaceTests,
+    TakeTests,
+    TakeOverTests,
+    PauseTests,
+    QueueSettingTests,
     SummaryTests,
     ListTests,
     HiddenTests,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -53,15 +54,41 @@ class FakeLeases:
 
 
 @dataclass
+class BulkyLeases(FakeLeases):
+    """The same, in one round trip; ``gone`` are the tokens of leases that others took."""
+
+    trips: int = 0
+    gone: set[str] = field(default_factory=set)
+
+    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
+        self.trips += 1
+        assert set(map(id, due)) <= set(map(id, leases))
+        if isinstance(self.fault, LeaseLost):
+            return {}
+        if self.fault is not None:
+            raise self.fault
+        for lease in due:
+            super().renew(lease)
+        return {lease.token: self.asked for lease in leases if lease.token not in self.gone}
+
+    def renew(self, lease: Lease) -> None:
+        raise AssertionError(f"{lease} renewed alone")
+
+    def requests(self, lease: Lease) -> Request | None:
+        raise AssertionError(f"{lease} asked for alone")
+
+
+@dataclass
 class Kept:
     """A lease that a keeper keeps, and what the keeper told."""
 
+    make: type[FakeLeases] = FakeLeases
     clock: ManualClock = field(default_factory=ManualClock)
     lost: list[BaseException] = field(default_factory=list)
     asked: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.leases = FakeLeases(self.clock)
+        self.leases = self.make(self.clock)
         self.keeper = LeaseKeeper(self.leases, self.clock, SECONDS)
         self.keeper._thread = object()  # type: ignore[assignment] # the test is the thread
         self.lease = Lease(ExecutionId("e"), Epoch(1), "token", self.clock.monotonic() + SECONDS)
@@ -69,13 +96,12 @@ class Kept:
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        for entry in list(self.keeper._kept.values()):
-            self.keeper._tend(entry)
+        self.keeper.tend()
 
 
-@pytest.fixture
-def kept() -> Kept:
-    return Kept()
+@pytest.fixture(params=[FakeLeases, BulkyLeases])
+def kept(request: pytest.FixtureRequest) -> Kept:
+    return Kept(request.param)
 
 
 def test_a_lease_is_renewed_long_before_it_ends(kept: Kept) -> None:
@@ -98,7 +124,7 @@ def test_a_lease_that_another_took_is_told_once(kept: Kept) -> None:
     kept.leases.fault = error
     kept.pass_time(1)
     kept.pass_time(1)
-    assert kept.lost == [error]
+    assert [str(lost) for lost in kept.lost] == [str(error)]
 
 
 def test_a_store_that_is_away_for_a_while_costs_nothing(kept: Kept) -> None:
@@ -147,3 +173,29 @@ def test_the_thread_starts_with_the_first_lease_and_ends_with_close(kept: Kept) 
     assert thread.daemon
     keeper.close()
     assert not thread.is_alive()
+
+
+def test_many_leases_are_one_round_trip() -> None:
+    kept = Kept(BulkyLeases)
+    leases = kept.leases
+    assert isinstance(leases, BulkyLeases)
+    more = [Lease(ExecutionId(f"e{n}"), Epoch(1), f"token {n}", kept.lease.deadline) for n in range(50)]
+    lost: list[BaseException] = []
+    for lease in more:
+        kept.keeper.keep(lease, lost.append, kept.asked.append)
+    for _ in range(8):
+        kept.pass_time(1)
+    assert (leases.trips, leases.renewed) == (8, 51)
+    leases.gone = {"token 3", "token 7"}
+    kept.pass_time(1)
+    kept.pass_time(1)
+    assert [str(error) for error in lost] == [str(LeaseLost(f"e{n}", 1)) for n in (3, 7)]
+    assert kept.lost == []
+
+
+def test_without_leases_there_is_no_round_trip() -> None:
+    kept = Kept(BulkyLeases)
+    kept.keeper.drop(kept.lease)
+    kept.pass_time(100)
+    assert isinstance(kept.leases, BulkyLeases)
+    assert kept.leases.trips == 0

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from orchestrator.state.redis.address import Address
 
 POLICY = "noeviction"
-WAITAOF_SINCE = (7, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,6 @@ class Found:
     ``always_syncs`` False: while it rewrites its log it does without fsync, whatever ``fsync`` says.
     """
 
-    version: tuple[int, ...]
     role: str
     policy: str
     aof: bool
@@ -46,11 +44,9 @@ class Found:
 
 def look(info: Mapping[str, str], config: Mapping[str, str] | None, *, waitaof: bool) -> Found:
     """Take INFO and CONFIG GET apart; ``config`` None: it was forbidden. ``waitaof``: the server took that command."""
-    version = info.get("valkey_version") or info.get("redis_version") or "0"
     asked = config or {}
     rewrite = asked.get("no-appendfsync-on-rewrite")
     return Found(
-        version=tuple(int(part) for part in version.split(".") if part.isdigit()),
         role=info.get("role", "master"),
         policy=info.get("maxmemory_policy", "") or asked.get("maxmemory-policy", ""),
         aof=info.get("aof_enabled") == "1",
@@ -68,14 +64,15 @@ def judge(found: Found, address: Address) -> Promise:
         raise StoreUnavailable(f"{where} is a replica, which cannot be written: name the primary in the URL")
     if found.policy != POLICY and not address.accept_data_loss:
         raise StoreUnavailable(
-            f"{where} may throw away what it holds when its memory is full (maxmemory-policy {found.policy or 'unknown'}):"
-            f" CONFIG SET maxmemory-policy {POLICY}, {accept}"
+            f"{where} may throw away what it holds when its memory is full (maxmemory-policy "
+            f"{found.policy or 'unknown'}): CONFIG SET maxmemory-policy {POLICY}, {accept}"
         )
     can_wait = found.aof and found.waitaof
     if not found.aof:
         if not address.accept_data_loss:
             raise StoreUnavailable(
-                f"{where} keeps nothing when it dies (appendonly no): set appendonly yes and appendfsync always, {accept}"
+                f"{where} keeps nothing when it dies (appendonly no): set appendonly yes and appendfsync always, "
+                + accept
             )
         return Promise("nothing: the server keeps no log (appendonly no)", wait=False, can_wait=False)
     if found.fsync == "always" and found.always_syncs is not False:
@@ -90,11 +87,10 @@ def judge(found: Found, address: Address) -> Promise:
 def _too_weak(found: Found, where: str) -> str:
     remedy = "set appendfsync always (CONFIG SET appendfsync always), or take what it gives: durability=process"
     if found.fsync is None:
-        return (
-            f"{where} does not let its settings be read, so that nobody knows what it keeps: allow CONFIG GET, {remedy}"
-        )
-    if found.always_syncs is False and found.fsync == "always":
-        return f"{where} writes without fsync now and then (no-appendfsync-on-rewrite yes): set it to no, or durability=process"
+        return f"{where} does not let its settings be read, so nobody knows what it keeps: allow CONFIG GET, {remedy}"
+    if found.fsync == "always":
+        remedy = "set no-appendfsync-on-rewrite no, or take what it gives: durability=process"
+        return f"{where} does without fsync while it rewrites its log (no-appendfsync-on-rewrite yes): {remedy}"
     return f"{where} may lose the last second when the power fails (appendfsync {found.fsync}): {remedy}"
 
 

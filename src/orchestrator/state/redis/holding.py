@@ -63,8 +63,8 @@ class Holding:
 
     def _gone(self, lease: Lease, removed: bytes) -> BaseException:
         """Return why an execution that this handle owned is not there."""
-        held = self._held.pop(lease.token, None)
-        if removed == b"1" or held is None:
+        if removed == b"1" or self._held.get(lease.token) is None:
+            self._held.pop(lease.token, None)
             return LeaseLost(lease.execution_id, lease.epoch)
         return StoreDamaged(
             lease.execution_id, "its history was lost: nobody removed it, and it is gone from the server"

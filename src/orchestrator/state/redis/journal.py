@@ -11,7 +11,7 @@ from orchestrator.domain.events import ExecutionCreated
 from orchestrator.domain.ids import Epoch, ExecutionId, Seq
 from orchestrator.errors import ExecutionExists, LeaseLost, StoreDamaged, UnknownExecution
 from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
-from orchestrator.state.commits import gives_back, open_commit, seal_events, status_after
+from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after
 from orchestrator.state.redis.holding import Held
 from orchestrator.state.redis.keys import as_bytes, encoded
 from orchestrator.state.redis.leases import RedisLeases
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 READ_PAGE = 1000
 READ_BYTES = 1 << 20
-_ENDED = frozenset({"completed", "failed", "cancelled"})
 _HEAD = Struct("<QdQ")
 """Stands before each record: the seq of its last fact, that fact's time, how many tasks are done."""
 
@@ -122,7 +121,7 @@ class RedisJournal(RedisLeases):
         finished = gives_back(events) and not lease.copying
         given = (
             encoded(execution_id), lease.epoch, lease.token, int(expected_seq), last, repr(at), completed, element,
-            status or "", int(status in _ENDED), int(finished),
+            status or "", int(ends(status)), int(finished),
         )  # fmt: skip
         run = partial(self._server.run, commit=True, durable=durable, patience=self._patience(lease))
         answer = await self._with_values(values, lambda along: run("append", *given, *along))

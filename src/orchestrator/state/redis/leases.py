@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.ids import Epoch, ExecutionId
-from orchestrator.errors import ExecutionOwned, LeaseLost, StoreError, UnknownExecution
+from orchestrator.errors import ExecutionOwned, LeaseLost, StoreDamaged, StoreError, UnknownExecution
 from orchestrator.ports.store import Holder, Lease, Request
 from orchestrator.state.redis.holding import Held
 from orchestrator.state.redis.keys import as_bytes, as_text, encoded
@@ -14,6 +15,8 @@ from orchestrator.state.redis.values import RedisValues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_log = logging.getLogger("orchestrator.lease")
 
 
 class RedisLeases(RedisValues):
@@ -66,6 +69,11 @@ class RedisLeases(RedisValues):
             try:
                 self._judge(lease, answer)
             except LeaseLost:
+                continue
+            except StoreDamaged as error:
+                if len(everything) == 1:
+                    raise
+                _log.error("%s", error)
                 continue
             if lease.token in renewed:
                 lease.deadline = deadline

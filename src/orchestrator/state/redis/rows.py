@@ -28,6 +28,7 @@ class Row(NamedTuple):
     completed: int
     updated_at: float
     place: Place | None
+    waiting: bool
     paused_by: str | None
 
     def holder(self, now: int) -> Holder | None:
@@ -47,7 +48,9 @@ class Row(NamedTuple):
             updated_at=self.updated_at,
             holder=self.holder(now),
             place=self.place,
+            waiting=self.waiting,
             paused_by=self.paused_by,
+            lease_left=None if self.token is None else (self.lease_until - now) / 1000,
         )
 
 
@@ -80,5 +83,6 @@ def _row(fields: dict[bytes, bytes]) -> Row:
         completed=int(fields[b"completed"]),
         updated_at=float(fields[b"updated_at"]),
         place=Place(decoded(fields[b"queue"]), int(fields[b"priority"])) if b"queue" in fields else None,
+        waiting=fields[b"waiting"] == b"1",
         paused_by=None if paused_by is None else as_text(paused_by),
     )

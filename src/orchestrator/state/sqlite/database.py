@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from orchestrator.errors import (
-    StoreDamaged,
-    StoreUnavailable,
-    UnknownExecution,
-)
+from orchestrator.errors import StoreBroken, StoreDamaged, UnknownExecution
 from orchestrator.state.blobs import BlobFiles
 from orchestrator.state.records import PLAIN, Sealing
 from orchestrator.state.sqlite.connection import connect, is_fatal, prepare_folder, set_durable, translate, translated
@@ -77,7 +73,7 @@ class Database:
 
     def _check_usable(self) -> None:
         if self._broken is not None:
-            raise StoreUnavailable(self._broken)
+            raise StoreBroken(self._broken)
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[apsw.Connection]:
@@ -148,7 +144,7 @@ class Database:
 
     def _keeper(self) -> apsw.Connection:
         if self._broken is not None:
-            raise StoreUnavailable(self._broken)
+            raise StoreBroken(self._broken)
         if self._keeper_db is None:
             self._keeper_db = connect(self.path, durable=self._durable)
         return self._keeper_db

@@ -18,12 +18,13 @@ from orchestrator.errors import (
     ExecutionExists,
     JournalConflict,
     LeaseLost,
+    StoreBroken,
     StoreDamaged,
     StoreUnavailable,
     UnknownExecution,
 )
-from orchestrator.ports.store import NEW, Admission, Commit, Lease
-from orchestrator.state.commits import gives_back, open_commit, seal_events, status_after
+from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
+from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after
 from orchestrator.state.records import seal_value
 from orchestrator.state.sqlite.connection import translate
 from orchestrator.state.sqlite.database import SEQ_MASK, SHIFT, Held
@@ -48,7 +49,10 @@ _APPEND = """
         THEN ?4 END)
 """
 
-_STATUS = "UPDATE executions SET status = ?1, head = max(head, ?2) WHERE id = ?3"
+_STATUS = """
+    UPDATE executions SET status = ?1, head = max(head, ?2), waiting = CASE WHEN ?4 THEN 0 ELSE waiting END
+    WHERE id = ?3
+"""
 _HEAD = "SELECT head FROM executions WHERE id = ? AND execution_id = ?"
 READ_PAGE = 1000
 _READ = "SELECT position, completed, record FROM journal WHERE position BETWEEN ? AND ? ORDER BY position LIMIT ?"
@@ -68,39 +72,59 @@ class SqliteJournal(SqliteLeases):
         admission: Admission = NEW,
     ) -> Lease:
         """See ports.store.Journal."""
-        created = events[0]
-        if not isinstance(created, ExecutionCreated):
-            raise TypeError("the first fact of an execution is its ExecutionCreated")
         lock = self._acquire_lock(execution_id)
         if lock is None:
             raise ExecutionExists(execution_id)
         token = self._chance.token()
         deadline = self._clock.monotonic() + self.lease_seconds
         try:
-            point("before_admission")
-            blobs = self._write_blobs(values)
-            with self._transaction(durable=True) as db:
-                if db.execute("SELECT 1 FROM executions WHERE execution_id = ?", (execution_id,)).fetchone():
-                    raise ExecutionExists(execution_id)
-                db.execute(
-                    "INSERT INTO executions (execution_id, pipeline_id, status, total, head, created_at, epoch, owner,"
-                    " token, locked, lease_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
-                    (execution_id, created.pipeline_id, status_after(events), created.total,
-                     max(len(events), admission.head), created.at, admission.epoch, owner, token, deadline),
-                )  # fmt: skip
-                row = db.last_insert_rowid()
-                self._write_values(db, row, values, blobs)
-                record = seal_events(execution_id, 1, events, self._sealing)
-                db.execute(
-                    "INSERT INTO journal VALUES (?, ?, ?, ?)",
-                    (row << SHIFT | len(events), events[-1].at, admission.completed, record),
-                )
+            ownership = (admission.epoch, owner, token, 1, deadline, None, 0, 0)
+            row = self._admit(execution_id, events, values, admission, ownership)
         except BaseException:
             self._locks.release(execution_id, lock)
             raise
-        point("after_admission")
         self._held[execution_id] = Held(row, token, lock)
         return Lease(execution_id, Epoch(admission.epoch), token, deadline, copying=admission.head > 0)
+
+    async def submit(
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
+    ) -> None:
+        """See ports.store.Queues."""
+        self._admit(execution_id, events, values, NEW, (0, None, None, 0, 0.0, place.queue, place.priority, 1))
+
+    def _admit(
+        self,
+        execution_id: ExecutionId,
+        events: Sequence[Event],
+        values: Sequence[EncodedValue],
+        admission: Admission,
+        ownership: tuple[Any, ...],
+    ) -> int:
+        """Write an execution's row and its first facts; return the row's number."""
+        created = events[0]
+        if not isinstance(created, ExecutionCreated):
+            raise TypeError("the first fact of an execution is its ExecutionCreated")
+        point("before_admission")
+        blobs = self._write_blobs(values)
+        with self._transaction(durable=True) as db:
+            if db.execute("SELECT 1 FROM executions WHERE execution_id = ?", (execution_id,)).fetchone():
+                raise ExecutionExists(execution_id)
+            db.execute(
+                "INSERT INTO executions (execution_id, pipeline_id, status, total, head, created_at, epoch, owner,"
+                " token, locked, lease_until, queue, priority, waiting)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (execution_id, created.pipeline_id, status_after(events), created.total,
+                 max(len(events), admission.head), created.at, *ownership),
+            )  # fmt: skip
+            row = db.last_insert_rowid()
+            self._write_values(db, row, values, blobs)
+            record = seal_events(execution_id, 1, events, self._sealing)
+            db.execute(
+                "INSERT INTO journal VALUES (?, ?, ?, ?)",
+                (row << SHIFT | len(events), events[-1].at, admission.completed, record),
+            )
+        point("after_admission")
+        return row
 
     async def append(
         self,
@@ -129,7 +153,7 @@ class SqliteJournal(SqliteLeases):
             # The usual commit is one statement. Spelled out, for every chain of steps waits for it.
             with self._mutex:
                 if self._broken is not None:
-                    raise StoreUnavailable(self._broken)
+                    raise StoreBroken(self._broken)
                 db = self._db
                 try:
                     db.execute(_APPEND, binding)
@@ -147,7 +171,7 @@ class SqliteJournal(SqliteLeases):
                 self._refuse(db, lease, held, expected_seq)
             self._write_values(db, held.row, values, blobs)
             if status is not None:
-                db.execute(_STATUS, (status, last, held.row))
+                db.execute(_STATUS, (status, last, held.row, ends(status)))
             finished = gives_back(events) and not lease.copying
             if finished:
                 # The last commit of an owner gives the execution back as well: one fsync less, and no gap between.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
@@ -17,6 +17,9 @@ from orchestrator.errors import (
 from orchestrator.ports.store import Holder, Lease, Request
 from orchestrator.state.sqlite.connection import translated
 from orchestrator.state.sqlite.database import Database, Held
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ACQUIRE_PATIENCE = 5
 """Somebody who merely looks whether a lock is held holds it for a moment; we try again so many times, 10 ms apart."""
@@ -125,10 +128,33 @@ class SqliteLeases(Database):
             )
         if row is None:
             raise LeaseLost(lease.execution_id, lease.epoch)
-        cancel_by, paused_by = row
-        if cancel_by is not None:
-            return Request("cancel", cancel_by)
-        return None if paused_by is None else Request("pause", paused_by)
+        return _request(*row)
+
+    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
+        """See ports.store.BulkLeases. One transaction: a thousand leases must not be a thousand commits."""
+        deadline = self._clock.monotonic() + self.lease_seconds
+        renewed: list[Lease] = []
+        found: dict[str, Request | None] = {}
+        with self._keeper_mutex, translated(self.path):
+            db = self._keeper()
+            db.execute("BEGIN IMMEDIATE" if due else "BEGIN")
+            try:
+                for lease in due:
+                    db.execute(_RENEW, (deadline, lease.execution_id, lease.epoch, lease.token))
+                    if db.changes():
+                        renewed.append(lease)
+                for lease in leases:
+                    row: Any = db.execute(_REQUESTS, (lease.execution_id, lease.epoch, lease.token)).fetchone()
+                    if row is not None:
+                        found[lease.token] = _request(*row)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        for lease in renewed:
+            lease.deadline = deadline
+        return found
 
     async def holder(self, execution_id: ExecutionId) -> Holder | None:
         """See ports.store.Leases."""
@@ -155,6 +181,12 @@ class SqliteLeases(Database):
         with self._transaction() as db:
             row = self._row(db, execution_id)
             db.execute("UPDATE executions SET paused_by = ? WHERE id = ?", (by, row))
+
+
+def _request(cancel_by: str | None, paused_by: str | None) -> Request | None:
+    if cancel_by is not None:
+        return Request("cancel", cancel_by)
+    return None if paused_by is None else Request("pause", paused_by)
 
 
 def describe_owner(owner: str | None, left: float) -> str:

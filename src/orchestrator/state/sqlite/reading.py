@@ -32,7 +32,7 @@ class SqliteReading(SqliteLeases):
 
     _SUMMARY = """
         SELECT execution_id, pipeline_id, status, total, created_at, epoch, owner, token, locked, lease_until,
-               queue, priority, paused_by, journal.position, journal.at, journal.completed
+               queue, priority, waiting, paused_by, journal.position, journal.at, journal.completed
         FROM executions JOIN journal ON journal.position = (
             SELECT max(position) FROM journal
             WHERE position BETWEEN executions.id << 32 AND executions.id << 32 | 4294967295)
@@ -62,7 +62,7 @@ class SqliteReading(SqliteLeases):
 
     def _summarize(self, row: tuple[Any, ...]) -> ExecutionSummary:
         (execution_id, pipeline_id, status, total, created_at, epoch, owner, token, locked, until,
-         queue, priority, paused_by, position, at, completed) = row  # fmt: skip
+         queue, priority, waiting, paused_by, position, at, completed) = row  # fmt: skip
         numbers = (total, epoch, locked, priority, completed)
         if not all(isinstance(number, int) for number in numbers) or not isinstance(pipeline_id, str):
             raise StoreDamaged(
@@ -83,7 +83,9 @@ class SqliteReading(SqliteLeases):
             updated_at=at,
             holder=self._holder(execution_id, epoch, owner, token, locked, until),
             place=None if queue is None else Place(queue, priority),
+            waiting=bool(waiting),
             paused_by=paused_by,
+            lease_left=None if token is None else until - self._clock.monotonic(),
         )
 
     async def hidden(self, execution_id: ExecutionId) -> set[int]:

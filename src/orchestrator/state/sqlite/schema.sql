@@ -27,7 +27,10 @@ CREATE TABLE executions (
 
 CREATE INDEX executions_by_pipeline ON executions (pipeline_id);
 
-CREATE INDEX executions_waiting ON executions (queue, priority DESC, id) WHERE waiting = 1;
+-- What a server looks through for work: what is free, what is owned, what was left behind outside of all queues.
+CREATE INDEX executions_free ON executions (queue, priority DESC, id) WHERE waiting = 1 AND token IS NULL;
+CREATE INDEX executions_owned ON executions (queue, priority DESC, id) WHERE token IS NOT NULL;
+CREATE INDEX executions_left ON executions (id) WHERE status = 'running' AND waiting = 0 AND token IS NULL;
 
 -- What holds for a queue, over all servers.
 CREATE TABLE queues (

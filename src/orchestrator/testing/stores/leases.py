@@ -13,7 +13,7 @@ from orchestrator.domain.events import Event
 from orchestrator.domain.ids import ExecutionId, Seq
 from orchestrator.domain.values import EncodedValue
 from orchestrator.errors import ExecutionOwned, JournalConflict, LeaseLost, UnknownExecution
-from orchestrator.ports.store import Lease, Request, Store
+from orchestrator.ports.store import BulkLeases, Lease, Request, Store
 from orchestrator.testing.clock import ManualClock
 from orchestrator.testing.stores.facts import add, admit, claimed, completed, created, facts, finished, started, value
 from orchestrator.testing.stores.fixtures import StoreFixtures
@@ -455,6 +455,53 @@ class RequestTests(StoreFixtures):
         await store.request_cancel(ExecutionId("one"), "alice")
         assert store.requests(one) == Request("cancel", "alice")
         assert store.requests(two) is None
+
+
+class BulkTests(StoreFixtures):
+    """Looking after many leases at once, in stores that can."""
+
+    @pytest.fixture
+    def bulk(self, store: Store) -> BulkLeases:
+        if not isinstance(store, BulkLeases):
+            pytest.skip("this store looks after its leases one by one")
+        return store
+
+    async def test_requests_of_all_and_what_is_due_renewed(
+        self, store: Store, other: Store, bulk: BulkLeases, pass_time: Callable[[float], None]
+    ) -> None:
+        one, two, three = [await admit(store, name) for name in ("one", "two", "three")]
+        await other.request_cancel(ExecutionId("two"), "alice")
+        await other.request_pause(ExecutionId("three"), "bob")
+        deadlines = [lease.deadline for lease in (one, two, three)]
+        pass_time(self.lease_seconds / 4)
+        assert bulk.tend([one, two, three], [two]) == {
+            one.token: None,
+            two.token: Request("cancel", "alice"),
+            three.token: Request("pause", "bob"),
+        }
+        assert (one.deadline, three.deadline) == (deadlines[0], deadlines[2])
+        assert two.deadline > deadlines[1]
+        left = [(await other.summary(lease.execution_id)).lease_left for lease in (one, two)]
+        assert left[0] is not None
+        assert left[1] is not None
+        assert left[0] < left[1]
+
+    async def test_the_lost_are_missing_and_the_given_back_are_not(
+        self, store: Store, other: Store, bulk: BulkLeases
+    ) -> None:
+        kept, lost, done = [await admit(store, name) for name in ("kept", "lost", "done")]
+        await other.acquire(lost.execution_id, "thief", steal=True)
+        await add(store, done, 1, finished())
+        before = lost.deadline
+        assert bulk.tend([kept, lost, done], [kept, lost]) == {kept.token: None, done.token: None}
+        assert lost.deadline == before
+        assert bulk.tend([], []) == {}
+
+    async def test_a_removed_one_is_lost(self, store: Store, bulk: BulkLeases) -> None:
+        lease = await admit(store)
+        await store.release(lease)
+        await store.remove([X])
+        assert bulk.tend([lease], [lease]) == {}
 
 
 class LeaseExpiryTests(StoreFixtures):

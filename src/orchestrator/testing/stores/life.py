@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.domain.ids import Epoch, ExecutionId, Seq
 from orchestrator.errors import ExecutionExists, LeaseLost, StoreUnavailable, UnknownExecution
-from orchestrator.ports.store import Lease, Request, Store
+from orchestrator.ports.store import Lease, Place, QueueSummary, Request, Store
 from orchestrator.testing.stores.facts import AT, add, admit, claimed, commits, created, facts, value
 from orchestrator.testing.stores.fixtures import StoreFixtures
 
@@ -81,6 +81,16 @@ class OddNameTests(StoreFixtures):
         assert await other.summaries(pipeline_id=name) == [summary]
         await store.release(lease)
         await other.release(await other.acquire(odd, name))
+        await other.set_queue(name, limit=3, paused_by=None)
+        await other.enqueue(odd, Place(name, -7))
+        assert await store.queues() == [QueueSummary(name, 3, None, 1, 0)]
+        assert (await store.summary(odd)).place == Place(name, -7)
+        (taken,) = await store.take(name, [name], 9)
+        assert (taken.execution_id, await other.holder(odd)) == (name, (name, 3, True))
+        await other.request_pause(odd, name)
+        assert (await store.summary(odd)).paused_by == name
+        await store.release(taken)
+        await store.set_queue(name, limit=None, paused_by=None)
         await other.remove([odd])
         with pytest.raises(UnknownExecution):
             await store.summary(odd)
@@ -130,6 +140,8 @@ _BY_ID: dict[str, _Act] = {
     "steal": lambda store, lease: store.acquire(lease.execution_id, "me", steal=True),
     "holder": lambda store, lease: store.holder(lease.execution_id),
     "request_cancel": lambda store, lease: store.request_cancel(lease.execution_id, "me"),
+    "request_pause": lambda store, lease: store.request_pause(lease.execution_id, "me"),
+    "enqueue": lambda store, lease: store.enqueue(lease.execution_id, Place()),
     "summary": lambda store, lease: store.summary(lease.execution_id),
     "hidden": lambda store, lease: store.hidden(lease.execution_id),
     "hide_checkpoint": lambda store, lease: store.hide_checkpoint(lease.execution_id, Seq(1)),
@@ -142,6 +154,10 @@ _BY_LEASE: dict[str, _Act] = {
 }
 _OTHERS: dict[str, _Act] = {
     "create": lambda store, _lease: admit(store, "new"),
+    "submit": lambda store, _lease: store.submit(ExecutionId("new"), [created()], [], Place()),
+    "take": lambda store, _lease: store.take("me", ["default"], 1, runs=True),
+    "set_queue": lambda store, _lease: store.set_queue("default", limit=1, paused_by=None),
+    "queues": lambda store, _lease: store.queues(),
     "get": lambda store, _lease: store.get(value(2000).ref),
     "summaries": lambda store, _lease: store.summaries(),
     "remove": lambda store, lease: store.remove([lease.execution_id]),
