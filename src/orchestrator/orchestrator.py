@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 import signal
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from orchestrator.core.keeper import LeaseKeeper
 from orchestrator.core.live import LiveExecutions
 from orchestrator.core.pipeline_resume_manager import PipelineResumeManager
 from orchestrator.core.signals import StopSignals
-from orchestrator.core.system import SystemChance, SystemClock
+from orchestrator.core.system import SystemChance, SystemClock, user_name
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.ids import parse_checkpoint_id
@@ -31,9 +30,10 @@ from orchestrator.errors import (
     ResumeError,
     UsageError,
 )
+from orchestrator.fleets import FleetMethods
 from orchestrator.settings import FOLDER_NAME, Settings, load_settings
 from orchestrator.state.manager import StateManager
-from orchestrator.state.url import StoreOptions, open_store, store_file
+from orchestrator.state.url import StoreOptions, mask, open_store, store_file
 from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from orchestrator.ports.tools import Tools
 
 
-class Orchestrator:
+class Orchestrator(FleetMethods):
     """Runs, resumes and inspects executions of one store.
 
     Without arguments it finds the store that ``pipeline.run()`` writes to: ``ORCHESTRATOR_STORE``, else
@@ -94,6 +94,11 @@ class Orchestrator:
     def store_url(self) -> str:
         """The store's URL as configured."""
         return self._settings.store
+
+    @property
+    def store_url_shown(self) -> str:
+        """The store's URL without a password in it."""
+        return mask(self._settings.store)
 
     @property
     def settings(self) -> Settings:
@@ -214,6 +219,7 @@ class Orchestrator:
 
     async def _stop_engines(self) -> None:
         """Let what still runs here record that it was stopped, not that it failed; its callers get ExecutionStopped."""
+        self._fleet.stop(int(signal.SIGTERM))
         for engine in self._live.engines():
             engine.stop(int(signal.SIGTERM))
         await self._adapters.executor.close()
@@ -327,11 +333,17 @@ class Orchestrator:
     # -- looking -------------------------------------------------------------------------------------------------
 
     async def list_executions(
-        self, *, pipeline_id: str | None = None, status: str | None = None, limit: int | None = None
+        self,
+        *,
+        pipeline_id: str | None = None,
+        status: str | None = None,
+        queue: str | None = None,
+        limit: int | None = None,
     ) -> list[ExecutionSummary]:
         """Return the executions of the store, newest first.
 
-        ``status`` is as shown: a running one whose owner is gone counts as ``interrupted``.
+        ``status`` is as shown: a running one whose owner is gone counts as ``interrupted``, one that somebody keeps
+        from going on as ``paused``. ``queue``: only those that were given to it.
         """
         wanted = None
         if status is not None:
@@ -342,7 +354,12 @@ class Orchestrator:
                 raise UsageError(f"unknown status {status!r} (there are {known})") from None
         found = await self._adapters.store.summaries(pipeline_id=pipeline_id)
         shown = [summary.shown() for summary in found]
-        chosen = [summary for summary in shown if wanted is None or summary.status is wanted]
+        chosen = [
+            summary
+            for summary in shown
+            if (wanted is None or summary.status is wanted)
+            and (queue is None or (summary.place is not None and summary.place.queue == queue))
+        ]
         return chosen if limit is None else chosen[:limit]
 
     async def get_state(self, execution_id: str) -> ExecutionState:
@@ -382,13 +399,13 @@ class Orchestrator:
         An execution nobody works on is cancelled at once. Raises ResumeError if it has ended already.
         """
         name = valid_execution_id(execution_id)
-        return await cancel_execution(self._adapters, self._live, name, by or _user(), wait_seconds)
+        return await cancel_execution(self._adapters, self._live, name, by or user_name(), wait_seconds)
 
     # -- the sync door -------------------------------------------------------------------------------------------
 
     @cached_property
     def _signals(self) -> StopSignals:
-        return StopSignals(self._live)
+        return StopSignals(self._live, self._fleet)
 
     def signals(self, told: Callable[[int, int], None] | None = None) -> AbstractContextManager[None]:
         """Within: the first SIGINT, SIGTERM or SIGHUP stops gracefully all that runs here, the second leaves at once.
@@ -425,12 +442,3 @@ def _seq_of(execution_id: str, checkpoint: str | int | None) -> int | None:
     if name != execution_id:
         raise UsageError(f"checkpoint {checkpoint!r} belongs to another execution than {execution_id!r}")
     return seq
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"

@@ -75,7 +75,7 @@ class Drive:
         Ctrl-C stops gracefully from the moment the execution is admitted; before that it just ends the command.
         """
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_warnings_shown(self.display))
+            stack.enter_context(warnings_shown(self.display))
 
             def admitted(_engine: Engine) -> None:
                 self._admitted = True
@@ -92,7 +92,7 @@ class Drive:
                 self.display.close()
                 raise
             self.display.close()
-        self._conclude(result)
+        conclude(result, as_json=self._options.as_json)
 
     def _told(self, execution_id: str, number: int, count: int) -> None:
         """Say what a signal does. The second time this runs inside the signal handler: no locks, no lists."""
@@ -113,24 +113,26 @@ class Drive:
     def _report(self, execution_id: str, error: BaseException) -> None:
         """Say, before the error itself is told, what it does not say: the machine's result, or how to go on."""
         if self._options.as_json and self._admitted:
-            output.emit(_failure(execution_id, error, self.orchestrator.resume_command(execution_id)))
+            output.emit(failure_object(execution_id, error, self.orchestrator.resume_command(execution_id)))
         if self._admitted and not isinstance(error, (ExecutionError, LeaseLost)):
             command = self.orchestrator.resume_command(execution_id)
             output.tell(f"the execution is kept; go on with: {output.clean(command)}")
 
-    def _conclude(self, result: Result) -> None:
-        if self._options.as_json:
-            output.emit(
-                {
-                    "event": "result",
-                    "execution_id": result.execution_id,
-                    "status": result.status,
-                    "outputs": result.outputs,
-                }
-            )
-            return
-        for name, value in result.outputs.items():
-            output.say(f"{output.style(output.one_line(name), 'bold')}: {output.pretty(value).rstrip()}")
+
+def conclude(result: Result, *, as_json: bool) -> None:
+    """Print the outputs of a completed execution."""
+    if as_json:
+        output.emit(
+            {
+                "event": "result",
+                "execution_id": result.execution_id,
+                "status": result.status,
+                "outputs": result.outputs,
+            }
+        )
+        return
+    for name, value in result.outputs.items():
+        output.say(f"{output.style(output.one_line(name), 'bold')}: {output.pretty(value).rstrip()}")
 
 
 def choose(options: Options) -> display.Display:
@@ -146,7 +148,8 @@ def choose(options: Options) -> display.Display:
     return display.PlainDisplay()
 
 
-def _failure(execution_id: str, error: BaseException, command: str) -> dict[str, Any]:
+def failure_object(execution_id: str, error: BaseException, command: str) -> dict[str, Any]:
+    """Return for machines how an execution ended short of completion; ``command`` resumes it."""
     made: dict[str, Any] = {
         "event": "result",
         "execution_id": execution_id,
@@ -166,7 +169,7 @@ def _failure(execution_id: str, error: BaseException, command: str) -> dict[str,
 
 
 @contextlib.contextmanager
-def _warnings_shown(shown: display.Display) -> Iterator[None]:
+def warnings_shown(shown: display.Display) -> Iterator[None]:
     """Let what the engine warns of reach the person, beside what is drawn; the steps' own lines stay in their log."""
 
     class Handler(logging.Handler):

@@ -1,4 +1,4 @@
-"""Looking at what is in the store: `list`, `checkpoints`, `history`; and `cancel`."""
+"""Looking at what is in the store: `list`, `checkpoints`, `history`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.orchestrator import Orchestrator
     from orchestrator.ports.store import ExecutionSummary
 
-STATUSES = ("created", "running", "completed", "failed", "cancelled", "stopped", "interrupted")
-NOT_OWNED_EXIT_CODE = 4
+STATUSES = ("created", "running", "completed", "failed", "cancelled", "stopped", "interrupted", "paused")
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 
@@ -38,32 +37,34 @@ def limit_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., A
         "orchestrator list",
         "orchestrator list --status failed --limit 5",
         "orchestrator list --pipeline-id flights --json",
+        "orchestrator list --queue nightly --status paused",
     ),
 )
 @click.option("--pipeline-id", metavar="ID", help="Only executions of this pipeline.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only executions of this status.")
+@click.option("--queue", metavar="QUEUE", help="Only executions that were given to this queue.")
 @limit_option(50)
 @as_json_option
 @pass_common
 async def list_command(
-    common: Common, *, pipeline_id: str | None, status: str | None, limit: int, as_json: bool
+    common: Common, *, pipeline_id: str | None, status: str | None, queue: str | None, limit: int, as_json: bool
 ) -> None:
     """List executions, newest first.
 
-    One that is recorded as running but whose process is gone is shown as interrupted: it can be resumed.
+    One that is recorded as running but whose process is gone is shown as interrupted: it can be resumed. One that
+    somebody keeps from going on is paused.
     """
     found: list[ExecutionSummary] = []
     if common.has_store():
         async with common.reading() as orchestrator:
-            found = await orchestrator.list_executions(pipeline_id=pipeline_id, status=status, limit=limit)
+            found = await orchestrator.list_executions(pipeline_id=pipeline_id, status=status, queue=queue, limit=limit)
     if as_json:
         for each in found:
             output.emit(summary_object(each))
         return
     if not found:
-        output.tell(
-            "no executions" if pipeline_id or status else "no executions yet; `orchestrator run FILE` makes one"
-        )
+        filtered = pipeline_id or status or queue
+        output.tell("no executions" if filtered else "no executions yet; `orchestrator run FILE` makes one")
         return
     rows = [
         (
@@ -92,6 +93,10 @@ def summary_object(summary: ExecutionSummary) -> dict[str, Any]:
         "created_at": iso(summary.created_at),
         "updated_at": iso(summary.updated_at),
         "owner": holder.owner if holder is not None and holder.alive else None,
+        "queue": summary.place.queue if summary.place is not None else None,
+        "priority": summary.place.priority if summary.place is not None else None,
+        "waiting": summary.waiting,
+        "paused_by": summary.paused_by,
     }
 
 
@@ -183,37 +188,3 @@ async def _print_facts(orchestrator: Orchestrator, execution: str, after: int, *
             if key not in ("event", "execution_id", "seq", "at", "strategy") and value not in (None, "")
         ]
         output.say(f"{seq:>6}  {moment(event.at)}  {told['event']!s:<19} {output.clean(' '.join(details))}".rstrip())
-
-
-@click.command(
-    "cancel",
-    cls=Command,
-    examples=("orchestrator cancel exec_1a2b3c", "orchestrator cancel exec_1a2b3c --reason 'wrong input'"),
-)
-@click.argument("execution", shell_complete=complete_execution)
-@click.option("--reason", metavar="TEXT", help="Why; kept with the fact.")
-@pass_common
-async def cancel_command(common: Common, execution: str, reason: str | None) -> int:
-    """Cancel an execution.
-
-    No further attempt begins, and running ones are ended. If a process is at work on it, that one is asked, and waited
-    for.
-    """
-    import getpass
-
-    by = None
-    if reason is not None:
-        try:
-            by = f"{getpass.getuser()}: {reason}"
-        except (KeyError, OSError):
-            by = reason
-    async with common.reading(execution) as orchestrator:
-        if await orchestrator.cancel(execution, by=by):
-            output.say(f"execution {execution}: cancelled")
-            return 0
-        holder = (await orchestrator.get_summary(execution)).holder
-    owner = f" by {output.one_line(holder.owner)}" if holder is not None else ""
-    output.tell(
-        f"execution {execution}: asked to cancel, and not yet answered{owner}; look again with `orchestrator list`"
-    )
-    return NOT_OWNED_EXIT_CODE

@@ -30,6 +30,9 @@ STATUS_COLOUR = {
     "running": "cyan",
     "cancelled": "magenta",
     "stopped": "yellow",
+    "paused": "yellow",
+    "orphaned": "yellow",
+    "waiting": "dim",
     "skipped": "dim",
     "pending": "dim",
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,6 +12,8 @@ from orchestrator.cli import display, output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_checkpoint, complete_execution, complete_steps
 from orchestrator.cli.driving import Options, run_options
+from orchestrator.cli.selecting import Selection, selection_options
+from orchestrator.cli.steering import give_to_servers
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.plan import Verb
 from orchestrator.errors import ExecutionCancelled, ExecutionOwned, UsageError
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.plan import Plan
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.orchestrator import Orchestrator
+
+T = TypeVar("T")
 
 WAIT_POLL_SECONDS = 0.5
 ALIASES = {
@@ -42,9 +46,11 @@ ALIASES = {
         "orchestrator resume exec_1a2b3c --retry clean --skip report",
         "orchestrator resume exec_1a2b3c --from exec_1a2b3c@17",
         "orchestrator resume exec_1a2b3c --strategy max_retry_attempts=5 --wait",
+        "orchestrator resume exec_1a2b3c --detach --queue nightly",
+        "orchestrator resume --all --status failed --since 1d --yes",
     ),
 )
-@click.argument("execution", shell_complete=complete_execution)
+@click.argument("execution", required=False, shell_complete=complete_execution)
 @click.option(
     "--from", "from_checkpoint", metavar="CHECKPOINT", shell_complete=complete_checkpoint,
     help="Go back to a checkpoint first: what came after it runs again.",
@@ -58,37 +64,71 @@ ALIASES = {
 )
 @click.option("--steal", is_flag=True, help="Take over from an owner that is stopped.")
 @click.option("--wait", is_flag=True, help="Wait until the present owner is gone.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
+@click.option("--detach", is_flag=True, help="Let a server of the store go on with it.")
+@click.option("--to-queue", metavar="QUEUE", help="With --detach or --all: the queue to wait in, else its own.")
+@click.option("--priority", type=int, metavar="N", help="With --detach or --all: higher goes first, else its own.")
+@selection_options
 @run_options
 @pass_common
-async def resume_command(  # noqa: PLR0913 - they are the options of a command, given by name
+async def resume_command(
     common: Common,
-    execution: str,
+    execution: str | None,
     *,
-    from_checkpoint: str | None,
-    retry: tuple[str, ...],
-    skip: tuple[str, ...],
-    strategy: tuple[str, ...],
-    steal: bool,
-    wait: bool,
-    dry_run: bool,
-    **options: Any,
-) -> None:
+    detach: bool,
+    to_queue: str | None,
+    priority: int | None,
+    **others: Any,
+) -> int:
     """Go on with an execution exactly where it was.
 
     What was completed is reused; what was running when the process died, or failed, runs again. The plan is printed
-    first. A completed execution is left as it is.
+    first. A completed execution is left as it is. A pause is taken back.
+
+    --detach leaves it to a server; --all does so with every execution that is paused, stopped or interrupted, or has
+    the --status given. Without these it runs here, and --dry-run prints its plan and does nothing.
     """
+    wish, options, selection = _take(_Wish, others), _take(Options, others), Selection(**others)
+    selection.check([] if execution is None else [execution])
+    if execution is None or detach:
+        if wish != _Wish():
+            raise UsageError("--from, --retry, --skip, --strategy, --steal and --wait are for a resume that runs here")
+        names = [] if execution is None else [execution]
+        return await give_to_servers(common, names, selection, to_queue, priority)
+    if to_queue is not None or priority is not None:
+        raise UsageError("--to-queue and --priority go with --detach or --all")
+    await _resume_here(common, execution, wish, options, dry_run=selection.dry_run)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """How to resume an execution here: what the options of the same names say."""
+
+    from_checkpoint: str | None = None
+    retry: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    strategy: tuple[str, ...] = ()
+    steal: bool = False
+    wait: bool = False
+
+
+def _take(kind: type[T], given: dict[str, Any]) -> T:
+    """Take the fields of a dataclass out of what was given."""
+    return kind(**{field.name: given.pop(field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+async def _resume_here(common: Common, execution: str, wish: _Wish, options: Options, *, dry_run: bool) -> None:
     from orchestrator.cli.driving import Drive
 
+    back: dict[str, Any] = {"from_checkpoint": wish.from_checkpoint, "retry": wish.retry, "skip": wish.skip}
     async with common.reading(execution) as reader:
-        chosen = await _strategy(reader, execution, strategy)
+        chosen = await _strategy(reader, execution, wish.strategy)
         if dry_run:
-            plan = await reader.plan_resume(execution, chosen, from_checkpoint=from_checkpoint, retry=retry, skip=skip)
-            _print_plan(execution, plan, as_json=options["as_json"])
+            plan = await reader.plan_resume(execution, chosen, **back)
+            _print_plan(execution, plan, as_json=options.as_json)
             return
     while True:
-        drive = Drive(common, Options(**options))
+        drive = Drive(common, options)
         planned: list[Plan] = []
 
         def note(plan: Plan, drive: Drive = drive, planned: list[Plan] = planned) -> None:
@@ -99,23 +139,16 @@ async def resume_command(  # noqa: PLR0913 - they are the options of a command, 
             admitted: Callable[[Engine], None], drive: Drive = drive, planned: list[Plan] = planned, note: Any = note
         ) -> Result:
             result = await drive.orchestrator.resume_pipeline(
-                execution,
-                chosen,
-                from_checkpoint=from_checkpoint,
-                retry=retry,
-                skip=skip,
-                steal=steal,
-                admitted=admitted,
-                planned=note,
+                execution, chosen, **back, steal=wish.steal, admitted=admitted, planned=note
             )
-            if not planned and not (options["as_json"] or options["quiet"]):
+            if not planned and not (options.as_json or options.quiet):
                 output.say(f"execution {execution} is completed already; there is nothing to run")
             return result
 
         try:
             await drive.run(execution, start)
         except ExecutionOwned as error:
-            if not wait:
+            if not wish.wait:
                 raise
             await _wait_for_owner(common, execution, error)
         else:

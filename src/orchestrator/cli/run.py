@@ -22,6 +22,26 @@ if TYPE_CHECKING:
 INPUT_BYTES = 100_000_000
 
 
+def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add to a command what says with which inputs an execution is made, and under which id."""
+    for option in (
+        click.option("--execution-id", metavar="ID", help="The id of the new execution; made up if not given."),
+        click.option(
+            "--input-file", type=click.Path(), metavar="FILE", help="Inputs from a JSON or YAML file; -i goes before."
+        ),
+        click.option(
+            "-i",
+            "--input",
+            "given",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An input, read as its declared type; NAME=@FILE takes a file's text, NAME=@@x the text @x.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 @click.command(
     "run",
     cls=Command,
@@ -33,18 +53,7 @@ INPUT_BYTES = 100_000_000
     ),
 )
 @click.argument("file", metavar="FILE", type=click.Path())
-@click.option(
-    "-i",
-    "--input",
-    "given",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An input, read as its declared type; NAME=@FILE takes a file's text, NAME=@@x the text @x.",
-)
-@click.option(
-    "--input-file", type=click.Path(), metavar="FILE", help="Inputs from a JSON or YAML file; -i goes before."
-)
-@click.option("--execution-id", metavar="ID", help="The id of the new execution; made up if not given.")
+@input_options
 @run_options
 @pass_common
 def run_command(

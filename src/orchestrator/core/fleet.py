@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.ids import ExecutionId
     from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.ports.store import ExecutionSummary
+
+UNENDED = (
+    ExecutionStatus.RUNNING,
+    ExecutionStatus.CREATED,
+    ExecutionStatus.STOPPED,
+    ExecutionStatus.FAILED,
+    ExecutionStatus.CANCELLED,
+)
+"""The statuses under which one may be recorded that waits for a server or is at work: all but completed."""
 
 _log = logging.getLogger("orchestrator.server")
 
@@ -43,7 +53,7 @@ class Fleet:
     async def enqueue(self, execution_id: ExecutionId, queue: str | None, priority: int | None) -> Place:
         """Let an execution wait for a server; None keeps what place it had. Returns its place.
 
-        Raises ResumeError if it is completed or its pipeline forbids it.
+        Raises ResumeError if it is completed.
         """
         store = self._adapters.store
         summary = await store.summary(execution_id)
@@ -96,6 +106,13 @@ class Fleet:
                 _log.warning("waiting for execution %s: %s", execution_id, error)
         return await self._live.load(execution_id)
 
+    async def under_way(self) -> list[ExecutionSummary]:
+        """Return the executions that have not ended, oldest first."""
+        found: list[ExecutionSummary] = []
+        for status in UNENDED:
+            found += await self._adapters.store.summaries(status=status)
+        return sorted((one for one in found if not one.over), key=lambda one: (one.created_at, one.execution_id))
+
     async def serve(self, server: Server) -> None:
         """Let a server run, and be woken by what is submitted here."""
         self._servers.append(server)
@@ -104,9 +121,10 @@ class Fleet:
         finally:
             self._servers.remove(server)
 
-    def servers(self) -> list[Server]:
-        """Return the servers at work in this process."""
-        return list(self._servers)
+    def stop(self, number: int) -> None:
+        """Stop the servers of this process gracefully, as on this signal."""
+        for server in self._servers:
+            server.stop(number)
 
     def _wake(self) -> None:
         for server in self._servers:

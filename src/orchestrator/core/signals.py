@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from orchestrator.core.fleet import Fleet
     from orchestrator.core.live import LiveExecutions
 
 
 class StopSignals:
     """Turns SIGINT, SIGTERM and SIGHUP into stops of everything that runs in this process."""
 
-    def __init__(self, live: LiveExecutions) -> None:
+    def __init__(self, live: LiveExecutions, fleet: Fleet) -> None:
         self._live = live
+        self._fleet = fleet
         self.asked: int | None = None
 
     @contextlib.contextmanager
@@ -33,6 +35,7 @@ class StopSignals:
         self.asked = None
 
         def stop(number: int) -> None:
+            self._fleet.stop(number)
             for engine in self._live.engines():
                 engine.stop(number)
             if told is not None:

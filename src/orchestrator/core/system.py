@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import time
@@ -36,3 +37,13 @@ class SystemChance:
         """Return 80 random bits as 16 characters."""
         bits = secrets.randbits(80)
         return "".join(_ALPHABET[bits >> shift & 31] for shift in range(75, -1, -5))
+
+
+def user_name() -> str:
+    """Return who runs this process, for people to read."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

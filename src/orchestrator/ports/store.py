@@ -96,9 +96,9 @@ class ExecutionSummary:
 
     ``completed`` counts tasks done (completed or skipped), of ``total``. ``status`` is as recorded; ``holder`` tells
     whether somebody is at work. Times are seconds since 1970, UTC. ``place`` is the queue it was given to (None: to
-    none), ``waiting`` whether it is to be taken from there whenever nobody owns it (see Queues), ``paused_by`` who keeps
-    it from being taken. ``lease_left`` is how many seconds its owner may still be
-    silent (None: nobody owns it; negative: it is overdue); two summaries are equal whatever that is.
+    none), ``waiting`` whether it is to be taken from there whenever nobody owns it (see Queues), ``paused_by`` who
+    keeps it from being taken. ``lease_left`` is how many seconds its owner may still be silent (None: nobody owns it;
+    negative: it is overdue); two summaries are equal whatever that is.
     """
 
     execution_id: ExecutionId

@@ -1,0 +1,165 @@
+"""Steering executions from outside, one or many: `cancel`, `pause`, and the resumes that servers carry out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import output
+from orchestrator.cli.common import Command, Common, pass_common
+from orchestrator.cli.completing import complete_execution
+from orchestrator.cli.output import plural
+from orchestrator.cli.selecting import Selection, selection_options
+from orchestrator.errors import OrchestratorError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+
+    from orchestrator.orchestrator import Orchestrator
+
+NOT_OWNED_EXIT_CODE = 4
+AT_ONCE = 50
+"""So many executions are asked at the same time; each of their owners may take a while to answer."""
+CANCELLABLE = ("created", "running", "stopped", "interrupted", "paused")
+PAUSABLE = ("created", "running", "stopped", "interrupted")
+RESUMABLE = ("paused", "stopped", "interrupted")
+
+
+@click.command(
+    "cancel",
+    cls=Command,
+    examples=(
+        "orchestrator cancel exec_1a2b3c",
+        "orchestrator cancel exec_1a2b3c --reason 'wrong input'",
+        "orchestrator cancel --all --pipeline-id flights --since 2h --dry-run",
+    ),
+)
+@click.argument("executions", metavar="[EXECUTION]...", nargs=-1, shell_complete=complete_execution)
+@click.option("--reason", metavar="TEXT", help="Why; kept with the fact.")
+@selection_options
+@pass_common
+async def cancel_command(common: Common, executions: tuple[str, ...], reason: str | None, **chosen: Any) -> int:
+    """Cancel executions.
+
+    No further attempt begins, and running ones are ended. If a process is at work on it, that one is asked, and waited
+    for. --all cancels all that have not ended.
+    """
+
+    async def cancel(orchestrator: Orchestrator, name: str) -> str | None:
+        return "cancelled" if await orchestrator.cancel(name, by=_by(reason)) else None
+
+    return await _steer(common, "cancel", executions, Selection(**chosen), CANCELLABLE, cancel)
+
+
+@click.command(
+    "pause",
+    cls=Command,
+    examples=(
+        "orchestrator pause exec_1a2b3c",
+        "orchestrator pause --all --queue nightly --yes",
+        "orchestrator resume exec_1a2b3c --detach",
+    ),
+)
+@click.argument("executions", metavar="[EXECUTION]...", nargs=-1, shell_complete=complete_execution)
+@click.option("--reason", metavar="TEXT", help="Why; shown with the execution.")
+@selection_options
+@pass_common
+async def pause_command(common: Common, executions: tuple[str, ...], reason: str | None, **chosen: Any) -> int:
+    """Keep executions from going on.
+
+    One that waits for a server is not taken. Whoever is at work on one is asked to stop gracefully, and waited for.
+    `orchestrator resume` takes a pause back. --all pauses all that have not ended.
+    """
+
+    async def pause(orchestrator: Orchestrator, name: str) -> str | None:
+        return "paused" if await orchestrator.pause(name, by=_by(reason)) else None
+
+    return await _steer(common, "pause", executions, Selection(**chosen), PAUSABLE, pause)
+
+
+async def give_to_servers(
+    common: Common, executions: Sequence[str], selection: Selection, queue: str | None, priority: int | None
+) -> int:
+    """Let servers go on with executions, those named or those chosen; return the exit code."""
+
+    async def enqueue(orchestrator: Orchestrator, name: str) -> str | None:
+        place = await orchestrator.enqueue(name, queue=queue, priority=priority)
+        return f"waits in queue {place.queue}"
+
+    return await _steer(common, "resume", executions, selection, RESUMABLE, enqueue)
+
+
+def _by(reason: str | None) -> str | None:
+    if reason is None:
+        return None
+    from orchestrator.core.system import user_name
+
+    return f"{user_name()}: {reason}"
+
+
+async def _steer(
+    common: Common,
+    verb: str,
+    named: Sequence[str],
+    selection: Selection,
+    usual: Collection[str],
+    act: Callable[[Orchestrator, str], Awaitable[str | None]],
+) -> int:
+    """Do something to executions, and say what became of each; return the worst exit code.
+
+    ``act`` returns what to say, or None where the owner has not answered yet.
+    """
+    selection.check(named)
+    if named and selection.dry_run:
+        raise UsageError("--dry-run goes with --all")
+    if selection.everything and not common.has_store():
+        output.tell(f"nothing to {verb}: there is no store yet")
+        return 0
+    async with common.reading(named[0] if named else None) as orchestrator:
+        if not selection.everything:
+            if len(named) == 1:
+                return await _one(orchestrator, verb, named[0], act)
+            return await _many(orchestrator, verb, named, act)
+        found = await selection.find(orchestrator, usual)
+        if not selection.confirm(verb, found):
+            return 0
+        return await _many(orchestrator, verb, [one.execution_id for one in found], act)
+
+
+async def _one(
+    orchestrator: Orchestrator, verb: str, name: str, act: Callable[[Orchestrator, str], Awaitable[str | None]]
+) -> int:
+    done = await act(orchestrator, name)
+    if done is not None:
+        output.say(f"execution {name}: {done}")
+        return 0
+    holder = (await orchestrator.get_summary(name)).holder
+    owner = f" by {output.one_line(holder.owner)}" if holder is not None else ""
+    output.tell(f"execution {name}: asked to {verb}, and not yet answered{owner}; look again with `orchestrator list`")
+    return NOT_OWNED_EXIT_CODE
+
+
+async def _many(
+    orchestrator: Orchestrator,
+    verb: str,
+    names: Sequence[str],
+    act: Callable[[Orchestrator, str], Awaitable[str | None]],
+) -> int:
+    """Do it to each, many at the same time; one that refuses is told and leaves the others alone."""
+    gate = asyncio.Semaphore(AT_ONCE)
+    codes: list[int] = []
+
+    async def one(name: str) -> None:
+        async with gate:
+            try:
+                codes.append(await _one(orchestrator, verb, name, act))
+            except OrchestratorError as error:
+                output.tell(f"execution {name}: {output.clean(error)}")
+                codes.append(error.exit_code)
+
+    await asyncio.gather(*(one(name) for name in names))
+    done = codes.count(0)
+    output.tell(f"{verb}: {done:,} of {plural(len(codes), 'execution')}")
+    return max(codes)
