@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 
@@ -29,8 +31,11 @@ class Campaign(NamedTuple):
 SERVERS = {"postgres": "PostgreSQL", "redis": "Redis"}
 
 
-def _on_servers(share: float, campaign: Campaign) -> tuple[Campaign, ...]:
-    """Return a campaign once for each kind of server, with so much of the time for each."""
+STORES = {"sqlite": "SQLite", **SERVERS}
+
+
+def _on_stores(share: float, campaign: Campaign, stores: Mapping[str, str] = STORES) -> tuple[Campaign, ...]:
+    """Return a campaign once for each kind of store, with so much of the time for each."""
     return tuple(
         campaign._replace(
             share=share,
@@ -39,8 +44,11 @@ def _on_servers(share: float, campaign: Campaign) -> tuple[Campaign, ...]:
             what=campaign.what.replace("STORE", name),
             store=store,
         )
-        for store, name in SERVERS.items()
+        for store, name in stores.items()
     )
+
+
+_on_servers = partial(_on_stores, stores=SERVERS)
 
 
 CAMPAIGNS = (
@@ -124,6 +132,21 @@ CAMPAIGNS = (
             "owner has run out.",
             "I2, I5",
             ("trials",),
+        ),
+    ),
+    *_on_stores(
+        2,
+        Campaign(
+            "adoption",
+            0,
+            ("--trials", "200"),
+            "Adoption by a server",
+            "Two `serve` processes look after a store (STORE). The owner of an execution, one of them or a run, is killed; "
+            "the other goes on with it. The lease is 2 s here, so it takes up to 2 s less what has passed since the last "
+            "renewal, and a look of the server's, up to 0.75 s later; with the usual lease of 30 s up to 30 s and 1.5 s. "
+            "On one host (SQLite) the system frees the lock of the dead at once, and only the look is waited for.",
+            "I6, I7, I1",
+            ("trials", "resumes"),
         ),
     ),
     *_on_servers(

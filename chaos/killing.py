@@ -1,4 +1,4 @@
-"""``python -m chaos kills``, ``contest``, ``zombies``: real processes are killed, set against each other, stopped.
+"""``python -m chaos kills``, ``contest``, ``zombies``, ``adoption``: processes are killed, compete, are stopped.
 
 A trial follows from its seed but for the moments of the machine itself: ``replay --times N`` repeats one of ``kills``
 often enough to meet a race again.
@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+from chaos.adoption import adoption
 from chaos.client import Forks
 from chaos.contests import contest
 from chaos.ground import FILES, GROUNDS
@@ -27,7 +28,10 @@ from chaos.trials import Lab, default_base
 from chaos.zombies import zombie
 
 REPORT_SECONDS = 10.0
-LATENCIES = {"zombies": "ms from the waking of a robbed owner to its end"}
+LATENCIES = {
+    "zombies": "ms from the waking of a robbed owner to its end",
+    "adoption": "ms from the death of an owner to its adoption",
+}
 JOBS = {"sqlite": 2, "postgres": 12, "redis": 12}
 """How many trials there are at once: on servers they wait for leases most of the time."""
 
@@ -178,7 +182,7 @@ def campaign(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     if arguments.keep_failures is not None:
         arguments.keep_failures.mkdir(parents=True, exist_ok=True)
-    trials: dict[str, Trial] = {"kills": kill, "zombies": zombie}
+    trials: dict[str, Trial] = {"kills": kill, "zombies": zombie, "adoption": adoption}
     trial = trials.get(arguments.command) or partial(contest, resumers=arguments.resumers)
     seeds = range(arguments.seed, arguments.seed + arguments.trials)
     servers: dict[str, str] = {}
@@ -208,6 +212,7 @@ def register(commands: Any) -> None:
         ("kills", "kill executions at random moments, and their resumes again", 1000),
         ("contest", "resume one execution many times at once", 100),
         ("zombies", "stop owners, rob them, wake them", 50),
+        ("adoption", "kill owners, and see how long it takes until a server goes on", 50),
     ):
         parser: argparse.ArgumentParser = commands.add_parser(name, help=text)
         parser.add_argument("--trials", type=int, default=trials)

@@ -37,7 +37,7 @@ def _in_script(name: str, *changes: tuple[str, str]) -> None:
     known = vars(server)["program"]
 
     def wrong(asked: str) -> program.Program:
-        found = known(asked)
+        found: program.Program = known(asked)
         if asked != name and (name != "common" or asked == "open"):
             return found
         text = found.text
