@@ -141,10 +141,11 @@ CAMPAIGNS = (
             0,
             ("--trials", "200"),
             "Adoption by a server",
-            "Two `serve` processes look after a store (STORE). The owner of an execution, one of them or a run, is killed; "
-            "the other goes on with it. The lease is 2 s here, so it takes up to 2 s less what has passed since the last "
-            "renewal, and a look of the server's, up to 0.75 s later; with the usual lease of 30 s up to 30 s and 1.5 s. "
-            "On one host (SQLite) the system frees the lock of the dead at once, and only the look is waited for.",
+            "Two `serve` processes look after a store (STORE). The owner of an execution, one of them or a run, is "
+            "killed; the other goes on with it. The lease is 2 s here: it takes up to 2 s, less what has passed since "
+            "the last renewal, and then up to 0.75 s until the server looks; with the usual lease of 30 s up to 30 s "
+            "and 1.5 s. On one host (SQLite) the system frees the lock of the dead at once, and only the look is "
+            "waited for.",
             "I6, I7, I1",
             ("trials", "resumes"),
         ),

@@ -50,8 +50,9 @@ class Order:
     ``store`` is the URL of its store. ``answer`` is the file for what it has to say. ``point`` is a crash point as in
     the environment variable (``NAME:N``). ``at`` (monotonic seconds) is when to begin: several children are let loose
     at once. ``pace`` is the length of a step in seconds. ``lease`` is how long an owner that is not heard of keeps the
-    execution (0: as usual), ``patience`` for how long a resume tries again while it is refused because of that, both in
-    seconds. ``mutant`` is a bug to plant (see ``chaos.mutants``). ``fault`` disturbs a file call (see ``chaos.files.Fault``).
+    execution (0: as usual), ``patience`` for how long a resume tries again while it is refused because of that, both
+    in seconds. ``mutant`` is a bug to plant (see ``chaos.mutants``). ``fault`` disturbs a file call (see
+    ``chaos.files.Fault``).
     """
 
     action: str
