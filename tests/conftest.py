@@ -12,10 +12,25 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from tests.services import postgres_schemas, postgres_server_url, postgres_url
+from tests.services import (
+    postgres_emptied_url,
+    postgres_kept_url,
+    postgres_schemas,
+    postgres_server_url,
+    postgres_url,
+)
 from tests.services_redis import redis_place, redis_url
 
-__all__ = ["isolated", "postgres_schemas", "postgres_server_url", "postgres_url", "redis_place", "redis_url"]
+__all__ = [
+    "isolated",
+    "postgres_emptied_url",
+    "postgres_kept_url",
+    "postgres_schemas",
+    "postgres_server_url",
+    "postgres_url",
+    "redis_place",
+    "redis_url",
+]
 
 _EXAMPLES = DirectoryBasedExampleDatabase(Path(__file__).parent.parent / ".hypothesis" / "examples")
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from chaos.servers.postgres import PostgresServer, ServerUnavailable
+from orchestrator.state.postgres import parse_target
 
 POSTGRES_VARIABLE = "ORCHESTRATOR_TEST_POSTGRES_URL"
 
@@ -54,5 +55,28 @@ def postgres_schemas(postgres_server_url: str) -> Iterator[Callable[[], str]]:
 @pytest.fixture
 def postgres_url(postgres_server_url: str, postgres_schemas: Callable[[], str]) -> str:
     """Return the URL of an empty store in PostgreSQL, in a schema of its own."""
-    separator = "&" if "?" in postgres_server_url else "?"
-    return f"{postgres_server_url}{separator}schema={postgres_schemas()}"
+    return _with_schema(postgres_server_url, postgres_schemas())
+
+
+@pytest.fixture(scope="session")
+def postgres_kept_url(postgres_server_url: str) -> Iterator[str]:
+    """Return the URL of a schema that many tests use one after the other, by ``postgres_emptied_url``."""
+    name = f"test_{os.getpid()}_kept"
+    yield _with_schema(postgres_server_url, name)
+    with psycopg.connect(postgres_server_url, autocommit=True) as db:
+        db.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE".encode())
+
+
+@pytest.fixture
+def postgres_emptied_url(postgres_kept_url: str) -> str:
+    """Return the URL of an empty store whose tables may be there already: making them is half of a short test."""
+    target = parse_target(postgres_kept_url, durable=True)
+    with psycopg.connect(target.conninfo, autocommit=True) as db:
+        if db.execute("SELECT to_regclass(%s)", (f"{target.schema}.meta",)).fetchone() != (None,):
+            for table in ("refs", "vals", "journal", "hidden", "queues", "executions"):
+                db.execute(f"DELETE FROM {target.schema}.{table}".encode())
+    return postgres_kept_url
+
+
+def _with_schema(url: str, name: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}schema={name}"

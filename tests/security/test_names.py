@@ -11,7 +11,7 @@ import pytest
 from orchestrator import Orchestrator, OrchestratorError, Task
 from orchestrator.compiler.build import build
 from orchestrator.domain.ids import TaskId
-from orchestrator.state.url import mask
+from orchestrator.state.masking import mask
 
 NAMES = [
     "..", ".", "/", "/etc", "../../victim", "a/../../victim", "victim\x00", "*", "%", "_", "' OR 1=1--", "$.x') UNION",

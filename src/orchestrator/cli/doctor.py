@@ -117,7 +117,7 @@ def _is_installed(name: str) -> bool:
 
 def _settings(common: Common, settings: Settings) -> Iterator[Finding]:
     from orchestrator.settings import FILE_NAME, STORE_VARIABLE
-    from orchestrator.state.url import mask
+    from orchestrator.state.masking import mask
 
     yield "ok", "project", str(settings.project)
     file = settings.project / FILE_NAME

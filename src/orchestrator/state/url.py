@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from orchestrator.errors import UsageError
+from orchestrator.state.masking import mask
 from orchestrator.state.records import PLAIN, Sealing
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from orchestrator.ports.store import Store
 
 FORMS = (
-    "sqlite:///path/to/store.db (a fourth slash makes the path absolute), redis://host:6379/0?prefix=name or memory://"
+    "sqlite:///path/to/store.db (a fourth slash makes the path absolute), "
+    "postgresql://user:password@host:port/database, redis://host:6379/0?prefix=name or memory://"
 )
 REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 
@@ -45,9 +47,10 @@ class StoreOptions:
 def open_store(url: str, options: StoreOptions) -> Store:
     """Open the store that ``url`` names.
 
-    Forms: ``sqlite:///PATH[?durability=full|process]``, ``redis://HOST[:PORT][/DB][?prefix=NAME&...]`` (also
-    ``rediss://``, ``unix://``; see state.redis.address), ``memory://``. Raises UsageError for any other, StoreError
-    when it cannot be opened. A password in the URL is never repeated in a message.
+    Forms: ``sqlite:///PATH[?durability=full|process]``, ``memory://``,
+    ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE[?schema=NAME&durability=full|process]``, and
+    ``redis://HOST[:PORT][/DB][?prefix=NAME&...]`` (also ``rediss://``, ``unix://``; see state.redis.address). Raises
+    UsageError for any other, StoreError when it cannot be opened. A password in the URL is never repeated in a message.
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
@@ -76,6 +79,8 @@ def open_store(url: str, options: StoreOptions) -> Store:
 
         name = parts.netloc + parts.path
         return MemoryStore.shared(name, clock=options.clock, chance=options.chance, lease_seconds=options.lease_seconds)
+    if parts.scheme in ("postgresql", "postgres"):
+        return _open_postgres(url, options)
     raise UsageError(f"not a store: {mask(url)!r}; expected {FORMS}")
 
 
@@ -99,18 +104,29 @@ def _open_redis(url: str, options: StoreOptions) -> Store:
     )
 
 
+def _open_postgres(url: str, options: StoreOptions) -> Store:
+    try:
+        from orchestrator.state.postgres import PostgresStore, parse_target
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "psycopg":
+            raise
+        raise UsageError(
+            f"the store {mask(url)!r} needs a driver that is not installed ({error}): "
+            "pip install 'durable-orchestrator[postgres]'"
+        ) from None
+    return PostgresStore(
+        parse_target(url, durable=options.durable),
+        clock=options.clock,
+        chance=options.chance,
+        lease_seconds=options.lease_seconds,
+        sealing=options.sealing,
+        blobs=options.blobs,
+    )
+
+
 def store_file(url: str, *, project: Path) -> Path | None:
     """Return the file of a store that is one, whether it exists yet or not; None for any other store."""
     parts = urlsplit(url)
     if parts.scheme != "sqlite" or parts.netloc or not parts.path[1:]:
         return None
     return project / unquote(parts.path[1:])
-
-
-def mask(url: str) -> str:
-    """Return the URL with a password in it replaced by ``***``."""
-    head, separator, rest = url.partition("://")
-    if separator and "@" in rest.split("/")[0]:
-        user = rest.split("@", maxsplit=1)[0].split(":")[0]
-        return f"{head}://{user}:***@{rest.rsplit('@', maxsplit=1)[-1]}"
-    return url

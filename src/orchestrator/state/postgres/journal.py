@@ -1,0 +1,209 @@
+"""The journal: a commit is one statement and one round trip.
+
+The fence, the expected seq, the facts and their values go through the same statement, so that the server itself says
+no. A commit whose answer was lost is sent again as it is: where it was carried out the journal has moved on, and holds
+at that place what we sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from orchestrator.crashpoints import point
+from orchestrator.domain.events import ExecutionCreated
+from orchestrator.domain.ids import Epoch, ExecutionId, Seq
+from orchestrator.errors import ExecutionExists, JournalConflict, LeaseLost, StoreDamaged, UnknownExecution
+from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
+from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after
+from orchestrator.state.postgres.database import Database, Owned, Patience
+from orchestrator.state.postgres.names import to_text
+from orchestrator.state.records import seal_value
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from orchestrator.domain.events import Event
+    from orchestrator.domain.values import EncodedValue
+    from orchestrator.state.postgres.links import Connection
+
+BLOB_THRESHOLD = 64 * 1024
+"""Sealed values above this many bytes go to the object storage, where there is one."""
+READ_PAGE = 1000
+_END = 2**62
+
+
+class PostgresJournal(Database):
+    """See ports.store.Journal."""
+
+    async def create(
+        self,
+        execution_id: ExecutionId,
+        owner: str,
+        events: Sequence[Event],
+        values: Sequence[EncodedValue],
+        *,
+        admission: Admission = NEW,
+    ) -> Lease:
+        """See ports.store.Journal."""
+        token = self._chance.token()
+        deadline = self._clock.monotonic() + self.lease_seconds
+        ownership = (admission.epoch, to_text(owner), token, float(self.lease_seconds), None, 0)
+        await self._admit(execution_id, events, values, admission, ownership)
+        self._owned[token] = Owned(execution_id, len(events))
+        return Lease(execution_id, Epoch(admission.epoch), token, deadline, copying=admission.head > 0)
+
+    async def submit(
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
+    ) -> None:
+        """See ports.store.Queues."""
+        await self._admit(execution_id, events, values, NEW, (0, None, None, 0.0, to_text(place.queue), place.priority))
+
+    async def _admit(
+        self,
+        execution_id: ExecutionId,
+        events: Sequence[Event],
+        values: Sequence[EncodedValue],
+        admission: Admission,
+        ownership: tuple[Any, ...],
+    ) -> None:
+        """Write an execution's row and its first facts; raises ExecutionExists."""
+        created = events[0]
+        if not isinstance(created, ExecutionCreated):
+            raise TypeError("the first fact of an execution is its ExecutionCreated")
+        name = to_text(execution_id)
+        born = self._chance.token()
+        seq = len(events)
+        record = seal_events(execution_id, 1, events, self._sealing)
+        self._check_open()
+        point("before_admission")
+        kept = await self._keep_values(values)
+        row = (
+            name, born, to_text(created.pipeline_id), status_after(events), created.total, seq, admission.head,
+            admission.completed, created.at, events[-1].at, *ownership, record, *kept,
+        )  # fmt: skip
+
+        async def work(db: Connection, again: bool) -> bool:  # noqa: FBT001
+            del again
+            async with self._durably(db):
+                if await self._execute(db, "create", row):
+                    return True
+            return await self._execute(db, "born", (name,)) == [(born,)]
+
+        if not await self._run(work):
+            raise ExecutionExists(execution_id)
+        point("after_admission")
+
+    async def append(
+        self,
+        lease: Lease,
+        events: Sequence[Event],
+        values: Sequence[EncodedValue],
+        *,
+        expected_seq: Seq,
+        completed: int,
+        durable: bool = False,
+    ) -> Seq:
+        """See ports.store.Journal."""
+        last = expected_seq + len(events)
+        record = seal_events(lease.execution_id, expected_seq + 1, events, self._sealing)
+        status = status_after(events)
+        row: tuple[Any, ...] = (
+            to_text(lease.execution_id), lease.epoch, lease.token, expected_seq, last, events[-1].at, completed, record,
+        )  # fmt: skip
+        finished = gives_back(events) and not lease.copying
+        name = "append"
+        self._check_open()
+        if values or status is not None:
+            name = "append_more"
+            row += (status, finished, ends(status), *await self._keep_values(values))
+
+        async def work(db: Connection, again: bool) -> None:  # noqa: FBT001
+            if durable and not self._target.durable:
+                async with self._durably(db):
+                    written = await self._execute(db, name, row)
+            else:
+                written = await self._execute(db, name, row)
+            if not written:
+                await self._refused(db, lease, expected_seq, last, record if again else None)
+
+        await self._run(work, patience=Patience(self.lease_seconds, lease))
+        if finished:
+            self._owned.pop(lease.token, None)
+        else:
+            owned = self._owned.get(lease.token)
+            if owned is not None:
+                owned.seq = last
+        return Seq(last)
+
+    async def _refused(self, db: Connection, lease: Lease, expected: int, last: int, sent: bytes | None) -> None:
+        """Say why an append wrote nothing; return if an earlier try of it (``sent``) did."""
+        found = await self._execute(db, "why_refused", (to_text(lease.execution_id), last))
+        owned = self._owned.get(lease.token)
+        if not found:
+            if owned is not None and lease.deadline > self._clock.monotonic():
+                raise StoreDamaged(lease.execution_id, f"history was lost: it was there, with {owned.seq} facts")
+            raise LeaseLost(lease.execution_id, lease.epoch)
+        epoch, token, seq, record = found[0]
+        if sent is not None and record == sent:
+            return
+        if owned is not None and (epoch < lease.epoch or (epoch == lease.epoch and seq < owned.seq)):
+            raise StoreDamaged(
+                lease.execution_id,
+                f"history was lost: {owned.seq} facts were acknowledged to epoch {lease.epoch}, and the server knows "
+                f"of {seq} and of epoch {epoch}. It was restored from a backup, or a standby without the last commits "
+                "took over; what was lost would run again on a resume",
+            )
+        if epoch != lease.epoch or token != lease.token:
+            raise LeaseLost(lease.execution_id, lease.epoch)
+        raise JournalConflict(lease.execution_id, expected, seq)
+
+    async def _keep_values(self, values: Sequence[EncodedValue]) -> tuple[list[bytes], list[bytes | None]]:
+        """Put the big values where blobs lie, durable before any row speaks of them; return all digests and records.
+
+        In order of the digests: so two commits that share values wait for each other, and never in a circle.
+        """
+        records: dict[bytes, bytes | None] = {}
+        for value in values:
+            if value.ref.inline or value.ref.data in records:
+                continue
+            record: bytes | None = seal_value(value, self._sealing)
+            if self._blobs is not None and record is not None and len(record) > BLOB_THRESHOLD:
+                await asyncio.to_thread(self._blobs.put, value.ref.data, record)
+                record = None
+            records[value.ref.data] = record
+        digests = sorted(records)
+        return digests, [records[digest] for digest in digests]
+
+    async def read(self, execution_id: ExecutionId, *, newest_first: bool = False) -> AsyncIterator[Commit]:
+        """See ports.store.Journal. Page by page, each of them one snapshot."""
+        name, statement = to_text(execution_id), "read_back" if newest_first else "read"
+        at = _END if newest_first else 0
+        row: int | None = None
+        expected: int | None = None if newest_first else 1
+        while True:
+            page = await self._ask(statement, name, at, READ_PAGE)
+            if not page or (row is not None and page[0][0] != row):
+                raise UnknownExecution(execution_id)  # removed meanwhile, if it was there
+            row, head = page[0][:2]
+            rows = [one[2:] for one in page if one[2] is not None]
+            if expected is None:
+                expected = head if rows and rows[0][0] == head else _missing(execution_id, head, end=True)
+            for last, completed, record in rows:
+                commit = open_commit(execution_id, last, completed, record, self._sealing)
+                if expected != (last if newest_first else commit.first):
+                    _missing(execution_id, expected)
+                expected = commit.first - 1 if newest_first else last + 1
+                at = last
+                yield commit
+            if len(rows) < READ_PAGE:
+                break
+        if newest_first and expected:
+            _missing(execution_id, expected)
+        if not newest_first and expected <= head:
+            _missing(execution_id, head, end=True)
+
+
+def _missing(execution_id: str, seq: int, *, end: bool = False) -> NoReturn:
+    reason = "the journal's end is missing" if end else "the journal has a gap: this fact is missing"
+    raise StoreDamaged(f"{execution_id}@{seq}", reason)
