@@ -66,9 +66,20 @@ class _Pool:
             await self._idle.pop().disconnect()
 
 
+def packed(commands: Sequence[Command]) -> bytes:
+    """Return commands as they are sent; the driver's own way takes a tenth of a commit's time."""
+    parts = []
+    for command in commands:
+        parts.append(b"*%d\r\n" % len(command))
+        for part in command:
+            data = part if type(part) is bytes else str(part).encode()
+            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
 async def exchange_on(connection: Any, commands: Sequence[Command]) -> list[Any]:
     """Send commands together and return their answers; an error that the server answers with is one of them."""
-    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    await connection.send_packed_command([packed(commands)], check_health=False)
     answers = []
     for _ in commands:
         try:
@@ -137,7 +148,7 @@ class ThreadWire:
             connection = self._connection
             try:
                 connection.connect()
-                connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                connection.send_packed_command([packed(commands)], check_health=False)
                 answers = []
                 for _ in commands:
                     try:
