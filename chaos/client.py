@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, Self
@@ -101,10 +102,11 @@ class Forks(_Client):
     """Children forked from a server of its own: a few milliseconds each. A context manager.
 
     ``preload`` is a library that the server and so all children are started with, ``store`` the URL of a store to
-    warm up with (empty: SQLite). One thread at a time; ``twin`` is for others.
+    warm up with (empty: SQLite). One thread at a time; any may ask for a ``twin`` of its own.
     """
 
     def __init__(self, preload: Path | None = None, store: str = "") -> None:
+        self._mutex = threading.Lock()
         self._server = subprocess.Popen(
             [sys.executable, "-m", "chaos.server", *([store] if store else [])],
             cwd=ROOT,
@@ -137,7 +139,7 @@ class Forks(_Client):
 
     def twin(self) -> Twin:
         """Return one more server, forked from this one: it is warm at once."""
-        with tempfile.TemporaryDirectory(prefix="twin-") as folder:
+        with self._mutex, tempfile.TemporaryDirectory(prefix="twin-") as folder:
             path = f"{folder}/socket"
             self._ask(twin=path)
             return Twin(path)

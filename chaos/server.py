@@ -31,6 +31,7 @@ from typing import Any, TextIO
 
 _ARMED = "before_admission:1000000000"
 """Wanted when the package is imported, so that its real ``point`` is there for children to arm."""
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_SECONDS = 0.0003
 _GROWTH_SECONDS = 20.0
@@ -145,6 +146,7 @@ def _become_child(text: str) -> int:
 
 
 def _become_twin(door: socket.socket) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     for fd in (0, 1):  # the pipes are the first server's
         os.dup2(door.fileno(), fd)
     client, _ = door.accept()
