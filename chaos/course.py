@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 30.0
 """How long a run or a resume may take (it takes some 0.1 s); beyond that it hangs (I6)."""
+GONE_SECONDS = 45.0
+"""How much longer it may take where the server is gone for good."""
 ORPHAN_SECONDS = 2.0
 MAX_STAGES = 20
 LOST = 5
@@ -145,6 +147,8 @@ class Course:
             seconds = kill.moment * self._lab.usual(self._plan).start
         pid = children.start(order)
         status = children.wait(pid, seconds, file, size)
+        if status is None and seconds == PATIENCE_SECONDS and self._lab.disturber is not None:
+            status = children.wait(pid, GONE_SECONDS)
         if status is not None:
             return status, pid, False
         children.signal(pid, signal.SIGKILL)

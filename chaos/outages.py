@@ -40,9 +40,14 @@ TEXTS = {
     "torn": "within a message",
     "after": "after a message (each commit among them), its answer lost",
     "answer": "before an answer",
+    "away": "before a message, and nobody there for 3 s",
     "gone": "before a message, for good",
 }
 """What happens at the n-th message, in words."""
+AWAY_SECONDS = 3.0
+"""Longer than the lease of a trial."""
+RARE = {"gone": 12}
+"""One in so many is enough of those that take half a minute: so long a server is waited for by who owns nothing."""
 STORES = tuple(sorted(set(GROUNDS) - {FILES.kind}))
 SHARE_OF_RESTARTS = 0.4
 LONGEST_OUTAGE = 1.0
@@ -59,13 +64,15 @@ class Net:
         self._seen = 0
         self._cuts = 0
         self._gone = 0
+        self._back: threading.Timer | None = None
 
     def begin(self, name: str) -> None:
         """See Disturber."""
         kind, _, text = name.partition(":")
         number = int(text)
         self._seen, self._cuts = 0, self._proxy.cuts
-        self._gone = number if kind == "gone" else 0
+        self._gone = number if kind in ("away", "gone") else 0
+        self._back = threading.Timer(AWAY_SECONDS, self._return) if kind == "away" else None
         self._proxy.swallow(partial(self._is_it, number if kind == "after" else 0))
         if kind == "answer":
             self._proxy.cut_at(number, "to client")
@@ -76,7 +83,9 @@ class Net:
         """See Disturber."""
         self._proxy.swallow(None)
         self._proxy.cut_at(0)
-        self._proxy.refusing = False
+        if self._back is not None:
+            self._back.cancel()
+        self._return()
         return self._seen, self._proxy.cuts > self._cuts
 
     def _is_it(self, number: int, _piece: bytes) -> bool:
@@ -84,7 +93,12 @@ class Net:
         self._seen += 1
         if self._seen == self._gone:
             self._proxy.refusing = True
+            if self._back is not None:
+                self._back.start()
         return self._seen == number
+
+    def _return(self) -> None:
+        self._proxy.refusing = False
 
 
 def plan(stage: str, fault: str) -> Plan:
@@ -165,7 +179,7 @@ def restarts(lab: Lab, forks: Forks, arguments: argparse.Namespace, seconds: flo
 
 def cuts(lab: Lab, forks: Forks, arguments: argparse.Namespace, until: float) -> Shared:
     """Break the connection at every message, in every way; return what was found."""
-    sweeps = [Sweep(stage, kind, arguments.step) for stage in STAGES for kind in TEXTS]
+    sweeps = [Sweep(stage, kind, arguments.step * RARE.get(kind, 1)) for stage in STAGES for kind in TEXTS]
     shared = Shared(sweeps, until, plan, _command(arguments))
     sweep_all(shared, [partial(lab_behind_proxy, lab, forks)] * (arguments.jobs or CUT_JOBS))
     return shared
