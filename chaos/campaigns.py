@@ -246,7 +246,7 @@ CAMPAIGNS = (
     ),
     Campaign(
         "mutants",
-        8,
+        12,
         (),
         "Planted bugs",
         "Every bug that we know how to plant is planted, one at a time, outside the product's code, and the check that "

@@ -179,7 +179,7 @@ def restarts(lab: Lab, forks: Forks, arguments: argparse.Namespace, seconds: flo
 
 def cuts(lab: Lab, forks: Forks, arguments: argparse.Namespace, until: float) -> Shared:
     """Break the connection at every message, in every way; return what was found."""
-    sweeps = [Sweep(stage, kind, arguments.step * RARE.get(kind, 1)) for stage in STAGES for kind in TEXTS]
+    sweeps = [Sweep(stage, kind, arguments.step * RARE.get(kind, 1)) for stage in STAGES for kind in arguments.kinds]
     shared = Shared(sweeps, until, plan, _command(arguments))
     sweep_all(shared, [partial(lab_behind_proxy, lab, forks)] * (arguments.jobs or CUT_JOBS))
     return shared
@@ -230,6 +230,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--store", choices=STORES, default="postgres", help="the kind of store")
     parser.add_argument("--part", choices=["restarts", "cuts"], help="only this")
     parser.add_argument("--only", metavar="STAGE:KIND:N", help="one case of the cuts: run:after:37")
+    parser.add_argument("--kinds", nargs="+", choices=sorted(TEXTS), default=list(TEXTS), help="of cuts (all)")
     parser.add_argument("--trials", type=int, default=1000, help="runs while the server dies")
     parser.add_argument("--step", type=int, default=1, help="cut at every so-manieth message only")
     parser.add_argument("--jobs", type=int, help="how many trials at once")

@@ -73,8 +73,14 @@ CAUGHT_BY: dict[str, tuple[str, Trials]] = {
 
 
 def find(store: str, names: Iterable[str]) -> dict[str, str]:
-    """Plant bugs in a store, each in processes of its own; return what was violated for each ('' if nothing was)."""
-    with lab_on(store) as (lab, forks), ThreadPoolExecutor(JOBS) as pool:
+    """Plant bugs in a store; see ``try_out``."""
+    with lab_on(store) as (lab, forks):
+        return try_out(lab, forks, names)
+
+
+def try_out(lab: Lab, forks: Forks, names: Iterable[str], jobs: int = JOBS) -> dict[str, str]:
+    """Plant bugs, each in processes of its own; return what was violated for each ('' if nothing was)."""
+    with ThreadPoolExecutor(jobs) as pool:
         lab.reference("threads")
         for concurrency in (1, 4):
             lab.usual(Plan("usual", concurrency=concurrency, pace=0.003))
