@@ -27,7 +27,8 @@ from typing import Self
 START_SECONDS = 30.0
 BIN_VARIABLE = "ORCHESTRATOR_TEST_REDIS_BIN"
 _POLL_SECONDS = 0.005
-_LOG_TAIL = 2000
+_LOG_TAIL = 500
+_OF_MANY_WORDS = frozenset({"replicaof", "user"})
 
 
 class ServerUnavailable(RuntimeError):
@@ -107,10 +108,9 @@ class RedisServer:
             self._launch()
             if self._await_ready(deadline):
                 return
-            if time.monotonic() > deadline:
+            if self.port or time.monotonic() > deadline:
                 self._end(signal.SIGKILL)
                 raise ServerUnavailable(f"{find_binary()} does not start: {self._output()}")
-            time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
         """End it in good order."""
@@ -148,7 +148,7 @@ class RedisServer:
         given = {"port": str(self.port), "dir": str(self.folder), "daemonize": "no"} | self.settings
         command = [str(find_binary())]
         for name, value in given.items():
-            command += [f"--{name}", *(value.split() if name == "user" else [value])]
+            command += [f"--{name}", *(value.split() if name in _OF_MANY_WORDS else [value])]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -164,7 +164,7 @@ class RedisServer:
         while time.monotonic() < deadline:
             if not self.running:
                 if "in use" in self._output():
-                    self.port = 0
+                    self.port = 0  # taken by another program since we looked
                 self._end(signal.SIGKILL)
                 return False
             if self._answers():

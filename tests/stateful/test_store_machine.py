@@ -7,18 +7,30 @@ kernel then closes its descriptors: that is what gives up its lock files, and it
 
 from __future__ import annotations
 
+import asyncio
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psycopg
 import pytest
+import redis
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from orchestrator.domain.events import Event
 from orchestrator.domain.ids import ExecutionId, Seq
@@ -34,6 +46,8 @@ from orchestrator.errors import (
 from orchestrator.ports.store import Lease, Request
 from orchestrator.state.commits import gives_back, status_after
 from orchestrator.state.memory import MemoryStore
+from orchestrator.state.postgres import PostgresStore, parse_target
+from orchestrator.state.redis import RedisStore
 from orchestrator.state.sqlite import SqliteStore
 from orchestrator.testing.clock import ManualClock, SeededChance
 from orchestrator.testing.stores.facts import (
@@ -47,10 +61,12 @@ from orchestrator.testing.stores.facts import (
     started,
     value,
 )
+from tests.contract.redis_tools import open_redis, set_leases
 
 T = TypeVar("T")
 PROCESSES = 2
 STEPS_BETWEEN_RESTARTS = 6
+STANDSTILL_SECONDS = 0.3
 SIZES = [10, 3000, 70_000]
 
 names = st.sampled_from(["a", "%"])
@@ -373,15 +389,13 @@ class StoreMachine(RuleBasedStateMachine):
             self.run(store.close())
 
 
-class MemoryMachine(StoreMachine):
+class DeadlineMachine(StoreMachine):
+    """For stores in which the deadline alone tells that an owner is gone."""
+
     def prepare(self) -> None:
-        self.first = MemoryStore(clock=self.clock, chance=self.chance)
         self.left: dict[str, float] = {}
 
-    def open(self) -> MemoryStore:
-        return self.first.reopened()
-
-    def crash(self, store: MemoryStore) -> None:
+    def crash(self, store: Any) -> None:
         """Drop it: what it owned stays owned until its deadline."""
         for name, model in self.model.items():
             if model.owner is not None and self.stores[model.owner[0]] is store:
@@ -391,6 +405,66 @@ class MemoryMachine(StoreMachine):
         left = self.left.get(f"{name} {model.epoch} {model.facts[0].at}", 0.0)
         orphaned = model.owner is None and left > self.clock.monotonic()
         return orphaned or super().is_kept(name, model, process)
+
+
+class MemoryMachine(DeadlineMachine):
+    def prepare(self) -> None:
+        super().prepare()
+        self.first = MemoryStore(clock=self.clock, chance=self.chance)
+
+    def open(self) -> MemoryStore:
+        return self.first.reopened()
+
+
+class RedisMachine(DeadlineMachine):
+    """A store on a server of this process's; its leases stand still between two steps, as the manual clock does."""
+
+    url = ""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.runner = asyncio.Runner()
+        self.prefix = f"machine-{secrets.token_hex(8)}"
+        self.client = redis.Redis.from_url(self.url)
+        self.seen = time.monotonic()
+        self.leases: dict[bytes, Lease] = {}
+
+    def open(self) -> RedisStore:
+        return open_redis(f"{self.url}?prefix={self.prefix}", self.clock, self.chance)
+
+    def run(self, act: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(act)
+
+    def crash(self, store: RedisStore) -> None:
+        super().crash(store)
+        store._held.clear()  # so that closing, which only ends its connections, gives nothing back
+        self.runner.run(store.close())
+
+    def granted(self, name: str, process: int, lease: Lease) -> None:
+        del name, process
+        self.leases[lease.token.encode()] = lease
+
+    @rule(seconds=st.sampled_from([1, 10, 29, 31]))
+    def wait(self, seconds: int) -> None:
+        super().wait(seconds)
+        self.set_leases()
+
+    @invariant()
+    def no_time_passes_by_itself(self) -> None:
+        if time.monotonic() - self.seen > STANDSTILL_SECONDS:
+            self.set_leases()
+
+    def set_leases(self) -> None:
+        """Let the server's leases have left what they have by the manual clock; what was given up stays so."""
+        self.seen, now = time.monotonic(), self.clock.monotonic()
+        set_leases(self.client, self.prefix, {token: lease.deadline - now for token, lease in self.leases.items()})
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            self.runner.close()
+            self.client.close()
 
 
 class SqliteMachine(StoreMachine):
@@ -449,20 +523,82 @@ class SqliteMachine(StoreMachine):
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class PostgresMachine(StoreMachine):
+    """Leases go by the server's clock: it runs on by itself, and ``wait`` moves what stands in the table."""
+
+    url = ""
+
+    def prepare(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.target = parse_target(self.url, durable=True)
+        self.left: dict[str, float] = {}
+        self.db = psycopg.connect(self.target.conninfo, autocommit=True)
+        if self.db.execute("SELECT to_regclass(%s)", (f"{self.target.schema}.meta",)).fetchone() != (None,):
+            for table in ("refs", "vals", "journal", "hidden", "queues", "executions"):
+                self.db.execute(f"DELETE FROM {self.target.schema}.{table}".encode())
+
+    def open(self) -> PostgresStore:
+        return PostgresStore(self.target, clock=self.clock, chance=self.chance)
+
+    def run(self, act: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(act)
+
+    def crash(self, store: PostgresStore) -> None:
+        """Cut its connections, as the kernel does; what it owned stays owned until its deadline."""
+        for name, model in self.model.items():
+            if model.owner is not None and self.stores[model.owner[0]] is store:
+                self.left[f"{name} {model.epoch} {model.facts[0].at}"] = model.owner[1].deadline
+        store._owned.clear()
+        self.run(store.close())
+
+    def is_kept(self, name: str, model: Model, process: int) -> bool:
+        left = self.left.get(f"{name} {model.epoch} {model.facts[0].at}", 0.0)
+        orphaned = model.owner is None and left > self.clock.monotonic()
+        return orphaned or super().is_kept(name, model, process)
+
+    @rule(seconds=st.sampled_from([1, 10, 29, 31]))
+    def wait(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        shift = "SET lease_until = lease_until - make_interval(secs => %s)"
+        self.db.execute(f"UPDATE {self.target.schema}.executions {shift}".encode(), (seconds,))
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            self.db.close()
+            self.loop.close()
+
+
 abandoned: list[tuple[Any, Any]] = []
 
 
-def _machine(machine: type[StoreMachine], examples: int) -> Any:
-    """Return the test case of a machine; the profile ``long`` decides on the number of examples itself."""
+def _settings(examples: int, steps: int = 30) -> settings:
+    """The profile ``long`` decides on the number of examples itself."""
     chosen = settings()
-    case: Any = machine.TestCase
-    case.settings = settings(
+    return settings(
         max_examples=max(examples, chosen.max_examples if chosen.max_examples > 1_000 else 0),
-        stateful_step_count=30,
+        stateful_step_count=steps,
         deadline=None,
     )
+
+
+def _machine(machine: type[StoreMachine], examples: int) -> Any:
+    """Return the test case of a machine."""
+    case: Any = machine.TestCase
+    case.settings = _settings(examples)
     return case
+
+
+def test_redis_machine(redis_url: str) -> None:
+    machine = type("Machine", (RedisMachine,), {"url": redis_url.partition("?")[0]})
+    run_state_machine_as_test(machine, settings=_settings(8))
 
 
 TestMemoryMachine = _machine(MemoryMachine, 60)
 TestSqliteMachine = _machine(SqliteMachine, 50)
+
+
+def test_postgres_machine(postgres_kept_url: str) -> None:
+    PostgresMachine.url = postgres_kept_url
+    run_state_machine_as_test(PostgresMachine, settings=_settings(4, steps=12))

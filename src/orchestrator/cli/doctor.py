@@ -155,12 +155,13 @@ async def _store(common: Common, settings: Settings) -> list[Finding]:
     except OrchestratorError as error:
         return [*findings, ("problem", "store", str(error))]
     survives = "kill -9 and power cuts" if settings.durability == "full" else "kill -9, but not a power cut"
+    kept = statistics.get("durability", survives if file is not None else "nothing: it lives in memory")
     bytes_used = statistics.get("database_bytes", 0) + statistics.get("blob_bytes", 0)
     holds = plural(statistics["executions"], "execution")
     return [
         *findings,
         ("ok", "store", f"{statistics['url']}: {holds}, {size(bytes_used)}, writable"),
-        ("ok", "survives", survives if file is not None else "nothing: it lives in memory"),
+        ("ok", "survives", str(kept)),
     ]
 
 

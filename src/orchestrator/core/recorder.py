@@ -7,6 +7,7 @@ the store is worth nothing, and a resume reads what is true.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
@@ -56,7 +57,9 @@ class Recorder:
         self._events: list[Event] = []
         self._values: list[EncodedValue] = []
         self._durable = False
+        self._in_flight: list[EncodedValue] = []
         self._broken: BaseException | None = None
+        self._turn = asyncio.Lock()
 
     def record(self, event: Event, *values: EncodedValue, durable: bool = False) -> None:
         """Fold a fact in and keep it for the next flush, with the encoded values it refers to.
@@ -78,7 +81,7 @@ class Recorder:
 
     def pending_value(self, ref: ValueRef) -> bytes | None:
         """Return a value that is recorded but not yet in the store."""
-        for value in reversed(self._values):
+        for value in (*reversed(self._values), *self._in_flight):
             if value.ref.data == ref.data:
                 return value.payload
         return None
@@ -86,31 +89,31 @@ class Recorder:
     async def flush(self) -> None:
         """Make everything recorded durable, then tell the listeners.
 
-        Raises LeaseLost, JournalConflict or another StoreError; afterwards the recorder refuses to go on.
+        While a commit is under way more may be recorded, also by others; it goes with the next one. Raises LeaseLost,
+        JournalConflict or another StoreError; afterwards the recorder refuses to go on.
         """
-        events = self._events
-        if not events:
-            return
-        if self._broken is not None:
-            raise self._broken
+        async with self._turn:
+            if self._broken is not None:
+                raise self._broken
+            if self._events:
+                await self._commit()
+
+    async def _commit(self) -> None:
+        events, values, durable = self._events, self._values, self._durable
+        self._events, self._values, self._durable, self._in_flight = [], [], False, values
         expected = Seq(self.state.seq - len(events))
         if crashpoints.ACTIVE:
             _points("before", events)
         try:
             await self._journal.append(
-                self.lease,
-                events,
-                self._values,
-                expected_seq=expected,
-                completed=self.state.done_count,
-                durable=self._durable,
+                self.lease, events, values, expected_seq=expected, completed=self.state.done_count, durable=durable
             )
         except BaseException as error:
             self._broken = error
             raise
+        self._in_flight = []
         if crashpoints.ACTIVE:
             _points("after", events)
-        self._events, self._values, self._durable = [], [], False
         if self._listeners:
             point("before_acknowledge")
             self.tell(events, expected)

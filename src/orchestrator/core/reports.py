@@ -128,8 +128,9 @@ class Reports:
                 recorder.record(TaskCompleted(now, task, known.attempt + 1, value.ref), value)
             self._report_failures(recorder, task, report.failed.get(task, 0), now)
         self._record_checkpoint(recorder, report)
+        seq = recorder.state.seq  # before the commit: others may record more meanwhile
         await recorder.flush()
-        return checkpoint_id(recorder.lease.execution_id, recorder.state.seq)
+        return checkpoint_id(recorder.lease.execution_id, seq)
 
     def _report_failures(self, recorder: Recorder, name: TaskId, failures: int, now: float) -> None:
         state = recorder.state

@@ -14,7 +14,8 @@ def mask(url: str) -> str:
     'postgresql://me:***@host/db?sslpassword=***'
     """
     head, separator, rest = url.partition("://")
-    if separator and "@" in rest.split("/")[0]:
-        user = rest.split("@", maxsplit=1)[0].split(":")[0]
-        url = f"{head}://{user}:***@{rest.rsplit('@', maxsplit=1)[-1]}"
+    place, mark, options = rest.partition("?")
+    login, at, host = place.rpartition("@")
+    if separator and at and not rest.startswith("/"):  # a slash or an @ may stand in a password that was not encoded
+        url = f"{head}://{login.split(':')[0]}:***@{host}{mark}{options}"
     return _SECRET_OPTION.sub(r"\1***", url)

@@ -49,8 +49,9 @@ def open_store(url: str, options: StoreOptions) -> Store:
 
     Forms: ``sqlite:///PATH[?durability=full|process]``, ``memory://``,
     ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE[?schema=NAME&durability=full|process]``, and
-    ``redis://HOST[:PORT][/DB][?prefix=NAME&...]`` (also ``rediss://``, ``unix://``; see state.redis.address). Raises
-    UsageError for any other, StoreError when it cannot be opened. A password in the URL is never repeated in a message.
+    ``redis://[USER:PASSWORD@]HOST[:PORT][/DB][?prefix=NAME&...]`` (``rediss://``, ``unix://``; see
+    state.redis.address). Raises UsageError for any other, StoreError when it cannot be opened. A password in the URL is
+    never repeated in a message.
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite":

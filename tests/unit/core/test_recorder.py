@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ class FakeJournal:
     def __init__(self) -> None:
         self.appended: list[tuple[Any, ...]] = []
         self.fault: BaseException | None = None
+        self.gate: asyncio.Event | None = None
 
     async def append(
         self,
@@ -34,6 +36,8 @@ class FakeJournal:
         assert lease.execution_id == "e"
         if self.fault is not None:
             raise self.fault
+        if self.gate is not None:
+            await self.gate.wait()
         self.appended.append((list(events), list(values), expected_seq, completed, durable))
         return Seq(expected_seq + len(events))
 
@@ -105,3 +109,21 @@ async def test_a_commit_that_failed_is_the_last(recorder: Recorder, journal: Fak
     with pytest.raises(LeaseLost):
         await recorder.flush()
     assert (journal.appended, ears.heard) == ([], [])
+
+
+async def test_what_is_recorded_while_a_commit_is_under_way_goes_with_the_next(
+    recorder: Recorder, journal: FakeJournal, ears: Ears
+) -> None:
+    large = EncodedValue(ValueRef(b"digest", 9, inline=False), b"123456789")
+    journal.gate = asyncio.Event()
+    recorder.record(claimed("a"), large)
+    first = asyncio.create_task(recorder.flush())
+    await asyncio.sleep(0)
+    recorder.record(completed("a"))
+    second = asyncio.create_task(recorder.flush())
+    await asyncio.sleep(0)
+    assert recorder.pending_value(large.ref) == b"123456789"
+    journal.gate.set()
+    await asyncio.gather(first, second)
+    assert journal.appended == [([claimed("a")], [large], 2, 0, False), ([completed("a")], [], 3, 1, False)]
+    assert ears.heard == [("e TaskClaimed", 3), ("e TaskCompleted", 4)]

@@ -76,7 +76,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         load_settings()
 
 
-@pytest.mark.parametrize("url", ["", "x", "postgres://u:secret@h/d", "sqlite://", "sqlite://host/x", "sqlite:///x?y=1"])
+@pytest.mark.parametrize("url", ["", "x", "mysql://u:secret@h/d", "sqlite://", "sqlite://host/x", "sqlite:///x?y=1"])
 async def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(UsageError, match="not a store") as caught:
         await Orchestrator(url).list_executions()

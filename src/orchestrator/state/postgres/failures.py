@@ -53,22 +53,22 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
     "53300": (
         StoreUnavailable,
         (
-            "the server of {url} takes no more connections: {text}. Raise its max_connections, or put a pooler (pgbouncer) "
-            "before it"
+            "the server of {url} takes no more connections: {text}. Raise its max_connections, or put a pooler "
+            "(pgbouncer) before it"
         ),
     ),
     "25006": (
         StoreUnavailable,
         (
-            "the server of {url} is read-only: {text}. It is a standby, or default_transaction_read_only is on: name the "
-            "primary, for example by several hosts and target_session_attrs=read-write in the URL"
+            "the server of {url} is read-only: {text}. It is a standby, or default_transaction_read_only is on: name "
+            "the primary, for example by several hosts and target_session_attrs=read-write in the URL"
         ),
     ),
     "57014": (
         StoreUnavailable,
         (
-            "the server of {url} did not answer within the statement timeout: {text}. It is overloaded, or somebody holds "
-            "a lock"
+            "the server of {url} did not answer within the statement timeout: {text}. It is overloaded, or somebody "
+            "holds a lock"
         ),
     ),
     "42501": (

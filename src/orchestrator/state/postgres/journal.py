@@ -8,7 +8,10 @@ at that place what we sent.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, NoReturn
+
+import psycopg
 
 from orchestrator.crashpoints import point
 from orchestrator.domain.events import ExecutionCreated
@@ -17,7 +20,9 @@ from orchestrator.errors import ExecutionExists, JournalConflict, LeaseLost, Sto
 from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
 from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after
 from orchestrator.state.postgres.database import Database, Owned, Patience
+from orchestrator.state.postgres.failures import Verdict, judge, translate
 from orchestrator.state.postgres.names import to_text
+from orchestrator.state.postgres.wire import Prepared
 from orchestrator.state.records import seal_value
 
 if TYPE_CHECKING:
@@ -26,6 +31,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.values import EncodedValue
     from orchestrator.state.postgres.links import Connection
+    from orchestrator.state.postgres.target import Target
+
+_log = logging.getLogger("orchestrator.store.postgres")
 
 BLOB_THRESHOLD = 64 * 1024
 """Sealed values above this many bytes go to the object storage, where there is one."""
@@ -35,6 +43,10 @@ _END = 2**62
 
 class PostgresJournal(Database):
     """See ports.store.Journal."""
+
+    def __init__(self, target: Target, **options: Any) -> None:
+        super().__init__(target, **options)
+        self._append_statement = Prepared("orchestrator_append", self._queries["append"], "tttttttb")
 
     async def create(
         self,
@@ -112,13 +124,20 @@ class PostgresJournal(Database):
             to_text(lease.execution_id), lease.epoch, lease.token, expected_seq, last, events[-1].at, completed, record,
         )  # fmt: skip
         finished = gives_back(events) and not lease.copying
-        name = "append"
+        name, sent_before = "append", False
         self._check_open()
         if values or status is not None:
             name = "append_more"
             row += (status, finished, ends(status), *await self._keep_values(values))
+        elif self._target.durable or not durable:
+            written = await self._append_quickly(row)
+            if written:
+                self._acknowledge(lease, last)
+                return Seq(last)
+            sent_before = written is None
 
         async def work(db: Connection, again: bool) -> None:  # noqa: FBT001
+            again = again or sent_before
             if durable and not self._target.durable:
                 async with self._durably(db):
                     written = await self._execute(db, name, row)
@@ -131,10 +150,45 @@ class PostgresJournal(Database):
         if finished:
             self._owned.pop(lease.token, None)
         else:
-            owned = self._owned.get(lease.token)
-            if owned is not None:
-                owned.seq = last
+            self._acknowledge(lease, last)
         return Seq(last)
+
+    def _acknowledge(self, lease: Lease, last: int) -> None:
+        owned = self._owned.get(lease.token)
+        if owned is not None:
+            owned.seq = last
+
+    async def _append_quickly(self, row: tuple[Any, ...]) -> bool | None:
+        """Try the usual commit once; False if it was refused or no connection is idle, None if nobody knows.
+
+        Whatever it is, the long way finds out.
+        """
+        db = None if self._target.pooled else await self._links.take_idle()
+        if db is None:
+            return False
+        name, epoch, token, expected, last, at, completed, record = row
+        values = [
+            name.encode(), b"%d" % epoch, token.encode(), b"%d" % expected, b"%d" % last, repr(at).encode(),
+            b"%d" % completed, record,
+        ]  # fmt: skip
+        watch = self._links.watch(db)
+        try:
+            return await self._append_statement.run(db, values) > 0
+        except psycopg.Error as error:
+            verdict = judge(error)
+            if verdict is Verdict.FAIL:
+                raise translate(error, self.url) from error
+            if verdict is Verdict.REPEAT:
+                return False
+            _log.debug("%s: the usual commit: %s", self.url, error)
+            db.pgconn.finish()
+            return None
+        except BaseException:
+            db.pgconn.finish()
+            raise
+        finally:
+            watch.cancel()
+            self._links.give_back(db)
 
     async def _refused(self, db: Connection, lease: Lease, expected: int, last: int, sent: bytes | None) -> None:
         """Say why an append wrote nothing; return if an earlier try of it (``sent``) did."""

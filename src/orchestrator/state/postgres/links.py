@@ -52,7 +52,7 @@ class Links:
         slots = self._slots
         async with slots:
             db = self._idle.pop() if self._idle else await self._connect()
-            watch = loop.call_later(self._silence_seconds, _hang_up, db)
+            watch = self.watch(db)
             try:
                 yield db
             except BaseException:
@@ -64,6 +64,26 @@ class Links:
                 await _close(db)
             else:
                 self._idle.append(db)
+
+    async def take_idle(self) -> Connection | None:
+        """Take a connection that is open and idle on this loop, at once, or None; it goes back by ``give_back``."""
+        if not self._idle or asyncio.get_running_loop() is not self._loop or self._slots.locked():
+            return None
+        await self._slots.acquire()
+        return self._idle.pop()
+
+    def give_back(self, db: Connection) -> None:
+        """Take a connection back that ``take_idle`` gave, whatever became of it."""
+        if asyncio.get_running_loop() is not self._loop:  # closed meanwhile, or moved to another loop
+            db.pgconn.finish()
+            return
+        self._slots.release()
+        if not db.closed:
+            self._idle.append(db)
+
+    def watch(self, db: Connection) -> asyncio.TimerHandle:
+        """Give a connection up when its server stays silent for too long; cancel what is returned when it spoke."""
+        return asyncio.get_running_loop().call_later(self._silence_seconds, _hang_up, db)
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start afresh on another loop: what the last one had open is of no use there."""
@@ -79,7 +99,7 @@ class Links:
             prepare_threshold=None if self._target.pooled else PREPARE_AFTER,
             cursor_factory=AsyncRawCursor,
         )
-        watch = asyncio.get_running_loop().call_later(self._silence_seconds, _hang_up, db)
+        watch = self.watch(db)
         try:
             await self._greet(db)
         except BaseException:

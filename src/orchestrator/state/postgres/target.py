@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -80,7 +80,7 @@ def parse_target(url: str, *, durable: bool) -> Target:
     schema = own["schema"]
     if not schema or len(schema.encode()) > MAX_NAME or "\0" in schema or schema.startswith("pg_"):
         raise UsageError(f"not a store: {mask(url)!r}; the schema's name has 1 to {MAX_NAME} bytes and no 'pg_' before")
-    bare = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(rest), ""))
+    bare = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(rest, quote_via=quote), ""))
     try:
         conninfo = make_conninfo(bare)
     except psycopg.Error as error:

@@ -197,7 +197,7 @@ class Server:
         for answer in answers:
             if isinstance(answer, ResponseError):
                 raise answer
-        answer = answers[0]
+        answer = [answers[0]] if type(answers[0]) is bytes else answers[0]
         if answer[0] == b"replaced":
             raise StoreDamaged(
                 self.address.shown,

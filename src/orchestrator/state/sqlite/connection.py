@@ -231,7 +231,8 @@ def _migrate(db: apsw.Connection, path: Path) -> int:
     try:
         version = _version(db, path)  # another process may have been here since we looked
         if version < FORMAT:
-            db.execute(_sql(MIGRATIONS[version]))
+            statements = _sql(MIGRATIONS[version])
+            db.execute(statements)
             version += 1
             db.pragma("user_version", version)
     except BaseException:

@@ -44,4 +44,4 @@ if ARGV[11] ~= '' or ARGV[13] == '1' then
   end
   list(n, whole, at)
 end
-return {'ok'}
+return redis.status_reply('ok')

@@ -59,7 +59,7 @@ local function list(n, e, at)
   if alive(e, at) then
     call('ZADD', prefix .. 'held' .. lane(e), e.lease_until, n)
   elseif not e.paused_by and (e.waiting == '1' or e.status == 'running') then
-    call('ZADD', prefix .. 'free' .. lane(e), e.waiting == '1' and -e.priority or 0, e.number .. n)
+    call('ZADD', prefix .. 'free' .. lane(e), e.waiting == '1' and 0 - e.priority or 0, e.number .. n)
   end
 end
 

@@ -11,7 +11,7 @@ for _, digest in ipairs(call('SPOP', rubbish, ARGV[3])) do
     else
       call('UNLINK', value)
       call('HINCRBY', store, entry[3] == '0' and 'outside' or 'values', -1)
-      call('HINCRBY', store, 'value_bytes', -entry[2])
+      call('HINCRBY', store, 'value_bytes', 0 - entry[2])
     end
   end
 end
