@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import floor
+from benchmarks import fleet, floor
 from benchmarks.pipelines import PAYLOAD_BYTES, chain, payloads, registry
 from orchestrator import Orchestrator, Pipeline
 
@@ -205,6 +207,50 @@ def _best(command: list[str], rounds: int = 5) -> float:
     return min(times)
 
 
+def adoption_cost() -> list[Row]:
+    """Measure how soon another server goes on with what one left behind."""
+    goal = fleet.LEASE * 1.25
+    rows = []
+    for number, what in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "stopped")):
+        with folder() as place:
+            found = fleet.adoptions(place, number)
+        rows.append(
+            Row(
+                f"adoption of what a {what} server had in hand, lease {fleet.LEASE:g} s (median)",
+                fleet.spread(found),
+                f"<= {goal:g} s: the lease and a renewal",
+                max(found) <= goal,
+            )
+        )
+    return rows
+
+
+def serve_cost(count: int = 1000) -> list[Row]:
+    """Measure many executions at once in one server, and in two."""
+    rows = []
+    for servers in (1, 2):
+        with folder() as place:
+            url = fleet.store_url(place)
+            raw = floor.commits(place / "raw.db", count, durable=True)
+            submitted = child("submit", str(count), url)["rate"]
+            start = time.perf_counter()
+            with ThreadPoolExecutor(servers) as pool:
+                found = list(pool.map(child, ["serve"] * servers, [str(count)] * servers, [url] * servers))
+            seconds = time.perf_counter() - start
+        steps = sum(each["steps"] for each in found)
+        rows.append(
+            Row(
+                f"{count:,} executions of {fleet.LENGTH} steps in {servers} server{'s' * (servers > 1)}",
+                f"{steps / seconds:,.0f} steps/s, {max(each['peak_mb'] for each in found):.0f} MB"
+                f" (submitted {submitted:,.0f}/s)",
+                "",
+                None,
+                f"one INSERT, one commit: {1 / raw:,.0f}/s",
+            )
+        )
+    return rows
+
+
 def child(*arguments: str, expected: int = 0) -> dict[str, float]:
     """Run a case in a process of its own and return what it printed first."""
     done = subprocess.run(
@@ -226,4 +272,6 @@ CASES: dict[str, Callable[[], list[Row]]] = {
     "resume": resume_cost,
     "store": store_cost,
     "start": start_cost,
+    "adoption": adoption_cost,
+    "serve": serve_cost,
 }

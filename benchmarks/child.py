@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 
+from benchmarks.fleet import serve_many, submit_many
 from benchmarks.pipelines import chain, fan, registry
 from orchestrator import Orchestrator
 
@@ -86,6 +87,10 @@ def main() -> None:
         result = asyncio.run(run_fan(int(arguments[0]), arguments[1]))
     elif case == "half":
         result = asyncio.run(half(arguments[0], int(arguments[1]), arguments[2]))
+    elif case == "submit":
+        result = asyncio.run(submit_many(int(arguments[0]), arguments[1]))
+    elif case == "serve":
+        result = asyncio.run(serve_many(int(arguments[0]), arguments[1]))
     else:
         result = asyncio.run(resume(arguments[0]))
     print(json.dumps(result), flush=True)

@@ -384,12 +384,21 @@ def _own_doc(thing: type) -> str:
     return "" if text.startswith(f"{thing.__name__}(") else inspect.cleandoc(text)
 
 
+def _own(thing: type) -> dict[str, Any]:
+    """Return what a class has, and what it has from bases of ours."""
+    found: dict[str, Any] = dict(vars(thing))
+    for base in thing.__mro__[1:]:
+        if base.__module__.startswith("orchestrator."):
+            found |= {name: member for name, member in vars(base).items() if name not in found}
+    return found
+
+
 def _members(thing: type) -> Iterator[str]:
     if issubclass(thing, enum.Enum):
         return
     fields = {field.name for field in dataclasses.fields(thing)} if dataclasses.is_dataclass(thing) else set()
     properties = []
-    for name, member in vars(thing).items():
+    for name, member in _own(thing).items():
         if name.startswith("_") or name in fields:
             continue
         what = "property" if isinstance(member, property) or type(member).__name__ == "cached_property" else "method"

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 MOST_PRIORITY = 1_000_000
-POLL_SECONDS = 1.0
+LONGEST_POLL_SECONDS = 1.0
+POLLS_PER_LEASE = 8
+"""With jitter the longest wait between two looks is well below a renewal: a quarter of the lease."""
 
 
 class FleetMethods(ABC):
@@ -148,10 +150,10 @@ class FleetMethods(ABC):
             max_executions=max_executions,
             runs=adopt_runs,
             until_idle=until_idle,
-            poll_seconds=min(POLL_SECONDS, self.settings.lease / 4),
+            poll_seconds=min(LONGEST_POLL_SECONDS, self.settings.lease / POLLS_PER_LEASE),
         )
         with self._all_steps_logged() as logged:
-            server = Server(self._adapters, self._live, service, tell=told or _unheard, logged=logged)
+            server = Server(self._adapters, self._live, service, tell=_unheard if told is None else told, logged=logged)
             await self._fleet.serve(server)
 
     @contextlib.contextmanager

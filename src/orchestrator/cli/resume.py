@@ -46,7 +46,7 @@ ALIASES = {
         "orchestrator resume exec_1a2b3c --retry clean --skip report",
         "orchestrator resume exec_1a2b3c --from exec_1a2b3c@17",
         "orchestrator resume exec_1a2b3c --strategy max_retry_attempts=5 --wait",
-        "orchestrator resume exec_1a2b3c --detach --queue nightly",
+        "orchestrator resume exec_1a2b3c --detach --to-queue nightly",
         "orchestrator resume --all --status failed --since 1d --yes",
     ),
 )

@@ -59,7 +59,7 @@ async def cancel_command(common: Common, executions: tuple[str, ...], reason: st
     examples=(
         "orchestrator pause exec_1a2b3c",
         "orchestrator pause --all --queue nightly --yes",
-        "orchestrator resume exec_1a2b3c --detach",
+        "orchestrator pause exec_1a2b3c exec_4d5e6f --reason 'the disk is full'",
     ),
 )
 @click.argument("executions", metavar="[EXECUTION]...", nargs=-1, shell_complete=complete_execution)

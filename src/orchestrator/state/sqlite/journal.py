@@ -2,11 +2,14 @@
 
 The epoch, the expected seq and the facts go through the same INSERT, so that the store itself says no. ``append``
 runs on the caller's thread: a commit is one fsync, and handing it to another thread would cost a chain of steps more
-than it gives; leases are renewed from their own thread and connection.
+than it gives; leases are renewed from their own thread and connection. Where a process owns many executions, their
+commits of one turn of the loop are one transaction.
 """
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
@@ -18,6 +21,7 @@ from orchestrator.errors import (
     ExecutionExists,
     JournalConflict,
     LeaseLost,
+    OrchestratorError,
     StoreBroken,
     StoreDamaged,
     StoreUnavailable,
@@ -59,8 +63,40 @@ _READ = "SELECT position, completed, record FROM journal WHERE position BETWEEN 
 _READ_BACK = _READ.replace("ORDER BY position", "ORDER BY position DESC")
 
 
+@dataclass(slots=True)
+class _Facts:
+    """What an append was asked to write."""
+
+    lease: Lease
+    events: Sequence[Event]
+    values: Sequence[EncodedValue]
+    expected_seq: Seq
+    completed: int
+    durable: bool
+
+    @property
+    def last(self) -> Seq:
+        return Seq(self.expected_seq + len(self.events))
+
+    @property
+    def status(self) -> str | None:
+        return status_after(self.events)
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.values and self.status is None
+
+    @property
+    def gives_back(self) -> bool:
+        return not self.lease.copying and gives_back(self.events)
+
+
 class SqliteJournal(SqliteLeases):
     """See ports.store.Journal."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._batch: list[tuple[_Facts, asyncio.Future[Seq]]] = []
 
     async def create(
         self,
@@ -137,19 +173,16 @@ class SqliteJournal(SqliteLeases):
         durable: bool = False,
     ) -> Seq:
         """See ports.store.Journal."""
-        execution_id = lease.execution_id
         held = self._hold(lease)
-        last = expected_seq + len(events)
-        if last > SEQ_MASK:
-            raise StoreUnavailable(f"execution {execution_id!r} has more facts than a journal can hold")
         self._check_identity()
-        record = seal_events(execution_id, expected_seq + 1, events, self._sealing)
-        base = held.row << SHIFT
-        binding = (
-            base | last, events[-1].at, completed, record, held.row, lease.epoch, base | expected_seq, lease.token
-        )  # fmt: skip
-        status = status_after(events)
-        if not values and status is None and (self._durable or not durable):
+        facts = _Facts(lease, events, values, expected_seq, completed, durable)
+        if len(self._held) > 1 and (loop := _running_loop()) is not None:
+            return await self._append_together(loop, facts)
+        return self._append_alone(facts, held)
+
+    def _append_alone(self, facts: _Facts, held: Held) -> Seq:
+        binding = self._bind(facts, held)
+        if facts.is_plain and (self._durable or not facts.durable):
             # The usual commit is one statement. Spelled out, for every chain of steps waits for it.
             with self._mutex:
                 if self._broken is not None:
@@ -158,27 +191,89 @@ class SqliteJournal(SqliteLeases):
                 try:
                     db.execute(_APPEND, binding)
                 except apsw.ConstraintError:
-                    self._refuse(db, lease, held, expected_seq)
+                    self._refuse(db, facts.lease, held, facts.expected_seq)
                 except apsw.Error as error:
                     self._after_error(error)
                     raise translate(error, self.path) from error
-            return Seq(last)
-        blobs = self._write_blobs(values)
-        with self._transaction(durable=durable) as db:
+            return facts.last
+        blobs = self._write_blobs(facts.values)
+        with self._transaction(durable=facts.durable) as db:
+            self._insert(db, facts, held, binding, blobs)
+        if facts.gives_back:
+            self._let_go(facts.lease.execution_id)
+        return facts.last
+
+    def _bind(self, facts: _Facts, held: Held) -> tuple[Any, ...]:
+        """Return what the INSERT of these facts binds."""
+        execution_id, last = facts.lease.execution_id, facts.last
+        if last > SEQ_MASK:
+            raise StoreUnavailable(f"execution {execution_id!r} has more facts than a journal can hold")
+        record = seal_events(execution_id, facts.expected_seq + 1, facts.events, self._sealing)
+        base = held.row << SHIFT
+        return (
+            base | last, facts.events[-1].at, facts.completed, record, held.row, facts.lease.epoch,
+            base | facts.expected_seq, facts.lease.token,
+        )  # fmt: skip
+
+    def _insert(
+        self, db: apsw.Connection, facts: _Facts, held: Held, binding: tuple[Any, ...], blobs: dict[bytes, bytes]
+    ) -> None:
+        """Write facts with all that belongs to them, inside a transaction; nothing of it where they are refused."""
+        try:
+            db.execute(_APPEND, binding)
+        except apsw.ConstraintError:
+            self._refuse(db, facts.lease, held, facts.expected_seq)
+        self._write_values(db, held.row, facts.values, blobs)
+        if facts.status is not None:
+            db.execute(_STATUS, (facts.status, facts.last, held.row, ends(facts.status)))
+        if facts.gives_back:
+            # The last commit of an owner gives the execution back as well: one fsync less, and no gap between.
+            db.execute("UPDATE executions SET owner = NULL, token = NULL WHERE id = ?", (held.row,))
+
+    # Where this process owns many executions, their commits of one turn of the loop are one transaction: one fsync.
+
+    async def _append_together(self, loop: asyncio.AbstractEventLoop, facts: _Facts) -> Seq:
+        done: asyncio.Future[Seq] = loop.create_future()
+        if not self._batch:
+            loop.call_soon(self._commit_batch)
+        self._batch.append((facts, done))
+        return await done
+
+    def _commit_batch(self) -> None:
+        """Write what came together; each learns what became of its own facts."""
+        batch, self._batch = self._batch, []
+        try:
+            refused = self._write_batch([facts for facts, _done in batch])
+        except BaseException as error:  # noqa: BLE001 - whoever waits for his commit must learn of everything
+            refused = dict.fromkeys(range(len(batch)), error)
+        for number, (facts, done) in enumerate(batch):
+            if done.done():
+                continue  # its waiter was cancelled
+            if number in refused:
+                done.set_exception(refused[number])
+            else:
+                done.set_result(facts.last)
+
+    def _write_batch(self, batch: Sequence[_Facts]) -> dict[int, BaseException]:
+        """Write them in one transaction, and return why those were refused that were."""
+        refused: dict[int, BaseException] = {}
+        ready = []
+        for number, facts in enumerate(batch):
             try:
-                db.execute(_APPEND, binding)
-            except apsw.ConstraintError:
-                self._refuse(db, lease, held, expected_seq)
-            self._write_values(db, held.row, values, blobs)
-            if status is not None:
-                db.execute(_STATUS, (status, last, held.row, ends(status)))
-            finished = gives_back(events) and not lease.copying
-            if finished:
-                # The last commit of an owner gives the execution back as well: one fsync less, and no gap between.
-                db.execute("UPDATE executions SET owner = NULL, token = NULL WHERE id = ?", (held.row,))
-        if finished:
-            self._let_go(execution_id)
-        return Seq(last)
+                held = self._hold(facts.lease)
+                ready.append((number, facts, held, self._bind(facts, held), self._write_blobs(facts.values)))
+            except (OrchestratorError, LeaseLost) as error:
+                refused[number] = error
+        with self._transaction(durable=any(facts.durable for facts in batch)) as db:
+            for number, facts, held, binding, blobs in ready:
+                try:
+                    self._insert(db, facts, held, binding, blobs)
+                except (JournalConflict, LeaseLost) as error:
+                    refused[number] = error  # and its INSERT has written nothing
+        for number, facts, *_ in ready:
+            if facts.gives_back and number not in refused:
+                self._let_go(facts.lease.execution_id)
+        return refused
 
     def _hold(self, lease: Lease) -> Held:
         held = self._held.get(lease.execution_id)
@@ -254,3 +349,10 @@ class SqliteJournal(SqliteLeases):
             raise StoreDamaged(f"{execution_id}@{expected or 1}", "the journal has a gap: this fact is missing")
         if not newest_first and expected <= head:
             raise StoreDamaged(f"{execution_id}@{head}", "the journal's end is missing")
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,191 @@
+"""Servers: how soon what was left behind goes on, and what many executions at once cost. For any store by its URL.
+
+``ORCHESTRATOR_BENCH_STORE`` names the URL of an empty store to measure instead of a SQLite file;
+``ORCHESTRATOR_BENCH_TRIALS`` how often an adoption is measured (10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.pipelines import chain, registry
+from orchestrator import Orchestrator, Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LEASE = 2.0
+PATIENCE = 60.0
+PERIOD = 0.002
+LENGTH = 10
+_STEPS = "async def nap(seconds: float):\n    import asyncio\n    await asyncio.sleep(seconds)\n"
+
+
+def store_url(folder: Path) -> str:
+    """Return the URL of the store to measure."""
+    return os.environ.get("ORCHESTRATOR_BENCH_STORE", f"sqlite:///{folder}/store.db")
+
+
+def trials() -> int:
+    """Return how often an adoption is measured."""
+    return int(os.environ.get("ORCHESTRATOR_BENCH_TRIALS", "10"))
+
+
+# -- adoption --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Server:
+    process: subprocess.Popen[bytes]
+    out: Path
+
+    def took(self, execution_id: str) -> float | None:
+        """Return when it took an execution, as far as one can see from here."""
+        needle = b'"event": "taken"'
+        name = f'"{execution_id}"'.encode()
+        found = any(needle in line and name in line for line in self.out.read_bytes().splitlines())
+        return time.monotonic() if found else None
+
+
+class _Servers:
+    """Two servers; the one that is killed is replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made = 0
+        self.alive = [self._start(), self._start()]
+
+    def _start(self) -> _Server:
+        self._made += 1
+        out = self._folder / f"server-{self._made}.txt"
+        with out.open("wb") as file:
+            process = subprocess.Popen(
+                (sys.executable, "-m", "orchestrator", "serve", "--json"), cwd=self._folder, stdout=file, stderr=file
+            )
+        server = _Server(process, out)
+        _wait(lambda: b"serving" in out.read_bytes(), "a server serves")
+        return server
+
+    def owner(self, execution_id: str) -> _Server:
+        """Return the server that took an execution."""
+        found: list[_Server] = []
+
+        def taken() -> bool:
+            found[:] = [server for server in self.alive if server.took(execution_id)]
+            return bool(found)
+
+        _wait(taken, "a server takes it")
+        return found[0]
+
+    def replace(self, server: _Server) -> None:
+        """Start another in place of one that was killed."""
+        server.process.wait()
+        self.alive[self.alive.index(server)] = self._start()
+
+    def close(self) -> None:
+        """End both."""
+        for server in self.alive:
+            server.process.kill()
+            server.process.wait()
+
+
+def _wait(condition: Any, what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        time.sleep(PERIOD)
+
+
+@contextlib.contextmanager
+def _servers(folder: Path) -> Iterator[_Servers]:
+    (folder / "bench_steps.py").write_text(_STEPS)
+    url = store_url(folder)
+    (folder / "orchestrator.toml").write_text(f"store = {json.dumps(url)}\nlease = {LEASE}\ngrace = 0\n")
+    servers = _Servers(folder)
+    try:
+        yield servers
+    finally:
+        servers.close()
+
+
+def adoptions(folder: Path, number: int) -> list[float]:
+    """Return how long it took, again and again, from an owner's end by this signal until another had taken over."""
+    step = {"id": "a", "tool": "python", "action": "bench_steps:nap", "parameters": {"seconds": 600}}
+    definition = {"id": "p", "steps": [step]}
+    found = []
+    with _servers(folder) as servers, contextlib.chdir(folder):
+        pipeline = Pipeline.from_dict(definition)
+        for trial in range(trials()):
+            name = f"trial-{trial}"
+            asyncio.run(_submit(pipeline, name))
+            owner = servers.owner(name)
+            time.sleep(LEASE / 2 * (trial % 5) / 5)  # at any moment between two renewals
+            (heir,) = [server for server in servers.alive if server is not owner]
+            owner.process.send_signal(number)
+            began = time.monotonic()
+            _wait(lambda heir=heir, name=name: heir.took(name), "it is adopted")
+            found.append(time.monotonic() - began)
+            if number == signal.SIGSTOP:
+                owner.process.send_signal(signal.SIGCONT)
+            else:
+                servers.replace(owner)
+            asyncio.run(_cancel(name))
+    return found
+
+
+async def _submit(pipeline: Pipeline, name: str) -> None:
+    async with Orchestrator() as orchestrator:
+        await orchestrator.submit(pipeline.definition, execution_id=name)
+
+
+async def _cancel(name: str) -> None:
+    async with Orchestrator() as orchestrator:
+        await orchestrator.cancel(name)
+
+
+def spread(found: list[float]) -> str:
+    """Return the median and the worst, in words."""
+    return f"{statistics.median(found):.2f} s, worst {max(found):.2f} s of {len(found)}"
+
+
+# -- many at once ----------------------------------------------------------------------------------------------------
+
+
+async def submit_many(count: int, url: str) -> dict[str, float]:
+    """Submit so many chains; report executions a second."""
+    tools = registry()
+    pipeline = chain(LENGTH, tools).definition
+    async with Orchestrator(store=url, tools=tools) as orchestrator:
+        start = time.perf_counter()
+        for _ in range(count):
+            await orchestrator.submit(pipeline)
+        return {"rate": count / (time.perf_counter() - start)}
+
+
+async def serve_many(count: int, url: str) -> dict[str, float]:
+    """Serve until idle, so many at once; report steps a second and the peak memory in MB."""
+    done = 0
+
+    def told(notice: Any) -> None:
+        nonlocal done
+        done += notice.kind == "ended"
+
+    async with Orchestrator(store=url, tools=registry()) as orchestrator:
+        start = time.perf_counter()
+        await orchestrator.serve(until_idle=True, max_executions=count, told=told)
+        seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"steps": done * LENGTH, "seconds": seconds, "peak_mb": peak}
