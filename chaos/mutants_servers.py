@@ -94,14 +94,15 @@ def postgres_drops_the_fence() -> None:
         _in_sql(
             name, ("FROM me\nRETURNING", "FROM me ON CONFLICT (execution, last) DO UPDATE SET record = $8\nRETURNING")
         )
-    vars_of: Any = PostgresLeases
-    vars_of.renew = vars_of.requests = lambda *_: None
-    vars_of.tend = lambda _self, leases, _due: dict.fromkeys([lease.token for lease in leases])
+    leases: Any = PostgresLeases
+    leases.renew = leases.requests = lambda *_: None
+    leases.tend = lambda _self, kept, _due: dict.fromkeys([lease.token for lease in kept])
 
 
 def postgres_splits_the_commit() -> None:
     """Write the head of a journal and its facts in two transactions to PostgreSQL."""
     from orchestrator.state.postgres.database import Database
+    from orchestrator.state.postgres.journal import PostgresJournal
 
     execute = Database._execute
 
@@ -118,8 +119,13 @@ def postgres_splits_the_commit() -> None:
             await db.execute(insert + unused, parameters)
         return rows
 
-    vars_of: Any = Database
-    vars_of._execute = wrong
+    async def never(*_: Any) -> bool:
+        return False
+
+    database: Any = Database
+    database._execute = wrong
+    journal: Any = PostgresJournal
+    journal._append_quickly = never
 
 
 def postgres_forgets_its_commit() -> None:
@@ -181,9 +187,9 @@ def redis_drops_the_fence() -> None:
     from orchestrator.state.redis.leases import RedisLeases
 
     _in_script("append", ("if e[1] ~= ARGV[4] or e[2] ~= ARGV[5] or e[3] ~= ARGV[6] or", "if"))
-    vars_of: Any = RedisLeases
-    vars_of.renew = vars_of.requests = lambda *_: None
-    vars_of.tend = lambda _self, leases, _due: dict.fromkeys([lease.token for lease in leases])
+    leases: Any = RedisLeases
+    leases.renew = leases.requests = lambda *_: None
+    leases.tend = lambda _self, kept, _due: dict.fromkeys([lease.token for lease in kept])
 
 
 def redis_minds_no_seq() -> None:
