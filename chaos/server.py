@@ -33,7 +33,7 @@ _ARMED = "before_admission:1000000000"
 """Wanted when the package is imported, so that its real ``point`` is there for children to arm."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_POLL_SECONDS = 0.0003
+_POLL_SECONDS = 0.001
 _GROWTH_SECONDS = 20.0
 
 
