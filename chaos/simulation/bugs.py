@@ -380,6 +380,11 @@ def resumes_a_finished_run() -> None:
     _plant(LiveExecutions, "_take_up", wrong)
 
 
+def serves_what_others_own() -> None:
+    """Let servers take executions whose owners are alive and in time."""
+    _plant(MemoryStore, "_is_owned", lambda _self, _execution: False)
+
+
 BUGS: dict[str, Callable[[], None]] = {
     function.__name__: function
     for function in (
@@ -415,6 +420,7 @@ BUGS: dict[str, Callable[[], None]] = {
         collects_what_others_need,
         gives_back_what_is_anothers,
         resumes_a_finished_run,
+        serves_what_others_own,
     )
 }
 

@@ -126,12 +126,15 @@ class Judge:
                 raise self._breach("I7", f"{process.name} is granted what {before.name} owns for {left:.1f} s more")
         if before is not None and before is not process and not before.dead:
             before.robbed_at = self.world.clock.monotonic()
+            before.robbed_of.add(lease.execution_id)
             before.robbed_by_force = before.robbed_by_force or stolen
         case.granted = lease.epoch
         case.owner = process
         case.lease = lease
         case.given_back = False
-        process.robbed_at = None
+        process.robbed_of.discard(lease.execution_id)
+        if not process.serves or not process.robbed_of:
+            process.robbed_at = None
         case.epochs[lease.epoch] = (process, case.facts.seq, stolen)
 
     def wrote(self, process: Process, lease: Lease) -> None:
@@ -268,6 +271,10 @@ class Judge:
         now = self.world.clock.monotonic()
         for process in self.world.processes:
             if process.robbed_at is None or process.ended or process.frozen or process.inside:
+                continue
+            if process.serves and not any(process.live.engine(name) for name in process.robbed_of):
+                process.robbed_at = None  # it goes on with others only
+                process.robbed_of.clear()
                 continue
             # Whoever cannot reach the store cannot learn of it there; then the end of its lease is its bound.
             if now - max(process.robbed_at, process.store.out_until) > END_SECONDS:

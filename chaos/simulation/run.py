@@ -20,10 +20,12 @@ from chaos.simulation.world import LEASE_SECONDS, Stuck, World
 from orchestrator.compiler.templates import Templates
 from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.recovery import load_state
+from orchestrator.core.serving import Server, Service
 from orchestrator.domain.events import CancelRequested
 from orchestrator.domain.ids import ExecutionId
 from orchestrator.domain.plan import ResumeRequest
 from orchestrator.errors import LeaseLost, OrchestratorError, StoreDamaged, UnknownExecution
+from orchestrator.ports.store import Place
 from orchestrator.state.commits import open_commit
 from orchestrator.state.memory import MemoryStore
 from orchestrator.state.sqlite import SqliteStore
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from chaos.simulation.scenario import Scenario
     from chaos.simulation.world import Process
+    from orchestrator.core.serving import Notice
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.store import Commit, Store
@@ -43,6 +46,11 @@ PATIENCE_SECONDS = 20_000.0
 CANCEL_SECONDS = 20.0
 RESUMES = 80
 """How many undisturbed resumes may be needed: each gives failing steps another round of tries."""
+SUBMITTED = 0.25
+"""How likely an execution is given to a server, instead of being run or resumed by a person."""
+INCIDENTS = (
+    "kill", "kill", "freeze", "stop", "leave", "cancel", "jump", "steal", "second", "serve", "serve", "pause", "look"
+)  # fmt: skip
 SQLITE_EVERY = 25
 """One seed in so many runs on a real SQLite file."""
 
@@ -130,6 +138,28 @@ class Simulation:
         if done and not asked:
             raise Violation("I12", "a cancel was acknowledged, and nothing of it is recorded")
 
+    async def _serve(
+        self, process: Process, scenario: Scenario, *, submit: bool = False, enqueue: bool = False
+    ) -> None:
+        """Serve until there is nothing to take; before that, give servers this execution, new or once more."""
+        name = ExecutionId(scenario.execution_id)
+        if submit:
+            act = process.live.submit(scenario.pipeline, scenario.inputs, name, Place())
+            await self._guarded(process, act, "submit")
+        if enqueue:
+            await self._guarded(process, process.store.enqueue(name, Place()), "enqueue")
+        process.serves = True
+        service = Service(max_executions=self._chance.choice((1, 2, 5)), runs=True, until_idle=True)
+        server = Server(process.adapters, process.live, service, tell=partial(self._noted, process))
+        await self._guarded(process, server.run(), "serve")
+
+    def _noted(self, process: Process, notice: Notice) -> None:
+        self.world.log(f"{process.name}: {notice.execution_id} {notice.kind} {notice.text}")
+
+    async def _pause(self, process: Process, scenario: Scenario) -> None:
+        asked = process.store.request_pause(ExecutionId(scenario.execution_id), "the operator")
+        await self._guarded(process, asked, "pause")
+
     async def _look(self, process: Process, scenario: Scenario) -> None:
         """Read what lists and ``status`` show: one moment of the history, whatever goes on."""
         await self._guarded(process, self._compare_lists(process, ExecutionId(scenario.execution_id)), "look")
@@ -174,7 +204,7 @@ class Simulation:
         if self.judge.cases[scenario.execution_id].removed:
             return
         alive = [process for process in world.processes if not process.ended]
-        match chance.choice(("kill", "kill", "freeze", "stop", "leave", "cancel", "jump", "steal", "second", "look")):
+        match chance.choice(INCIDENTS):
             case "kill" if alive and world.danger("kill at rest", 0.5):
                 chance.choice(alive).die()
             case "freeze" if alive and world.danger("freeze", 0.5):
@@ -196,6 +226,10 @@ class Simulation:
                 self.spawn("thief", lambda process: self.resume(process, scenario, ResumeRequest(), True))  # noqa: FBT003
             case "second" if world.danger("second resume", 0.5):
                 self.spawn("rival", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+            case "serve" if world.danger("a server comes", 0.5):
+                self.spawn("server", lambda process: self._serve(process, scenario))
+            case "pause" if world.danger("pause asked for", 0.2):
+                self.spawn("pauser", lambda process: self._pause(process, scenario))
             case "look":
                 self.spawn("reader", lambda process: self._look(process, scenario))
             case _:
@@ -271,7 +305,9 @@ class Simulation:
             self._check()
 
     def begin(self, scenario: Scenario) -> Process:
-        """Start a process that runs the scenario as a new execution."""
+        """Start a process that runs the scenario as a new execution, or submits it and serves."""
+        if self._chance.random() < SUBMITTED:
+            return self.spawn("server", lambda process: self._serve(process, scenario, submit=True))
         return self.spawn("run", lambda process: self._run(process, scenario))
 
     def _worked_on(self) -> bool:
@@ -327,6 +363,11 @@ class Simulation:
             else:
                 request = ResumeRequest(retry=frozenset(facts.stuck()))
                 self.world.clock.advance(LEASE_SECONDS + 1)
+                if self._chance.random() < SUBMITTED:
+                    # A server goes on by itself; what is parked is left for the next resume to release.
+                    self.spawn("server", lambda process: self._serve(process, scenario, enqueue=True))
+                    self.quiet()
+                    continue
                 self.spawn("last", lambda process: self.resume(process, scenario, request, False))  # noqa: FBT003, B023
                 if self._chance.random() < 0.1:
                     self.spawn("cancel", lambda process: self.cancel(process, scenario, calm=True))

@@ -194,6 +194,7 @@ class DisturbedStore:
         """See ports.store.Queues."""
         self._before("submit")
         await self.inner.submit(execution_id, events, values, place)
+        self._judge.look()
         self._after("submit")
 
     async def enqueue(self, execution_id: ExecutionId, place: Place) -> None:

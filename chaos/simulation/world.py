@@ -111,6 +111,8 @@ class Process:
         self.overslept = False
         self.robbed_by_force = False
         self.robbed_at: float | None = None
+        self.robbed_of: set[str] = set()
+        self.serves = False
         self.tend_at = self.clock.monotonic() + POLL_SECONDS * world.random.random()
         self.main: asyncio.Task[Any] | None = None
 
