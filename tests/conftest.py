@@ -14,7 +14,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 from tests.services import (
     postgres_emptied_url,
-    postgres_kept_url,
+    postgres_kept,
     postgres_schemas,
     postgres_server_url,
     postgres_url,
@@ -24,7 +24,7 @@ from tests.services_redis import redis_place, redis_url
 __all__ = [
     "isolated",
     "postgres_emptied_url",
-    "postgres_kept_url",
+    "postgres_kept",
     "postgres_schemas",
     "postgres_server_url",
     "postgres_url",

@@ -59,23 +59,23 @@ def postgres_url(postgres_server_url: str, postgres_schemas: Callable[[], str]) 
 
 
 @pytest.fixture(scope="session")
-def postgres_kept_url(postgres_server_url: str) -> Iterator[str]:
-    """Return the URL of a schema that many tests use one after the other, by ``postgres_emptied_url``."""
+def postgres_kept(postgres_server_url: str) -> Iterator[tuple[str, psycopg.Connection]]:
+    """Return the URL of a schema that many tests use one after the other, and an administrator's connection to it."""
     name = f"test_{os.getpid()}_kept"
-    yield _with_schema(postgres_server_url, name)
     with psycopg.connect(postgres_server_url, autocommit=True) as db:
+        yield _with_schema(postgres_server_url, name), db
         db.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE".encode())
 
 
 @pytest.fixture
-def postgres_emptied_url(postgres_kept_url: str) -> str:
+def postgres_emptied_url(postgres_kept: tuple[str, psycopg.Connection]) -> str:
     """Return the URL of an empty store whose tables may be there already: making them is half of a short test."""
-    target = parse_target(postgres_kept_url, durable=True)
-    with psycopg.connect(target.conninfo, autocommit=True) as db:
-        if db.execute("SELECT to_regclass(%s)", (f"{target.schema}.meta",)).fetchone() != (None,):
-            for table in ("refs", "vals", "journal", "hidden", "queues", "executions"):
-                db.execute(f"DELETE FROM {target.schema}.{table}".encode())
-    return postgres_kept_url
+    url, db = postgres_kept
+    schema = parse_target(url, durable=True).schema
+    if db.execute("SELECT to_regclass(%s)", (f"{schema}.meta",)).fetchone() != (None,):
+        tables = ("refs", "vals", "journal", "hidden", "queues", "executions")
+        db.execute("; ".join(f"DELETE FROM {schema}.{table}" for table in tables).encode())
+    return url
 
 
 def _with_schema(url: str, name: str) -> str:

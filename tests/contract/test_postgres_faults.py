@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -26,6 +27,7 @@ from orchestrator.errors import (
     UsageError,
 )
 from orchestrator.ports.store import Place
+from orchestrator.state.blobs import BlobFiles
 from orchestrator.state.postgres import PostgresStore, parse_target
 from orchestrator.state.url import StoreOptions, open_store
 from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, facts, finished, value
@@ -152,7 +154,7 @@ class TestRefusals:
             with pytest.raises(StoreUnavailable, match="fsync = on and full_page_writes = on"):
                 await admit(strict)
             await admit(lax)
-            assert (await lax.statistics())["durability"]["level"] == "process"
+            assert "fsync and full_page_writes = off" in (await lax.statistics())["durability"]
             await strict.close()
             await lax.close()
 
@@ -173,6 +175,12 @@ class TestSchema:
         store = store_of(postgres_url)
         assert len(await store.summaries()) == 8
         await store.close()
+
+    async def test_what_it_promises_is_told(self, store: PostgresStore, postgres_url: str) -> None:
+        assert "power cut of the server" in (await store.statistics())["durability"]
+        lax = store_of(f"{postgres_url}&durability=process")
+        assert "last moments" in (await lax.statistics())["durability"]
+        await lax.close()
 
     async def test_a_migration_killed_at_any_statement_is_made_again(
         self, db: Any, postgres_url: str, postgres_schemas: Callable[[], str], monkeypatch: pytest.MonkeyPatch
@@ -642,6 +650,33 @@ class TestDamage:
         with pytest.raises(StoreDamaged, match="object storage"):
             await store.get(value(2000).ref)
         assert await store.check() == [f"value {value(2000).ref.data.hex()}: missing"]
+
+
+class TestBlobs:
+    async def test_big_values_lie_outside_and_go_with_the_last_that_needs_them(
+        self, postgres_url: str, db: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blobs = BlobFiles(tmp_path / "blobs")
+        store = store_of(postgres_url, blobs=blobs)
+        big, small = value(100_000), value(3000)
+        lease = await store.create(X, "me", [created()], [big, small])
+        await store.create(ExecutionId("y"), "me", [created()], [big])
+        assert [blob.digest for blob in blobs.iterate()] == [big.ref.data]
+        assert db.execute("SELECT count(*), count(record) FROM vals").fetchone() == (2, 1)
+        assert [await store.get(one.ref) for one in (big, small)] == [big.payload, small.payload]
+        statistics = await store.statistics()
+        assert (statistics["values"], statistics["blobs"]) == (1, 1)
+        assert statistics["blob_bytes"] > 100_000
+        await store.release(lease)
+        monkeypatch.setattr("orchestrator.state.postgres.maintenance.BLOB_GRACE_SECONDS", -60.0)
+        await store.remove([X])
+        assert await store.get(big.ref) == big.payload
+        for blob in list(blobs.iterate()):
+            blobs.delete(blob.digest)
+        assert await store.check() == [f"value {big.ref.data.hex()}: missing"]
+        with pytest.raises(StoreDamaged):
+            await store.get(big.ref)
+        await store.close()
 
 
 class TestRemoval:

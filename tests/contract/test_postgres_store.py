@@ -19,16 +19,14 @@ class TestPostgresStore(StoreSuite, LeaseExpirySuite):
         return lambda: PostgresStore(target, clock=clock, chance=chance)
 
     @pytest.fixture
-    def pass_time(self, postgres_emptied_url: str, clock: ManualClock) -> Callable[[float], None]:
+    def pass_time(self, postgres_kept: tuple[str, psycopg.Connection], clock: ManualClock) -> Callable[[float], None]:
         """By whole seconds, for the server's own clock goes on meanwhile."""
-        target = parse_target(postgres_emptied_url, durable=True)
+        url, db = postgres_kept
+        schema = parse_target(url, durable=True).schema
 
         def pass_(seconds: float) -> None:
             clock.advance(seconds)
-            with psycopg.connect(target.conninfo, autocommit=True) as db:
-                db.execute(
-                    f"UPDATE {target.schema}.executions SET lease_until = lease_until - make_interval(secs => %s)",
-                    (float(math.floor(seconds)),),
-                )
+            shift = "SET lease_until = lease_until - make_interval(secs => %s)"
+            db.execute(f"UPDATE {schema}.executions {shift}".encode(), (float(math.floor(seconds)),))
 
         return pass_

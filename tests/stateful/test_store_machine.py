@@ -599,6 +599,6 @@ TestMemoryMachine = _machine(MemoryMachine, 60)
 TestSqliteMachine = _machine(SqliteMachine, 50)
 
 
-def test_postgres_machine(postgres_kept_url: str) -> None:
-    PostgresMachine.url = postgres_kept_url
+def test_postgres_machine(postgres_emptied_url: str) -> None:
+    PostgresMachine.url = postgres_emptied_url
     run_state_machine_as_test(PostgresMachine, settings=_settings(4, steps=12))

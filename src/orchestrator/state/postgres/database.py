@@ -20,7 +20,7 @@ from orchestrator.errors import StoreError, StoreUnavailable
 from orchestrator.state.postgres.aside import Aside
 from orchestrator.state.postgres.failures import Verdict, judge, translate
 from orchestrator.state.postgres.links import Links
-from orchestrator.state.postgres.queries import Queries
+from orchestrator.state.postgres.queries import queries
 from orchestrator.state.postgres.schema import Server, check_same, examine, is_current, migrate, promise
 from orchestrator.state.records import PLAIN, Sealing
 
@@ -86,7 +86,7 @@ class Database:
         self._chance = chance
         self._sealing = sealing
         self._blobs = blobs
-        self._queries = Queries(target.schema)
+        self._queries = queries(target.schema)
         self._owned: dict[str, Owned] = {}
         self._server: Server | None = None
         self._uuid: str | None = None
@@ -214,11 +214,13 @@ class Database:
             return self._aside.run(act, self._keeper_seconds + 1)
         except TimeoutError as error:
             raise StoreUnavailable(f"the store {self.url} does not answer") from error
+        except RuntimeError as error:
+            raise StoreUnavailable(f"the store {self.url} was closed") from error
 
     @property
-    def durability(self) -> dict[str, Any]:
-        """What the store promises; empty until it was reached."""
-        return promise(self._server, self._target) if self._server is not None else {}
+    def durability(self) -> str:
+        """What a commit survives, in words; empty until the server was reached."""
+        return promise(self._server, self._target) if self._server is not None else ""
 
     async def close(self) -> None:
         """See ports.store.Maintenance."""

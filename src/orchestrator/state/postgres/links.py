@@ -13,6 +13,9 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg.pq import TransactionStatus
+
+from orchestrator.errors import LeaseLost, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,15 +58,18 @@ class Links:
             watch = self.watch(db)
             try:
                 yield db
-            except BaseException:
-                await _close(db)
+            except BaseException as error:
+                # A refusal of ours leaves the connection as it was; anything else makes it suspect.
+                refused = isinstance(error, (StoreError, LeaseLost))
+                if not refused or db.info.transaction_status != TransactionStatus.IDLE:
+                    await _close(db)
                 raise
             finally:
                 watch.cancel()
-            if db.closed or loop is not self._loop:
-                await _close(db)
-            else:
-                self._idle.append(db)
+                if not db.closed and loop is self._loop:
+                    self._idle.append(db)
+                else:
+                    db.pgconn.finish()
 
     async def take_idle(self) -> Connection | None:
         """Take a connection that is open and idle on this loop, at once, or None; it goes back by ``give_back``."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from psycopg import sql
 
+_COMMENT = re.compile(r"^ *--.*\n|  +-- .*$", re.MULTILINE)
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _PACKAGE = "orchestrator.state.postgres"
 
@@ -33,12 +35,7 @@ def in_schema(text: str, schema: str) -> bytes:
     return sql.SQL(text).format(s=sql.Identifier(schema)).as_bytes()
 
 
-class Queries:
-    """Every statement of queries.sql by its name, for one schema."""
-
-    def __init__(self, schema: str) -> None:
-        comments = re.compile(r"^ *--.*\n|  +-- .*$", re.MULTILINE)
-        self._texts = {name: in_schema(comments.sub("", text).strip(), schema) for name, text in _blocks().items()}
-
-    def __getitem__(self, name: str) -> bytes:
-        return self._texts[name]
+@lru_cache(maxsize=16)
+def queries(schema: str) -> Mapping[str, bytes]:
+    """Return every statement of queries.sql by its name, for one schema."""
+    return {name: in_schema(_COMMENT.sub("", text).strip(), schema) for name, text in _blocks().items()}

@@ -11,8 +11,9 @@ from orchestrator.errors import StoreDamaged, StoreIncompatible, StoreUnavailabl
 from orchestrator.state.postgres.queries import in_schema, migrations
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.state.postgres.links import Connection
-    from orchestrator.state.postgres.queries import Queries
     from orchestrator.state.postgres.target import Target
 
 OLDEST_SERVER = 14
@@ -34,7 +35,7 @@ class Server:
     meta: dict[str, str] | None
 
 
-async def examine(db: Connection, queries: Queries, target: Target) -> Server:
+async def examine(db: Connection, queries: Mapping[str, bytes], target: Target) -> Server:
     """Look at the server and the schema; raises StoreUnavailable, StoreIncompatible where they will not do."""
     cursor = await db.execute(queries["examine"], (target.schema,))
     row: Any = await cursor.fetchone()
@@ -102,7 +103,7 @@ def check_same(server: Server, uuid: str | None, target: Target) -> str:
     return found
 
 
-async def migrate(db: Connection, queries: Queries, target: Target) -> None:
+async def migrate(db: Connection, queries: Mapping[str, bytes], target: Target) -> None:
     """Bring the schema to our format, from nothing or from an older one, in one transaction for each step.
 
     Of several who try at once one does it, the others wait for it and find it done; whoever dies in the middle leaves
@@ -126,21 +127,14 @@ async def migrate(db: Connection, queries: Queries, target: Target) -> None:
             await db.execute(queries["set_format"], (str(step + 1),))
 
 
-def promise(server: Server, target: Target) -> dict[str, Any]:
-    """Return what the store promises, for `doctor` and the statistics."""
+def promise(server: Server, target: Target) -> str:
+    """Return what a commit survives, for `doctor` and the statistics."""
     if not target.durable:
-        level = "survives the death of our process; a crash of the server may take back its last moments"
+        kept = "kill -9 of ours; a crash of the server may take back the last moments"
     elif not server.standbys:
-        level = "survives the death of our process and a crash or power cut of the server"
+        kept = "kill -9 of ours, and a crash or power cut of the server"
     else:
-        level = "survives the death of our process, a crash of the server, and a failover to its synchronous standby"
-    return {
-        "level": "full" if target.durable else "process",
-        "promise": level,
-        "server": f"PostgreSQL {server.version}",
-        "fsync": server.fsync,
-        "full_page_writes": server.full_page_writes,
-        "synchronous_commit": target.settings["synchronous_commit"],
-        "synchronous_standby_names": server.standbys,
-        "standby": server.standby,
-    }
+        kept = f"kill -9 of ours, a power cut of the server, and a failover to its standby ({server.standbys})"
+    off = [name for name, on in (("fsync", server.fsync), ("full_page_writes", server.full_page_writes)) if not on]
+    warning = f"; {' and '.join(off)} = off: a power cut may damage all of it" if off else ""
+    return f"{kept}{warning} (PostgreSQL {server.version})"
