@@ -23,6 +23,7 @@ from orchestrator import Orchestrator, Pipeline
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 5
+EXECUTIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,16 +208,20 @@ def _best(command: list[str], rounds: int = 5) -> float:
     return min(times)
 
 
-def adoption_cost() -> list[Row]:
-    """Measure how soon another server goes on with what one left behind."""
+def _on_disk(place: Path, name: str) -> str:
+    return f"sqlite:///{place}/{name}.db"
+
+
+def adoption_cost(url: Callable[[Path, str], str] = _on_disk, of: str = "") -> list[Row]:
+    """Measure how soon another server goes on with what one left behind; ``url`` names an empty store."""
     goal = fleet.LEASE * 1.25
     rows = []
     for number, what in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "stopped")):
         with folder() as place:
-            found = fleet.adoptions(place, number)
+            found = fleet.adoptions(place, url(place, what), number)
         rows.append(
             Row(
-                f"adoption of what a {what} server had in hand, lease {fleet.LEASE:g} s (median)",
+                f"{of}adoption of what a {what} server had in hand, lease {fleet.LEASE:g} s (median)",
                 fleet.spread(found),
                 f"<= {goal:g} s: the lease and a renewal",
                 max(found) <= goal,
@@ -225,27 +230,34 @@ def adoption_cost() -> list[Row]:
     return rows
 
 
-def serve_cost(count: int = 1000) -> list[Row]:
+def serve_cost(
+    url: Callable[[Path, str], str] = _on_disk,
+    of: str = "",
+    raw_commits: Callable[[Path, int], float] = lambda place, count: floor.commits(
+        place / "raw.db", count, durable=True
+    ),
+) -> list[Row]:
     """Measure many executions at once in one server, and in two."""
     rows = []
+    count = EXECUTIONS
     for servers in (1, 2):
         with folder() as place:
-            url = fleet.store_url(place)
-            raw = floor.commits(place / "raw.db", count, durable=True)
-            submitted = child("submit", str(count), url)["rate"]
+            store = url(place, f"serve{servers}")
+            raw = raw_commits(place, count)
+            submitted = child("submit", str(count), store)["rate"]
             start = time.perf_counter()
             with ThreadPoolExecutor(servers) as pool:
-                found = list(pool.map(child, ["serve"] * servers, [str(count)] * servers, [url] * servers))
+                found = list(pool.map(child, ["serve"] * servers, [str(count)] * servers, [store] * servers))
             seconds = time.perf_counter() - start
         steps = sum(each["steps"] for each in found)
         rows.append(
             Row(
-                f"{count:,} executions of {fleet.LENGTH} steps in {servers} server{'s' * (servers > 1)}",
+                f"{of}{count:,} executions of {fleet.LENGTH} steps in {servers} server{'s' * (servers > 1)}",
                 f"{steps / seconds:,.0f} steps/s, {max(each['peak_mb'] for each in found):.0f} MB"
                 f" (submitted {submitted:,.0f}/s)",
                 "",
                 None,
-                f"one INSERT, one commit: {1 / raw:,.0f}/s",
+                f"one commit after the other: {1 / raw:,.0f}/s",
             )
         )
     return rows

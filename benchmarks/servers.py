@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks import floor
-from benchmarks.cases import ROUNDS, Row, child, folder, spread, timed_run
+from benchmarks.cases import ROUNDS, Row, adoption_cost, child, folder, serve_cost, spread, timed_run
 from benchmarks.pipelines import chain, registry
 
 if TYPE_CHECKING:
@@ -65,7 +65,17 @@ SERVERS = {"postgres": postgres, "redis": redis}
 def on_server(kind: str) -> list[Row]:
     """Measure on one kind of server."""
     with folder() as place, SERVERS[kind](place) as served:
-        return [chain_cost(served), fan_cost(served)]
+        of = f"{served.name}: "
+
+        def url(_place: Path, name: str) -> str:
+            return served.url(name)
+
+        return [
+            chain_cost(served),
+            fan_cost(served),
+            *serve_cost(url, of, lambda _place, count: served.commits(count)),
+            *adoption_cost(url, of),
+        ]
 
 
 def chain_cost(served: Served) -> Row:
