@@ -77,7 +77,9 @@ class _Adoption:
         if children.signal(owner, signal.SIGKILL):
             children.wait(owner, 10.0)
             self._verdict.kills += 1
-            self.stages.append(stage_of(self._lab.ground, order, 1, killed=True))
+            # Where nothing has to run out, the heir may be at work already: no time for a copy.
+            waits = self._lab.ground.lease > 0
+            self.stages.append(stage_of(self._lab.ground, order, 1, killed=True, copied=waits))
             self._verdict.story.append(f"owner (pid {owner}, {'a server' if submitted else 'a run'}) killed")
         else:
             self._verdict.notes["the owner had ended"] += 1
