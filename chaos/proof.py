@@ -89,7 +89,11 @@ def _progress(campaign: Campaign, passed: float, seconds: float) -> None:
 def campaign(arguments: argparse.Namespace) -> int:
     """Run all campaigns, or those that are asked for; return the exit code."""
     data = load()
-    if arguments.page_only:
+    for file in arguments.take:
+        outcome = json.loads(file.read_text())
+        outcome["command"] = outcome["command"].partition(" --json")[0]
+        data[_name_of(outcome)] = outcome | {"date": datetime.now(UTC).strftime("%Y-%m-%d")}
+    if arguments.take or arguments.page_only:
         save(data)
         return 0
     names = arguments.only.split(",") if arguments.only else [each.name for each in CAMPAIGNS]
@@ -117,6 +121,14 @@ def campaign(arguments: argparse.Namespace) -> int:
     return 1 if broken else 0
 
 
+def _name_of(outcome: dict[str, Any]) -> str:
+    """Return under which name an outcome is known: that of its command, and of the store if there are several."""
+    words = outcome["command"].split()
+    store = words[words.index("--store") + 1] if "--store" in words else ""
+    names = [each.name for each in CAMPAIGNS if each.command == outcome["name"] and each.store in ("", store)]
+    return names[-1]
+
+
 def register(commands: Any) -> None:
     """Add the command (see ``chaos.outcome``)."""
     parser: argparse.ArgumentParser = commands.add_parser("proof", help="run every campaign and write docs/proof.md")
@@ -124,5 +136,8 @@ def register(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", metavar="NAME,...", help="these campaigns; what is known of the others stays")
+    parser.add_argument(
+        "--take", type=Path, nargs="+", default=[], metavar="FILE", help="what campaigns wrote by --json"
+    )
     parser.add_argument("--page-only", action="store_true", help="write the page from what is known")
     parser.set_defaults(run=campaign)
