@@ -6,12 +6,17 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import apsw
 
 import orchestrator
-from benchmarks.cases import CASES, ROOT, Row
+from benchmarks.cases import CASES as ON_FILES
+from benchmarks.cases import ROOT, Row
+from benchmarks.servers import SERVERS, on_server
 
+CASES: dict[str, Callable[[], list[Row]]] = {**ON_FILES, **{kind: partial(on_server, kind) for kind in SERVERS}}
 PAGE = ROOT / "docs" / "benchmarks.md"
 
 
@@ -58,7 +63,7 @@ def _page(rows: list[Row]) -> str:
         "Durable means WAL and `synchronous=FULL`: every acknowledged step survives a power cut. `durability: process`",
         "gives up the fsync: every acknowledged step survives `kill -9`, not a power cut.",
         "",
-        "One case alone: `python -m benchmarks chain` (or fan, resume, store, start); the full set writes this page.",
+        f"One case alone: `python -m benchmarks CASE` ({', '.join(CASES)}); the full set writes this page.",
         "",
     ]
     return "\n".join(lines)

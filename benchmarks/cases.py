@@ -23,6 +23,7 @@ from orchestrator import Orchestrator, Pipeline
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 5
+EXECUTIONS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-async def _timed_run(pipeline: Pipeline, url: str) -> float:
+async def timed_run(pipeline: Pipeline, url: str) -> float:
+    """Return the seconds of a run, without those of opening the store."""
     async with Orchestrator(store=url, tools=registry()) as orchestrator:
         start = time.perf_counter()
         await orchestrator.run_pipeline(pipeline.definition)
@@ -57,10 +59,10 @@ def chain_cost(length: int = 1000) -> list[Row]:
     for _ in range(ROUNDS):
         with folder() as place:
             raw = floor.commits(place / "raw.db", length, durable=True)
-            mine = asyncio.run(_timed_run(pipeline, f"sqlite:///{place}/ours.db")) / length
+            mine = asyncio.run(timed_run(pipeline, f"sqlite:///{place}/ours.db")) / length
             again = floor.commits(place / "raw2.db", length, durable=True)
             raw_processes.append(floor.commits(place / "raw3.db", length, durable=False))
-            processes.append(asyncio.run(_timed_run(pipeline, f"sqlite:///{place}/p.db?durability=process")) / length)
+            processes.append(asyncio.run(timed_run(pipeline, f"sqlite:///{place}/p.db?durability=process")) / length)
         raws.append((raw + again) / 2)
         ours.append(mine)
         ratios.append(mine / raws[-1])
@@ -69,14 +71,14 @@ def chain_cost(length: int = 1000) -> list[Row]:
     return [
         Row(
             f"chain of {length:,} no-op steps, durable",
-            f"{ratio:.2f} x the floor ({mine * 1e6:,.0f} us a step; rounds {_spread(ratios)})",
+            f"{ratio:.2f} x the floor ({mine * 1e6:,.0f} us a step; rounds {spread(ratios)})",
             "<= 1.25 x",
             ratio <= 1.25,
             f"one INSERT, one commit: {raw * 1e6:,.0f} us",
         ),
         Row(
             f"chain of {length:,} no-op steps, `durability: process`",
-            f"{process * 1e6:,.0f} us a step (rounds {_spread([value * 1e6 for value in processes], '.0f')})",
+            f"{process * 1e6:,.0f} us a step (rounds {spread([value * 1e6 for value in processes], '.0f')})",
             "<= 150 us",
             process * 1e6 <= 150,
             f"one INSERT, one commit: {statistics.median(raw_processes) * 1e6:,.0f} us",
@@ -84,7 +86,8 @@ def chain_cost(length: int = 1000) -> list[Row]:
     ]
 
 
-def _spread(values: list[float], form: str = ".2f") -> str:
+def spread(values: list[float], form: str = ".2f") -> str:
+    """Return the least and the greatest."""
     return f"{min(values):{form}} to {max(values):{form}}"
 
 
@@ -98,7 +101,7 @@ def fan_cost() -> list[Row]:
         results = []
         for _ in range(3 if width < 100_000 else 1):
             with folder() as place:
-                results.append(_child("fan", str(width), str(place)))
+                results.append(child("fan", str(width), f"sqlite:///{place}/store.db"))
         best = min(results, key=lambda result: result["seconds"])
         gross[width] = best["seconds"] / best["steps"]
         cost[width] = (best["seconds"] - best["fixed"]) / best["steps"]
@@ -130,11 +133,11 @@ def resume_cost() -> list[Row]:
     rows = []
     for size, goal in ((1_000, 0.5), (100_000, 2.0)):
         with folder() as place:
-            _child("half", "fan", str(size), str(place), expected=-9)
+            child("half", "fan", str(size), f"sqlite:///{place}/store.db", expected=-9)
             times = []
             for _ in range(3):
                 start = time.clock_gettime(time.CLOCK_MONOTONIC)
-                times.append(_child("resume", str(place), expected=-9)["began"] - start)
+                times.append(child("resume", f"sqlite:///{place}/store.db", expected=-9)["began"] - start)
         seconds = statistics.median(times)
         rows.append(
             Row(
@@ -152,11 +155,11 @@ def store_cost() -> list[Row]:
     rows = []
     for length in (1_000, 10_000):
         with folder() as place:
-            asyncio.run(_timed_run(chain(length, registry()), f"sqlite:///{place}/s.db?durability=process"))
+            asyncio.run(timed_run(chain(length, registry()), f"sqlite:///{place}/s.db?durability=process"))
             size = _disk(place) / length
         rows.append(Row(f"store, chain of {length:,} no-op steps", f"{size:.0f} bytes a step", "<= 300", size <= 300))
     with folder() as place:
-        asyncio.run(_timed_run(payloads(200, registry()), f"sqlite:///{place}/s.db?durability=process"))
+        asyncio.run(timed_run(payloads(200, registry()), f"sqlite:///{place}/s.db?durability=process"))
         ratio = _disk(place) / (200 * PAYLOAD_BYTES)
     rows.append(
         Row(
@@ -205,16 +208,20 @@ def _best(command: list[str], rounds: int = 5) -> float:
     return min(times)
 
 
-def adoption_cost() -> list[Row]:
-    """Measure how soon another server goes on with what one left behind."""
+def _on_disk(place: Path, name: str) -> str:
+    return f"sqlite:///{place}/{name}.db"
+
+
+def adoption_cost(url: Callable[[Path, str], str] = _on_disk, of: str = "") -> list[Row]:
+    """Measure how soon another server goes on with what one left behind; ``url`` names an empty store."""
     goal = fleet.LEASE * 1.25
     rows = []
     for number, what in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "stopped")):
         with folder() as place:
-            found = fleet.adoptions(place, number)
+            found = fleet.adoptions(place, url(place, what), number)
         rows.append(
             Row(
-                f"adoption of what a {what} server had in hand, lease {fleet.LEASE:g} s (median)",
+                f"{of}adoption of what a {what} server had in hand, lease {fleet.LEASE:g} s (median)",
                 fleet.spread(found),
                 f"<= {goal:g} s: the lease and a renewal",
                 max(found) <= goal,
@@ -223,33 +230,40 @@ def adoption_cost() -> list[Row]:
     return rows
 
 
-def serve_cost(count: int = 1000) -> list[Row]:
+def serve_cost(
+    url: Callable[[Path, str], str] = _on_disk,
+    of: str = "",
+    raw_commits: Callable[[Path, int], float] = lambda place, count: floor.commits(
+        place / "raw.db", count, durable=True
+    ),
+) -> list[Row]:
     """Measure many executions at once in one server, and in two."""
     rows = []
+    count = EXECUTIONS
     for servers in (1, 2):
         with folder() as place:
-            url = fleet.store_url(place)
-            raw = floor.commits(place / "raw.db", count, durable=True)
-            submitted = _child("submit", str(count), url)["rate"]
+            store = url(place, f"serve{servers}")
+            raw = raw_commits(place, count)
+            submitted = child("submit", str(count), store)["rate"]
             start = time.perf_counter()
             with ThreadPoolExecutor(servers) as pool:
-                found = list(pool.map(_child, ["serve"] * servers, [str(count)] * servers, [url] * servers))
+                found = list(pool.map(child, ["serve"] * servers, [str(count)] * servers, [store] * servers))
             seconds = time.perf_counter() - start
         steps = sum(each["steps"] for each in found)
         rows.append(
             Row(
-                f"{count:,} executions of {fleet.LENGTH} steps in {servers} server{'s' * (servers > 1)}",
+                f"{of}{count:,} executions of {fleet.LENGTH} steps in {servers} server{'s' * (servers > 1)}",
                 f"{steps / seconds:,.0f} steps/s, {max(each['peak_mb'] for each in found):.0f} MB"
                 f" (submitted {submitted:,.0f}/s)",
                 "",
                 None,
-                f"one INSERT, one commit: {1 / raw:,.0f}/s",
+                f"one commit after the other: {1 / raw:,.0f}/s",
             )
         )
     return rows
 
 
-def _child(*arguments: str, expected: int = 0) -> dict[str, float]:
+def child(*arguments: str, expected: int = 0) -> dict[str, float]:
     """Run a case in a process of its own and return what it printed first."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.child", *arguments],

@@ -9,20 +9,19 @@ import resource
 import statistics
 import sys
 import time
-from pathlib import Path
 
 from benchmarks.fleet import serve_many, submit_many
 from benchmarks.pipelines import chain, fan, registry
 from orchestrator import Orchestrator
 
 
-async def run_fan(width: int, folder: Path) -> dict[str, float]:
+async def run_fan(width: int, url: str) -> dict[str, float]:
     """Run a fan; report seconds, those of a one-step execution, steps, peak memory in MB."""
     tools = registry()
     start = time.perf_counter()
     pipeline = fan(width, tools)
     built = time.perf_counter() - start
-    async with Orchestrator(store=f"sqlite:///{folder}/store.db", tools=tools) as orchestrator:
+    async with Orchestrator(store=url, tools=tools) as orchestrator:
         # What a process pays once (imports, opening the store) is measured as the start, not as the cost of steps.
         await orchestrator.run_pipeline(chain(1, tools).definition)
         fixed = []
@@ -42,7 +41,7 @@ async def run_fan(width: int, folder: Path) -> dict[str, float]:
     }
 
 
-async def half(kind: str, size: int, folder: Path) -> dict[str, float]:
+async def half(kind: str, size: int, url: str) -> dict[str, float]:
     """Run half of a pipeline, then die as kill -9 would."""
     tools = registry()
     left = [size // 2]
@@ -54,7 +53,7 @@ async def half(kind: str, size: int, folder: Path) -> dict[str, float]:
 
     tools.register("noop", noop, replace=True)
     pipeline = chain(size, tools) if kind == "chain" else fan(size - 2, tools)
-    orchestrator = Orchestrator(store=f"sqlite:///{folder}/store.db", tools=tools)
+    orchestrator = Orchestrator(store=url, tools=tools)
     task = asyncio.create_task(orchestrator.run_pipeline(pipeline.definition, execution_id="half"))
     while left[0] >= 0:
         await asyncio.sleep(0.05)
@@ -65,7 +64,7 @@ async def half(kind: str, size: int, folder: Path) -> dict[str, float]:
     return {}
 
 
-async def resume(folder: Path) -> dict[str, float]:
+async def resume(url: str) -> dict[str, float]:
     """Resume and stop at the first new step; report the clock when it began."""
     tools = registry()
     began: list[float] = []
@@ -76,7 +75,7 @@ async def resume(folder: Path) -> dict[str, float]:
         os.kill(os.getpid(), 9)
 
     tools.register("noop", noop, replace=True)
-    async with Orchestrator(store=f"sqlite:///{folder}/store.db", tools=tools) as orchestrator:
+    async with Orchestrator(store=url, tools=tools) as orchestrator:
         await orchestrator.resume_pipeline("half")
     return {}
 
@@ -85,15 +84,15 @@ def main() -> None:
     """Run the case that the arguments name."""
     case, *arguments = sys.argv[1:]
     if case == "fan":
-        result = asyncio.run(run_fan(int(arguments[0]), Path(arguments[1])))
+        result = asyncio.run(run_fan(int(arguments[0]), arguments[1]))
     elif case == "half":
-        result = asyncio.run(half(arguments[0], int(arguments[1]), Path(arguments[2])))
+        result = asyncio.run(half(arguments[0], int(arguments[1]), arguments[2]))
     elif case == "submit":
         result = asyncio.run(submit_many(int(arguments[0]), arguments[1]))
     elif case == "serve":
         result = asyncio.run(serve_many(int(arguments[0]), arguments[1]))
     else:
-        result = asyncio.run(resume(Path(arguments[0])))
+        result = asyncio.run(resume(arguments[0]))
     print(json.dumps(result), flush=True)
 
 

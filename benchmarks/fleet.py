@@ -1,7 +1,6 @@
 """Servers: how soon what was left behind goes on, and what many executions at once cost. For any store by its URL.
 
-``ORCHESTRATOR_BENCH_STORE`` names the URL of an empty store to measure instead of a SQLite file;
-``ORCHESTRATOR_BENCH_TRIALS`` how often an adoption is measured (10).
+``ORCHESTRATOR_BENCH_TRIALS`` says how often an adoption is measured (10).
 """
 
 from __future__ import annotations
@@ -31,11 +30,6 @@ PATIENCE = 60.0
 PERIOD = 0.002
 LENGTH = 10
 _STEPS = "async def nap(seconds: float):\n    import asyncio\n    await asyncio.sleep(seconds)\n"
-
-
-def store_url(folder: Path) -> str:
-    """Return the URL of the store to measure."""
-    return os.environ.get("ORCHESTRATOR_BENCH_STORE", f"sqlite:///{folder}/store.db")
 
 
 def trials() -> int:
@@ -110,9 +104,8 @@ def _wait(condition: Any, what: str) -> None:
 
 
 @contextlib.contextmanager
-def _servers(folder: Path) -> Iterator[_Servers]:
+def _servers(folder: Path, url: str) -> Iterator[_Servers]:
     (folder / "bench_steps.py").write_text(_STEPS)
-    url = store_url(folder)
     (folder / "orchestrator.toml").write_text(f"store = {json.dumps(url)}\nlease = {LEASE}\ngrace = 0\n")
     servers = _Servers(folder)
     try:
@@ -121,12 +114,12 @@ def _servers(folder: Path) -> Iterator[_Servers]:
         servers.close()
 
 
-def adoptions(folder: Path, number: int) -> list[float]:
+def adoptions(folder: Path, url: str, number: int) -> list[float]:
     """Return how long it took, again and again, from an owner's end by this signal until another had taken over."""
     step = {"id": "a", "tool": "python", "action": "bench_steps:nap", "parameters": {"seconds": 600}}
     definition = {"id": "p", "steps": [step]}
     found = []
-    with _servers(folder) as servers, contextlib.chdir(folder):
+    with _servers(folder, url) as servers, contextlib.chdir(folder):
         pipeline = Pipeline.from_dict(definition)
         for trial in range(trials()):
             name = f"trial-{trial}"

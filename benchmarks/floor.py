@@ -25,3 +25,36 @@ def commits(path: Path, count: int, *, durable: bool, size: int = 150) -> float:
     seconds = time.perf_counter() - start
     db.close()
     return seconds / count
+
+
+async def postgres_commits(url: str, count: int, *, size: int = 150) -> float:
+    """Return the seconds per commit of one row: one prepared INSERT each, on one connection of the same driver."""
+    import psycopg
+
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as db:
+        db.prepare_threshold = 0
+        await db.execute("SET synchronous_commit = on")
+        await db.execute("DROP TABLE IF EXISTS floor")
+        await db.execute("CREATE TABLE floor (position bigint PRIMARY KEY, at float8, completed int, record bytea)")
+        record = os.urandom(size)
+        start = time.perf_counter()
+        for position in range(count):
+            await db.execute(
+                "INSERT INTO floor VALUES (%s, %s, %s, %s)", (position, 1.0, position, record), binary=True
+            )
+        return (time.perf_counter() - start) / count
+
+
+async def redis_commits(url: str, count: int, *, size: int = 150) -> float:
+    """Return the seconds per write of one script that appends to a list, on one connection of the same driver."""
+    import redis.asyncio
+
+    async with redis.asyncio.Redis.from_url(url, single_connection_client=True) as client:
+        script = client.register_script("return redis.call('RPUSH', KEYS[1], ARGV[1])")
+        await client.delete("floor")
+        record = os.urandom(size)
+        await script(keys=["floor"], args=[record])
+        start = time.perf_counter()
+        for _ in range(count):
+            await script(keys=["floor"], args=[record])
+        return (time.perf_counter() - start) / count

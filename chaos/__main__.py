@@ -6,6 +6,7 @@
     python -m chaos kills --trials 10000 --seed 1 --jobs 2     SIGKILL at random moments, resumes killed as well
     python -m chaos contest --resumers 8 --trials 100          many resumes at once
     python -m chaos zombies --trials 50                        stopped owners, robbed and woken
+    python -m chaos servers --store postgres                   its server is killed under load, connections break
     python -m chaos faults                                     every file call goes wrong in every way
     python -m chaos powercut                                   the power fails after every file operation
     python -m chaos bitflips                                   every bit of a small store is wrong once
@@ -23,10 +24,10 @@ import argparse
 import sys
 from typing import Any
 
-from chaos import bitflips, corpora, faults, killing, planted, powercut, proof, scale
+from chaos import bitflips, corpora, faults, killing, outages, planted, powercut, proof, scale
 from chaos.simulation import command as simulation
 
-MODULES: tuple[Any, ...] = (simulation, killing, faults, powercut, bitflips, corpora, scale, planted, proof)
+MODULES: tuple[Any, ...] = (simulation, killing, outages, faults, powercut, bitflips, corpora, scale, planted, proof)
 """The campaigns, each with ``register`` (see ``chaos.outcome``)."""
 
 

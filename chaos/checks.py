@@ -22,7 +22,8 @@ from orchestrator.domain.events import (
     TaskProgressed,
     TaskSkipped,
 )
-from orchestrator.state.sqlite import SqliteStore
+from orchestrator.errors import StoreDamaged
+from orchestrator.state.url import StoreOptions, open_store
 from orchestrator.state.valuecodec import ValueCodec
 
 if TYPE_CHECKING:
@@ -68,10 +69,10 @@ class Seen:
         }
 
 
-async def open_and_see(folder: Path) -> Seen:
-    """Read everything that the store in a folder holds, and verify it."""
+async def open_and_see(url: str) -> Seen:
+    """Read everything that a store holds, and verify it."""
     codec = ValueCodec()
-    store = SqliteStore(folder / STORE, clock=SystemClock(), chance=SystemChance(), durable=False)
+    store = open_store(url, StoreOptions(Path("/"), SystemClock(), SystemChance()))
     try:
         seen = Seen(problems=await verify_store(store, codec))
         summaries = await store.summaries()
@@ -101,9 +102,9 @@ async def open_and_see(folder: Path) -> Seen:
         await store.close()
 
 
-async def look(folder: Path) -> dict[str, Any]:
+async def look(folder: Path, store: str) -> dict[str, Any]:
     """Return what every undisturbed run must end with: outputs, statuses, and a digest of each step's data."""
-    seen = await open_and_see(folder)
+    seen = await open_and_see(store)
     return {
         "outputs": seen.outputs,
         "statuses": seen.statuses,
@@ -113,25 +114,28 @@ async def look(folder: Path) -> dict[str, Any]:
     }
 
 
-async def audit(folder: Path, facts: dict[str, Any]) -> list[Violation]:
-    """Judge a trial.
+async def audit(folder: Path, store: str, facts: dict[str, Any]) -> list[Violation]:
+    """Judge a trial by the logs in its folder and by its store.
 
     ``facts``: ``reference`` (what ``look`` returned for an undisturbed run) and ``stages``, one for each process
     that was at work and then killed or done: ``killed``, ``effects`` and ``told`` (lengths of the logs at its end)
-    and ``snapshot`` (a folder with a copy of the store as it was then, None if there is no copy). ``takeovers`` counts
+    and ``snapshot`` (the URL of a copy of the store as it was then, None if there is no copy). ``takeovers`` counts
     kills and takeovers beyond those. ``zombie`` is the pid of an owner that was stopped, robbed, and woken.
     """
-    judge = _Judge(folder, facts)
-    for number, stage in enumerate(facts["stages"], 1):
-        if stage["snapshot"]:
-            await judge.at_kill(number, stage)
-    await judge.at_end()
+    judge = _Judge(folder, store, facts)
+    try:
+        for number, stage in enumerate(facts["stages"], 1):
+            if stage["snapshot"]:
+                await judge.at_kill(number, stage)
+        await judge.at_end()
+    except StoreDamaged as error:
+        judge.violations.append(["I10", f"what was written cannot be read: {error}"])
     return judge.violations
 
 
 class _Judge:
-    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, store: str, facts: dict[str, Any]) -> None:
+        self._store = store
         self._reference = facts["reference"]
         self._stages = facts["stages"]
         self._takeovers = facts.get("takeovers", 0)
@@ -149,7 +153,7 @@ class _Judge:
 
     async def at_kill(self, number: int, stage: dict[str, Any]) -> None:
         where = f"kill {number}"
-        seen = await open_and_see(Path(stage["snapshot"]))
+        seen = await open_and_see(stage["snapshot"])
         effects = read_effects(self._log, stage["effects"])
         later = self._effects[len(effects) :]
         told = read_told(self._told, stage["told"])
@@ -200,7 +204,7 @@ class _Judge:
     # -- at the end ----------------------------------------------------------------------------------------------
 
     async def at_end(self) -> None:
-        seen = await open_and_see(self._folder)
+        seen = await open_and_see(self._store)
         self._integrity("end", seen)
         if not seen.found:
             self._say("I0", "the execution is unknown at the end")

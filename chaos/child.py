@@ -20,15 +20,24 @@ from chaos.effects import append
 from chaos.files import Fault, watch
 from chaos.mutants import MUTANTS
 from chaos.mutants_disk import PLANTED
+from chaos.mutants_servers import PLANTED_ON_SERVERS
 from chaos.preload import PREFIX, LibcFault
-from orchestrator import LeaseLost, Orchestrator, OrchestratorError, crashpoints
+from orchestrator import ExecutionOwned, LeaseLost, Orchestrator, OrchestratorError, crashpoints
+from orchestrator.errors import UnknownExecution
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.core.ending import Result
     from orchestrator.core.engine import Engine
+    from orchestrator.core.serving import Notice
     from orchestrator.domain.events import Event
 
 EXECUTION = "trial"
+RETRY_SECONDS = 0.05
+READY = ".ready"
+"""How the file is called by which a server says that it looks for work, after that for its answer."""
 UNEXPECTED = 70
 """Exit code of a child that met an error which is none of the package's own."""
 
@@ -37,24 +46,27 @@ UNEXPECTED = 70
 class Order:
     """What a child shall do.
 
-    ``action``: ``run``, ``resume``, ``audit``, ``look``. ``folder`` holds the trial's store and logs. ``answer`` is
-    the file for what it has to say. ``point`` is a crash point as in the environment variable (``NAME:N``). ``at``
-    (monotonic seconds) is when to begin: several children are let loose at once. ``pace`` is the length of a step in
-    seconds. ``lease`` is how long an owner that is not heard of keeps the execution (0: as usual), in seconds.
-    ``mutant`` is a bug to plant (see ``chaos.mutants``). ``fault`` disturbs a file call (see ``chaos.files.Fault``).
+    ``action``: ``run``, ``resume``, ``submit``, ``serve``, ``audit``, ``look``. ``folder`` holds the trial's logs,
+    ``store`` is the URL of its store. ``answer`` is the file for what it has to say. ``point`` is a crash point as in
+    the environment variable (``NAME:N``). ``at`` (monotonic seconds) is when to begin: several children are let loose
+    at once. ``pace`` is the length of a step in seconds. ``lease`` is how long an owner that is not heard of keeps the
+    execution (0: as usual), ``patience`` for how long a resume tries again while it is refused because of that, both
+    in seconds. ``mutant`` is a bug to plant (see ``chaos.mutants``). ``fault`` disturbs a file call (see
+    ``chaos.files.Fault``).
     """
 
     action: str
     folder: str
+    store: str
     answer: str
     variant: str = "threads"
     point: str = ""
-    durability: str = "full"
     concurrency: int = 8
     pace: float = 0.001
     steal: bool = False
     at: float = 0.0
     lease: float = 0.0
+    patience: float = 0.0
     mutant: str = ""
     fault: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -94,11 +106,6 @@ class Listener:
         """Let it pass: it is no fact yet."""
 
 
-def store_url(folder: str, durability: str = "full") -> str:
-    """Return the URL of a trial's store."""
-    return f"sqlite:///{folder}/store.db?durability={durability}"
-
-
 def perform(order: Order) -> int:
     """Do what is ordered, write the answer, and return the exit code that the command line would end with."""
     answer: dict[str, Any] = {}
@@ -125,39 +132,93 @@ def perform(order: Order) -> int:
 
 async def _perform(order: Order, answer: dict[str, Any]) -> int:
     if order.action == "audit":
-        answer["violations"] = await checks.audit(Path(order.folder), order.facts)
+        answer["violations"] = await checks.audit(Path(order.folder), order.store, order.facts)
         return 0
     if order.action == "look":
-        answer["facts"] = await checks.look(Path(order.folder))
+        answer["facts"] = await checks.look(Path(order.folder), order.store)
         return 0
     if order.mutant:
-        (MUTANTS | PLANTED)[order.mutant]()
+        (MUTANTS | PLANTED | PLANTED_ON_SERVERS)[order.mutant]()
     if order.fault:
         answer["fault"] = _arm_fault(order.fault, Path(order.folder) / checks.STORE)
-    pipeline = workload.make(order.variant)
-    inputs = {"log": str(order.log), "pace": order.pace}
-    listeners = [Listener(order.told)]
     while time.monotonic() < order.at:
         pass
+    settings = load_settings()
+    if order.lease:  # short, so that a trial need not wait long for one to run out
+        settings = replace(settings, lease=order.lease)
     answer["began"] = time.monotonic()
-    url = store_url(order.folder, order.durability)
+    listeners = [Listener(order.told)]
+    runner = Orchestrator(store=order.store, settings=settings, listeners=listeners, max_concurrency=order.concurrency)
+    async with runner:
+        result = await _work(runner, order, answer)
+    if result is not None:
+        answer["outputs"] = result.outputs
+        answer["statuses"] = result.statuses
+    return 0
+
+
+async def _work(runner: Orchestrator, order: Order, answer: dict[str, Any]) -> Result | None:
+    """Do what is ordered to the trial's execution, and return how it ended."""
 
     def admitted(engine: Engine) -> None:
         del engine
         answer["admitted"] = time.monotonic()
 
-    settings = load_settings()
-    if order.lease:  # short, so that a trial need not wait long for one to run out
-        settings = replace(settings, lease=order.lease)
-    runner = Orchestrator(store=url, settings=settings, listeners=listeners, max_concurrency=order.concurrency)
-    async with runner:
-        if order.action == "run":
-            result = await runner.run_pipeline(pipeline, inputs, execution_id=EXECUTION, admitted=admitted)
-        else:
-            result = await runner.resume_pipeline(EXECUTION, steal=order.steal, admitted=admitted)
-    answer["outputs"] = result.outputs
-    answer["statuses"] = result.statuses
-    return 0
+    inputs = {"log": str(order.log), "pace": order.pace}
+    match order.action:
+        case "run":
+            pipeline = workload.make(order.variant)
+            return await runner.run_pipeline(pipeline, inputs, execution_id=EXECUTION, admitted=admitted)
+        case "submit":
+            await runner.submit(workload.make(order.variant), inputs, execution_id=EXECUTION)
+            return None
+        case "serve":
+            return await _serve(runner, Path(order.answer + READY), answer)
+        case _:
+            return await _resume(runner, order, answer, admitted)
+
+
+async def _serve(runner: Orchestrator, ready: Path, answer: dict[str, Any]) -> Result:
+    """Serve until the trial's execution has ended, here or elsewhere, and return how; note when it was taken."""
+
+    def told(notice: Notice) -> None:
+        if notice.kind == "taken":
+            answer["taken"] = time.monotonic()
+        answer.setdefault("notices", []).append(f"{notice.kind} {notice.text}")
+
+    async def end() -> Result:
+        while True:
+            try:
+                return await runner.wait(EXECUTION)
+            except UnknownExecution:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    serving = asyncio.ensure_future(runner.serve(adopt_runs=True, told=told))
+    ending = asyncio.ensure_future(end())
+    ready.touch()
+    try:
+        await asyncio.wait([serving, ending], return_when="FIRST_COMPLETED")
+        return ending.result()
+    finally:
+        serving.cancel()
+        ending.cancel()
+        await asyncio.wait([serving, ending])
+
+
+async def _resume(
+    runner: Orchestrator, order: Order, answer: dict[str, Any], admitted: Callable[[Engine], None]
+) -> Result:
+    """Resume; while it is refused because the lease of a dead owner runs, try again."""
+    end = time.monotonic() + order.patience
+    while True:
+        answer["began"] = time.monotonic()
+        try:
+            return await runner.resume_pipeline(EXECUTION, steal=order.steal, admitted=admitted)
+        except ExecutionOwned:
+            answer["refused"] = answer.get("refused", 0) + 1
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _arm_fault(fault: str, store: Path) -> Fault | LibcFault:

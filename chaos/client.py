@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 from chaos.child import Order
 
@@ -38,39 +41,12 @@ class Children(Protocol):
         """Return what children left behind and is still alive after so long."""
 
 
-class Forks:
-    """Children forked from a server of its own: a few milliseconds each. A context manager.
+class _Client:
+    """What a server of children is asked, one line at a time."""
 
-    ``preload`` is a library that the server and so all children are started with.
-    """
-
-    def __init__(self, preload: Path | None = None) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "chaos.server"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=_environment() | ({"LD_PRELOAD": str(preload)} if preload is not None else {}),
-        )
-        self._read()
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the server and all children."""
-        self.close()
-
-    def close(self) -> None:
-        """End the server and all children."""
-        with suppress(subprocess.TimeoutExpired):
-            self._server.communicate(timeout=10)
-        self._server.kill()
-        self._server.wait()
+    def __init__(self, requests: IO[str], answers: IO[str]) -> None:
+        self._requests = requests
+        self._answers = answers
 
     def start(self, order: Order) -> int:
         """See Children."""
@@ -90,20 +66,83 @@ class Forks:
         return list(self._ask(orphans=seconds)["alive"])
 
     def _ask(self, **request: Any) -> dict[str, Any]:
-        if self._server.stdin is None:
-            raise RuntimeError("the server has no input")
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
+        self._requests.write(json.dumps(request) + "\n")
+        self._requests.flush()
         return self._read()
 
     def _read(self) -> dict[str, Any]:
-        if self._server.stdout is None:
-            raise RuntimeError("the server has no output")
-        line = self._server.stdout.readline()
+        line = self._answers.readline()
         if not line:
             raise RuntimeError("the server of trials died")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+class Twin(_Client):
+    """Children of a fork of another server, for one more thread. A context manager."""
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        super().__init__(self._socket.makefile("w"), self._socket.makefile("r"))
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the server go."""
+        for end in (self._requests, self._answers, self._socket):
+            end.close()
+
+
+class Forks(_Client):
+    """Children forked from a server of its own: a few milliseconds each. A context manager.
+
+    ``preload`` is a library that the server and so all children are started with, ``store`` the URL of a store to
+    warm up with (empty: SQLite). One thread at a time; any may ask for a ``twin`` of its own.
+    """
+
+    def __init__(self, preload: Path | None = None, store: str = "") -> None:
+        self._mutex = threading.Lock()
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "chaos.server", *([store] if store else [])],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=_environment() | ({"LD_PRELOAD": str(preload)} if preload is not None else {}),
+        )
+        if self._server.stdin is None or self._server.stdout is None:
+            raise RuntimeError("the server has no input or no output")
+        super().__init__(self._server.stdin, self._server.stdout)
+        self._read()
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the server and all children."""
+        self.close()
+
+    def close(self) -> None:
+        """End the server and all children."""
+        with suppress(subprocess.TimeoutExpired):
+            self._server.communicate(timeout=10)
+        self._server.kill()
+        self._server.wait()
+
+    def twin(self) -> Twin:
+        """Return one more server, forked from this one: it is warm at once."""
+        with self._mutex, tempfile.TemporaryDirectory(prefix="twin-") as folder:
+            path = f"{folder}/socket"
+            self._ask(twin=path)
+            return Twin(path)
 
 
 class Fresh:

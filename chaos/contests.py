@@ -8,8 +8,10 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from chaos.course import PATIENCE_SECONDS, read_answer, stage_of
 from chaos.effects import read_effects, size_of
-from chaos.trials import Lab, Plan, Verdict, read_answer, stage_of
+from chaos.plans import Plan, Verdict
+from chaos.trials import Lab
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,13 +19,19 @@ if TYPE_CHECKING:
     from chaos.child import Order
 
 OWNED = 4
+SHARE_OF_LIVING = 1 / 6
 START_SECONDS = 0.03
 """How long forking one resumer may take; all are let loose when the last can be expected to be there."""
 
 
 def contest(lab: Lab, seed: int, resumers: int = 8) -> Verdict:
-    """Make one contest of two to ``resumers`` resumes; in a quarter of them one is killed at a random moment."""
+    """Make one contest of two to ``resumers`` resumes; in a quarter of them one is killed at a random moment.
+
+    On servers there is no owner to compete with in a sixth of them, but one that lives for longer than its lease.
+    """
     chance = random.Random(f"contest {seed}")
+    if lab.ground.lease and chance.random() < SHARE_OF_LIVING:
+        return living(lab, seed)
     plan = Plan(
         f"contest-{seed}",
         durability=chance.choice(["full", "process"]),
@@ -61,6 +69,32 @@ def contest(lab: Lab, seed: int, resumers: int = 8) -> Verdict:
     return verdict
 
 
+def living(lab: Lab, seed: int) -> Verdict:
+    """Let an owner work for longer than its lease, while another process tries again and again to take over."""
+    plan = Plan(f"living-{seed}", concurrency=4, pace=lab.ground.lease / 4)
+    reference = lab.reference(plan.variant)
+    verdict = Verdict(plan.name)
+    with lab.folder(plan.name) as folder:
+        order = lab.order(plan, folder, "run")
+        rival = replace(lab.order(plan, folder, "resume", 1), patience=PATIENCE_SECONDS)
+        owner = lab.children.start(order)
+        lab.children.wait(owner, 0.0, order.told)
+        pid = lab.children.start(rival)
+        for name, child, of in (("the owner", owner, order), ("its rival", pid, rival)):
+            status = lab.wait_or_kill(child)
+            answer = read_answer(of)
+            verdict.story.append(f"{name} (pid {child}) ended with {status} {answer.get('error', '')}")
+            if status != 0:
+                verdict.violations.append(["I7", f"{name} ended with {status}: {answer.get('error')}"])
+            elif of is rival and "admitted" in answer:
+                verdict.violations.append(["I7", "an owner that lived and renewed its lease was robbed"])
+            verdict.notes["refused while the owner lived"] += answer.get("refused", 0)
+        verdict.resumes += 1
+        lab.audit(folder, {"reference": reference, "stages": []}, verdict)
+        lab.settle(folder, verdict, asdict(plan))
+    return verdict
+
+
 def _killed_run(lab: Lab, plan: Plan, folder: Path, chance: random.Random, verdict: Verdict) -> dict[str, Any]:
     point = f"{chance.choice(['after_commit', 'before_effect', 'after_effect'])}:{chance.randint(1, 5)}"
     order = replace(lab.order(plan, folder, "run"), point=point)
@@ -69,13 +103,14 @@ def _killed_run(lab: Lab, plan: Plan, folder: Path, chance: random.Random, verdi
     if status != -signal.SIGKILL:
         verdict.violations.append(["I6", f"the run was to be killed at {point}, and ended with {status}"])
     verdict.kills += 1
-    return stage_of(order, 0, killed=True)
+    return stage_of(lab.ground, order, 0, killed=True)
 
 
 def _compete(
     lab: Lab, plan: Plan, folder: Path, verdict: Verdict, number: int, victim: int | None, after: float
 ) -> list[dict[str, Any]]:
     """Let the resumes loose, and return what those had to say that were not killed."""
+    time.sleep(lab.ground.lease)
     at = time.monotonic() + START_SECONDS * number
     orders: list[Order] = [replace(lab.order(plan, folder, "resume", n + 1), at=at) for n in range(number)]
     pids = [lab.children.start(order) for order in orders]
@@ -100,7 +135,7 @@ def _compete(
 
 def _last_resume(lab: Lab, plan: Plan, folder: Path, verdict: Verdict) -> None:
     """The killed resume was the one that proceeded, and the others had gone: one more gets to the end."""
-    order = lab.order(plan, folder, "resume", 99)
+    order = replace(lab.order(plan, folder, "resume", 99), patience=lab.patience)
     status = lab.wait_or_kill(lab.children.start(order))
     verdict.resumes += 1
     if status != 0:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos.client import Forks
 from chaos.files import Fault
 from chaos.outcome import Outcome
+from chaos.plans import Kill, Plan
 from chaos.preload import PREFIX, library
-from chaos.trials import Kill, Lab, Plan, default_base
+from chaos.sweeps import Shared, Sweep, sweep_all
+from chaos.trials import Lab, default_base
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 HALF_WAY = (Kill(point="after_commit", count=4),)
 STAGES = {"run": (), "resume": HALF_WAY, "libc-run": (), "libc-resume": HALF_WAY}
@@ -32,81 +35,16 @@ def plan(stage: str, fault: str) -> Plan:
     return Plan(f"{stage}-{fault.replace(':', '-')}", STAGES[stage], concurrency=1, pace=0.0, faults=faults)
 
 
-@dataclass
-class Sweep:
-    """One kind of fault in one process: its numbers are handed out until one finds no call to strike."""
-
-    stage: str
-    kind: str
-    step: int = 1
-    next: int = 1
-    last: int | None = None
-    struck: int = 0
+def sweeps_of(sweeps: list[Sweep], until: float = float("inf")) -> Shared:
+    """Return what the jobs of these sweeps share."""
+    return Shared(sweeps, until, plan, "python -m chaos faults")
 
 
-@dataclass
-class Shared:
-    """What several jobs share: the sweeps, until when to begin trials, and what was found."""
-
-    sweeps: list[Sweep]
-    until: float
-    mutex: threading.Lock = field(default_factory=threading.Lock)
-    failures: list[str] = field(default_factory=list)
-    calls: dict[str, int] = field(default_factory=dict)
-    errors: list[BaseException] = field(default_factory=list)
-
-    def take(self) -> tuple[Sweep, int] | None:
-        """Hand out the next case, of the sweep that is least far; None when all is done."""
-        with self.mutex:
-            open_ones = [sweep for sweep in self.sweeps if sweep.last is None]
-            if not open_ones or time.monotonic() > self.until or self.errors:
-                return None
-            sweep = min(open_ones, key=lambda each: each.next)
-            number = sweep.next
-            sweep.next += sweep.step
-            return sweep, number
-
-
-def strike(lab: Lab, sweep: Sweep, number: int) -> str:
-    """Make one trial; return what was violated."""
-    verdict = lab.run(plan(sweep.stage, f"{sweep.kind}:{number}"))
-    if verdict.fired:
-        sweep.struck += 1
-    elif verdict.calls < number:
-        sweep.last = number
-    if verdict.ok:
-        return ""
-    return f"{verdict}\n    python -m chaos faults --only {sweep.stage}:{sweep.kind}:{number}"
-
-
-def sweep_all(shared: Shared, jobs: int, base: Path, mutant: str = "") -> None:
-    """Carry out every sweep, by several jobs."""
-
-    def job() -> None:
-        try:
-            with Forks(library()) as forks:
-                lab = Lab(forks, base, mutant=mutant)
-                while (case := shared.take()) is not None:
-                    found = strike(lab, *case)
-                    if found:
-                        with shared.mutex:
-                            shared.failures.append(found)
-                            print(found, flush=True)
-        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
-            shared.errors.append(error)
-
-    threads = [threading.Thread(target=job, daemon=True) for _ in range(jobs)]
-    for thread in threads:
-        thread.start()
-    reported = time.monotonic()
-    while any(thread.is_alive() for thread in threads):
-        time.sleep(0.1)
-        if time.monotonic() - reported > 10:
-            reported = time.monotonic()
-            struck = sum(sweep.struck for sweep in shared.sweeps)
-            print(f"{struck} calls struck, {len(shared.failures)} failed", flush=True)
-    if shared.errors:
-        raise shared.errors[0]
+@contextmanager
+def lab_in(base: Path, mutant: str = "") -> Iterator[Lab]:
+    """Lend a lab whose children can be disturbed in their calls of libc, too."""
+    with Forks(library()) as forks:
+        yield Lab(forks, base, mutant=mutant)
 
 
 def campaign(arguments: argparse.Namespace) -> int:
@@ -114,14 +52,14 @@ def campaign(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     if arguments.only:
         stage, kind, number = arguments.only.split(":")
-        with Forks(library()) as forks:
-            verdict = Lab(forks, default_base()).run(plan(stage, f"{kind}:{number}"))
+        with lab_in(default_base()) as lab:
+            verdict = lab.run(plan(stage, f"{kind}:{number}"))
         print(verdict, "" if not verdict.ok else "  nothing was violated", sep="\n")
         return 0 if verdict.ok else 1
     stages = [stage for stage in STAGES if library() is not None or not stage.startswith("libc")]
     sweeps = [Sweep(stage, kind, arguments.step) for stage in stages for kind in Fault.KINDS]
-    shared = Shared(sweeps, began + (arguments.seconds or float("inf")))
-    sweep_all(shared, arguments.jobs, default_base())
+    shared = sweeps_of(sweeps, began + (arguments.seconds or float("inf")))
+    sweep_all(shared, [partial(lab_in, default_base())] * arguments.jobs)
     outcome = Outcome("faults")
     if len(stages) < len(STAGES):
         outcome.notes["not tried"] = "the calls of libc: no C compiler here"
@@ -129,8 +67,7 @@ def campaign(arguments: argparse.Namespace) -> int:
         for kind in Fault.KINDS:
             struck = next(each.struck for each in sweeps if (each.stage, each.kind) == (stage, kind))
             outcome.tried[f"{kind} in a {stage}"] = struck
-    unfinished = [f"{each.stage}:{each.kind}" for each in sweeps if each.last is None]
-    outcome.notes["sweeps that reached the last call"] = f"{len(sweeps) - len(unfinished)} of {len(sweeps)}"
+    outcome.notes["sweeps that reached the last call"] = f"{len(sweeps) - len(shared.unfinished())} of {len(sweeps)}"
     if arguments.step > 1:
         outcome.notes["step"] = f"every {arguments.step}th call"
     outcome.failures = shared.failures

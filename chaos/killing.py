@@ -1,4 +1,4 @@
-"""``python -m chaos kills``, ``contest``, ``zombies``: real processes are killed, set against each other, stopped.
+"""``python -m chaos kills``, ``contest``, ``zombies``, ``adoption``: processes are killed, compete, are stopped.
 
 A trial follows from its seed but for the moments of the machine itself: ``replay --times N`` repeats one of ``kills``
 often enough to meet a race again.
@@ -10,20 +10,30 @@ import argparse
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+from chaos.adoption import adoption
 from chaos.client import Forks
 from chaos.contests import contest
+from chaos.ground import FILES, GROUNDS
 from chaos.outcome import Outcome
-from chaos.trials import Lab, Plan, Verdict, default_base
+from chaos.plans import Plan, Verdict
+from chaos.trials import Lab, default_base
 from chaos.zombies import zombie
 
 REPORT_SECONDS = 10.0
+LATENCIES = {
+    "zombies": "ms from the waking of a robbed owner to its end",
+    "adoption": "ms from the death of an owner to its adoption",
+}
+JOBS = {"sqlite": 2, "postgres": 12, "redis": 12}
+"""How many trials there are at once: on servers they wait for leases most of the time."""
 
 Trial = Callable[[Lab, int], Verdict]
 
@@ -73,30 +83,37 @@ class Tally:
         if len(self.latencies) > 1:
             cuts = quantiles(self.latencies, n=100, method="inclusive")
             times = [f"{1000 * seconds:.1f}" for seconds in (cuts[49], cuts[98], max(self.latencies))]
-            outcome.notes["ms from the start of a resume to its ownership"] = (
+            outcome.notes[LATENCIES.get(name, "ms from the start of a resume to its ownership")] = (
                 f"median {times[0]}, 99th percentile {times[1]}, worst {times[2]}"
             )
         return outcome
 
 
-class _Campaign:
-    """Many trials, by several jobs at once, each with a server of its own."""
+class Campaign:
+    """Many trials, by several jobs at once: ``repeat`` returns the command that makes one of them once more."""
 
-    def __init__(self, trial: Trial, arguments: argparse.Namespace) -> None:
+    def __init__(self, trial: Trial, seeds: Iterable[int], repeat: Callable[[int], str]) -> None:
         self.tally = Tally()
         self._trial = trial
-        self._command: str = arguments.command
-        self._keep: Path | None = arguments.keep_failures
-        self._base: Path = arguments.folder
-        self._wanted: int = arguments.trials
-        self._seeds: Iterator[int] = iter(range(arguments.seed, arguments.seed + arguments.trials))
-        self._end = time.monotonic() + (arguments.seconds or float("inf"))
+        self._repeat = repeat
+        self._seeds: Iterator[int] = iter(seeds)
+        self._end = float("inf")
         self._mutex = threading.Lock()
         self._errors: list[BaseException] = []
 
-    def run(self, jobs: int) -> None:
+    def run(self, lab: Lab, forks: Forks, jobs: int, seconds: float | None = None) -> None:
+        """Make them; begin none after ``seconds``. All jobs have children of forks of the same server."""
         began = time.monotonic()
-        threads = [threading.Thread(target=self._job, daemon=True) for _ in range(jobs)]
+        if seconds:
+            self._end = began + seconds
+        lab.reference("threads")
+        with ExitStack() as stack:
+            labs = [lab.beside(stack.enter_context(forks.twin())) for _ in range(jobs)]
+            self._run([threading.Thread(target=self._job, args=[each], daemon=True) for each in labs], began)
+        if self._errors:
+            raise self._errors[0]
+
+    def _run(self, threads: list[threading.Thread], began: float) -> None:
         for thread in threads:
             thread.start()
         next_report = began + REPORT_SECONDS
@@ -105,50 +122,54 @@ class _Campaign:
             if time.monotonic() > next_report:
                 next_report += REPORT_SECONDS
                 self._report(time.monotonic() - began)
-        if self._errors:
-            raise self._errors[0]
 
     def _report(self, seconds: float) -> None:
         tally = self.tally
         print(
-            f"{tally.trials:,} of {self._wanted:,} trials, {tally.kills:,} kills, {len(tally.failures)} failed, "
+            f"{tally.trials:,} trials, {tally.kills:,} kills, {len(tally.failures)} failed, "
             f"{tally.trials / seconds:.1f} trials/s",
             flush=True,
         )
 
-    def _job(self) -> None:
+    def _job(self, lab: Lab) -> None:
         try:
-            with Forks() as forks:
-                lab = Lab(forks, self._base, self._keep)
-                while (seed := self._next()) is not None:
-                    verdict = self._trial(lab, seed)
-                    with self._mutex:
-                        self.tally.add(verdict, self._repeat(seed))
-                        if not verdict.ok:
-                            print(f"{verdict}", flush=True)
+            while (seed := self._next()) is not None:
+                verdict = self._trial(lab, seed)
+                with self._mutex:
+                    self.tally.add(verdict, self._repeat(seed))
+                    if not verdict.ok:
+                        print(f"{verdict}", flush=True)
         except BaseException as error:  # noqa: BLE001 - it is raised again where the user sees it
             self._errors.append(error)
-
-    def _repeat(self, seed: int) -> str:
-        if self._command == "kills":
-            return f"python -m chaos replay {seed} --times 50"
-        return f"python -m chaos {self._command} --seed {seed} --trials 1"
 
     def _next(self) -> int | None:
         with self._mutex:
             return None if self._errors or time.monotonic() > self._end else next(self._seeds, None)
 
 
-def _kill(lab: Lab, seed: int) -> Verdict:
+def kill(lab: Lab, seed: int) -> Verdict:
+    """Make one trial of ``kills``."""
     return lab.run(Plan.of_seed(seed))
+
+
+@contextmanager
+def lab_on(
+    store: str, base: Path | None = None, keep: Path | None = None, mutant: str = ""
+) -> Iterator[tuple[Lab, Forks]]:
+    """Lend a lab on ground of that kind, and the server of its children."""
+    ground = GROUNDS[store]()
+    try:
+        with Forks(store=ground.url(Path(f"warm-{store}")) if store != FILES.kind else "") as forks:
+            yield Lab(forks, base, keep, mutant, ground), forks
+    finally:
+        ground.close()
 
 
 def _replay(arguments: argparse.Namespace) -> int:
     plan = Plan.of_seed(arguments.seed)
     print(plan)
     failed = 0
-    with Forks() as forks:
-        lab = Lab(forks, arguments.folder, arguments.keep_failures)
+    with lab_on(arguments.store, arguments.folder, arguments.keep_failures) as (lab, _):
         for _ in range(arguments.times):
             verdict = lab.run(plan)
             failed += not verdict.ok
@@ -161,16 +182,28 @@ def campaign(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     if arguments.keep_failures is not None:
         arguments.keep_failures.mkdir(parents=True, exist_ok=True)
-    trials: dict[str, Trial] = {"kills": _kill, "zombies": zombie}
+    trials: dict[str, Trial] = {"kills": kill, "zombies": zombie, "adoption": adoption}
     trial = trials.get(arguments.command) or partial(contest, resumers=arguments.resumers)
-    made = _Campaign(trial, arguments)
+    seeds = range(arguments.seed, arguments.seed + arguments.trials)
+    servers: dict[str, str] = {}
+    made = Campaign(trial, seeds, partial(_again, arguments.command, arguments.store))
     try:
-        made.run(arguments.jobs)
+        with lab_on(arguments.store, arguments.folder, arguments.keep_failures) as (lab, forks):
+            servers = lab.ground.versions
+            made.run(lab, forks, arguments.jobs or JOBS[arguments.store], arguments.seconds)
     finally:
         outcome = made.tally.outcome(arguments.command, arguments.seed)
         outcome.seconds = time.monotonic() - began
+        outcome.versions = servers
         code = outcome.report(arguments)
     return code
+
+
+def _again(command: str, store: str, seed: int) -> str:
+    """Return the command that makes a trial once more."""
+    if command == "kills":
+        return f"python -m chaos replay {seed} --times 50 --store {store}"
+    return f"python -m chaos {command} --seed {seed} --trials 1 --store {store}"
 
 
 def register(commands: Any) -> None:
@@ -179,11 +212,12 @@ def register(commands: Any) -> None:
         ("kills", "kill executions at random moments, and their resumes again", 1000),
         ("contest", "resume one execution many times at once", 100),
         ("zombies", "stop owners, rob them, wake them", 50),
+        ("adoption", "kill owners, and see how long it takes until a server goes on", 50),
     ):
         parser: argparse.ArgumentParser = commands.add_parser(name, help=text)
         parser.add_argument("--trials", type=int, default=trials)
         parser.add_argument("--seed", type=int, default=1, help="seed of the first trial; each next one adds 1")
-        parser.add_argument("--jobs", type=int, default=2)
+        parser.add_argument("--jobs", type=int, help="how many trials at once (as many as suits the store)")
         parser.add_argument("--seconds", type=float, help="begin no trial after so long")
         parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcome there, too")
         if name == "contest":
@@ -198,5 +232,6 @@ def register(commands: Any) -> None:
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", choices=sorted(GROUNDS), default=FILES.kind, help="the kind of store")
     parser.add_argument("--keep-failures", type=Path, metavar="DIR", help="keep stores and logs of failed trials")
     parser.add_argument("--folder", type=Path, default=default_base(), help="where stores are made")

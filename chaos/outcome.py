@@ -27,7 +27,8 @@ class Outcome:
 
     ``name`` is the campaign's command. ``tried`` says what was tried and how often, in the words of the page:
     ``{"kills": 1200, "resumes killed again": 130}``. ``failures`` holds one text for each violation: the invariant,
-    what was seen, and the command that repeats it. ``notes`` are further figures, or what could not be tried and why.
+    what was seen, and the command that repeats it. ``notes`` are further figures, or what could not be tried and why,
+    ``versions`` those of what is not always there.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -53,7 +55,7 @@ class Outcome:
             "failures": self.failures,
             "notes": self.notes,
             "seconds": round(self.seconds, 1),
-            "versions": versions(),
+            "versions": versions() | self.versions,
         }
 
     def __str__(self) -> str:

@@ -26,13 +26,17 @@ from chaos.disk import POLICIES, Disk
 from chaos.faults import plan as fault_plan
 from chaos.mutants import MUTANTS
 from chaos.mutants_disk import BY_BIT_FLIPS, BY_FAULTS, BY_POWER_CUT, PLANTED
+from chaos.mutants_servers import PLANTED_ON_SERVERS
 from chaos.outcome import Outcome
+from chaos.plans import Kill, Plan, Verdict
+from chaos.planted_servers import find, store_of
 from chaos.simulation.bugs import BUGS
 from chaos.simulation.run import SQLITE_EVERY, simulate
-from chaos.trials import Kill, Lab, Plan, Verdict, default_base
+from chaos.trials import Lab, default_base
 from chaos.zombies import zombie
 
 SEEDS = 3000
+ON_SERVERS = "kills, contest, zombies, servers"
 TRIES = 20
 
 Trial = Callable[[Lab, int], Verdict]
@@ -132,6 +136,10 @@ def _in_bit_flips(name: str) -> str:
     return ""
 
 
+def _on_server(name: str) -> str:
+    return find(store_of(name), [name])[name]
+
+
 def _gather() -> Iterator[Bug]:
     groups: tuple[tuple[str, Any, Any, Callable[[str], str]], ...] = (
         ("simulate", BUGS, BUGS, _in_simulation),
@@ -139,6 +147,7 @@ def _gather() -> Iterator[Bug]:
         ("powercut", BY_POWER_CUT, PLANTED, _in_power_cuts),
         ("faults", BY_FAULTS, PLANTED, _in_faults),
         ("bitflips", BY_BIT_FLIPS, PLANTED, _in_bit_flips),
+        (ON_SERVERS, PLANTED_ON_SERVERS, PLANTED_ON_SERVERS, _on_server),
     )
     for campaign_name, names, functions, check in groups:
         for name in names:

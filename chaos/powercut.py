@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chaos import checks, workload
-from chaos.child import EXECUTION, Order, store_url
+from chaos.child import EXECUTION, Order
 from chaos.client import Forks
 from chaos.disk import POLICIES, Disk
 from chaos.files import Call, watch
+from chaos.ground import FILES
 from chaos.outcome import Outcome
 from chaos.trials import Lab, default_base
 from orchestrator import Orchestrator, OrchestratorError
@@ -61,7 +62,7 @@ def record(root: Path, durability: str) -> Recording:
     watch(recording, root / checks.STORE)
 
     async def run() -> None:
-        url = store_url(str(root), durability)
+        url = FILES.url(root, durability)
         async with Orchestrator(store=url, listeners=[recording], max_concurrency=1) as runner:
             inputs = {"log": str(root / "effects.log"), "pace": 0.0}
             await runner.run_pipeline(workload.make(), inputs, execution_id=EXECUTION)
@@ -77,7 +78,7 @@ def judge(recording: Recording, cut: int, folder: Path, durability: str) -> str:
     if not (folder / checks.STORE).exists():
         return f"I0: no store, after {len(told)} facts were told" if told and durability == "full" else ""
     try:
-        seen = asyncio.run(checks.open_and_see(folder))
+        seen = asyncio.run(checks.open_and_see(FILES.url(folder, "process")))
     except OrchestratorError as error:
         return f"I10: {type(error).__name__}: {error}"
     if seen.problems:
@@ -92,10 +93,10 @@ def judge(recording: Recording, cut: int, folder: Path, durability: str) -> str:
 
 def _resume(lab: Lab, folder: Path, expected: Any) -> str:
     """Resume what is there to the end; return what is wrong."""
-    order = Order("resume", str(folder), str(folder / "answer.json"))
+    order = Order("resume", str(folder), FILES.url(folder), str(folder / "answer.json"))
     pid = lab.children.start(order)
     status = lab.wait_or_kill(pid)
-    from chaos.trials import read_answer
+    from chaos.course import read_answer
 
     answer = read_answer(order)
     if status == 3:  # nothing had been admitted

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from chaos.client import Fresh
-from chaos.trials import Kill, Lab, Plan
+from chaos.plans import Kill, Plan
+from chaos.trials import Lab
 from orchestrator.crashpoints import POINTS
 
 RUN_POINTS = tuple(point for point in POINTS if point not in ("before_resume", "after_resume"))

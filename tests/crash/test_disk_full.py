@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from chaos import checks, workload
-from chaos.child import EXECUTION, Listener, store_url
+from chaos.child import EXECUTION, Listener
 from chaos.effects import size_of
-from chaos.trials import snapshot
+from chaos.ground import FILES
 from orchestrator import NoCheckpoint, Orchestrator
 from orchestrator.errors import StoreUnavailable
 
@@ -50,7 +50,7 @@ async def go(disk: Path, logs: Path, action: str) -> int:
     """Run or resume; return the exit code, and 3 for an execution that is not there."""
     inputs = {"log": str(logs / "effects.log"), "pace": 0.0}
     try:
-        async with Orchestrator(store=store_url(str(disk)), listeners=[Listener(logs / "told.log")]) as runner:
+        async with Orchestrator(store=FILES.url(disk), listeners=[Listener(logs / "told.log")]) as runner:
             if action == "run":
                 await runner.run_pipeline(workload.make(), inputs, execution_id=EXECUTION)
             else:
@@ -92,19 +92,20 @@ def test_a_run_that_finds_no_space_ends_with_6_and_is_resumed_when_there_is_room
             assert again == 0, f"with {room} KiB free it could not be resumed: {again}"
         for name in ("effects.log", "told.log"):
             shutil.copy(logs / name, small_disk)
-        reference = reference or asyncio.run(checks.look(small_disk))
-        found = asyncio.run(checks.audit(small_disk, {"reference": reference, "stages": stages}))
+        reference = reference or asyncio.run(checks.look(small_disk, FILES.url(small_disk)))
+        facts = {"reference": reference, "stages": stages}
+        found = asyncio.run(checks.audit(small_disk, FILES.url(small_disk), facts))
         assert not found, f"with {room} KiB free: {found}"
     assert codes.count(6) > 5, codes
     assert 0 in codes, codes
 
 
 def stage(disk: Path, logs: Path, room: int) -> dict[str, Any]:
-    copied = snapshot(disk, room)
-    shutil.move(copied, logs)
+    FILES.copy(disk, room)
+    shutil.move(disk / f"snapshot-{room}", logs)
     return {
         "killed": True,
         "effects": size_of(logs / "effects.log"),
         "told": size_of(logs / "told.log"),
-        "snapshot": str(logs / copied.name),
+        "snapshot": FILES.url(logs / f"snapshot-{room}", "process"),
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.trials import Lab, Plan
+from chaos.plans import Plan
+from chaos.trials import Lab
 
 TRIALS = 100
 PER_TEST = 10

@@ -6,14 +6,16 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from chaos.client import Forks
-from chaos.faults import STAGES, Shared, Sweep, sweep_all
+from chaos.faults import STAGES, lab_in, sweeps_of
 from chaos.files import Fault
 from chaos.preload import library
+from chaos.sweeps import Sweep, sweep_all
 from chaos.trials import default_base
 from tests.faults.commands import ROOT
 
@@ -33,8 +35,8 @@ def test_a_file_call_that_goes_wrong_loses_nothing(stage: str, kind: str) -> Non
         pytest.skip("no C compiler here: the calls of libc cannot be met")
     first = 1 + (len(stage) + 2 * len(kind)) % STEP  # so that the kinds strike different calls
     sweep = Sweep(stage, kind, STEP, first)
-    shared = Shared([sweep], time.monotonic() + 100)
-    sweep_all(shared, 1, default_base())
+    shared = sweeps_of([sweep], time.monotonic() + 100)
+    sweep_all(shared, [partial(lab_in, default_base())])
     assert not shared.failures, "\n".join(shared.failures)
     assert sweep.last is not None, "the sweep did not reach its end"
     assert sweep.struck > 5
