@@ -330,7 +330,7 @@ NOT_COVERED = (
         "Python."
     ),
     (
-        "**Clocks of several hosts** that disagree (leases go by the server's clock; a planted bug shows what would come "
-        "of it otherwise), suspended machines, memory limits and a full process table are not tried here."
+        "**Clocks of several hosts** that disagree (leases go by the server's clock; a planted bug shows what would "
+        "come of it otherwise), suspended machines, memory limits and a full process table are not tried here."
     ),
 )
