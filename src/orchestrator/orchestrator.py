@@ -33,7 +33,8 @@ from orchestrator.errors import (
 from orchestrator.fleets import FleetMethods
 from orchestrator.settings import FOLDER_NAME, Settings, load_settings
 from orchestrator.state.manager import StateManager
-from orchestrator.state.url import StoreOptions, mask, open_store, store_file
+from orchestrator.state.masking import mask
+from orchestrator.state.url import StoreOptions, open_store, store_file
 from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:

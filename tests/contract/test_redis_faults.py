@@ -288,6 +288,33 @@ def _spin(url: str) -> None:
         client.eval("while true do end", 0)
 
 
+async def test_a_server_that_is_loading_is_waited_for(private: RedisServer, opened: Open) -> None:
+    store = opened(private.url)
+    lease = await admit(store)
+    with redis.Redis.from_url(private.url) as client, client.pipeline(transaction=False) as others:
+        for number in range(6000):  # while it loads it answers after every 1024th
+            others.set(f"other{number}", "x")
+        others.execute()
+    private.kill()
+    private.settings["key-load-delay"] = "100"
+    private._launch()
+    with redis.Redis.from_url(private.url) as client:
+        await wait_until(lambda: _is_loading(client), "it is loading")
+        asking = asyncio.create_task(add(store, lease, 1))
+        assert (await facts(await asyncio.to_thread(opened, private.url)))[0] == created()
+        assert await asking == 2
+
+
+def _is_loading(client: redis.Redis) -> bool:
+    try:
+        client.get("x")
+    except redis.BusyLoadingError:
+        return True
+    except redis.ConnectionError:
+        pass
+    return False
+
+
 async def test_a_server_that_cannot_write_its_files_is_told(private: RedisServer, opened: Open) -> None:
     store = opened(private.url)
     lease = await admit(store)

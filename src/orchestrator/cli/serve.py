@@ -19,6 +19,10 @@ from orchestrator.errors import UsageError
 if TYPE_CHECKING:
     from orchestrator.core.serving import Notice
 
+FILES = 256
+FILES_EACH = 8
+"""Open files of a server, and of each of its executions: a lock, a log, and the pipes of a step's process."""
+
 
 @click.command(
     "serve",
@@ -73,6 +77,7 @@ async def serve_command(  # noqa: PLR0913 - they are the options of a command, g
             raise UsageError(f"--grace: expected seconds, 0 or more, got {grace:g}")
         settings = replace(settings, grace=grace)
     names = [name.strip() for name in queues.split(",") if name.strip()]
+    _raise_file_limit(max_executions)
     lines = _Lines(as_json=as_json)
     orchestrator = common.orchestrator(settings=settings, max_concurrency=max_concurrency)
     try:
@@ -90,6 +95,17 @@ async def serve_command(  # noqa: PLR0913 - they are the options of a command, g
             lines.say("served", f"{plural(lines.ended, 'execution')} ended here")
     finally:
         lines.close()
+
+
+def _raise_file_limit(executions: int) -> None:
+    """Let this process open as many files as so many executions may need, as far as the system allows."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES + FILES_EACH * executions
+    wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Lines(Written):

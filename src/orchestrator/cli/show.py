@@ -68,7 +68,7 @@ def statuses(state: ExecutionState, summary: ExecutionSummary) -> dict[TaskId, T
     shown = {name: task.status for name, task in state.tasks.items()} | dict.fromkeys(
         state.blocked(), TaskStatus.BLOCKED
     )
-    if summary.status is ExecutionStatus.INTERRUPTED:
+    if summary.status in (ExecutionStatus.INTERRUPTED, ExecutionStatus.PAUSED):
         shown |= dict.fromkeys(state.running, TaskStatus.INTERRUPTED)
     return shown
 
@@ -101,6 +101,10 @@ async def _execution_object(
     }
 
 
+def _waits(summary: ExecutionSummary) -> str:
+    return "; waits for a server" if summary.waiting and summary.holder is None and not summary.paused_by else ""
+
+
 async def _print_execution(
     orchestrator: Orchestrator, summary: ExecutionSummary, state: ExecutionState, *, everything: bool
 ) -> None:
@@ -108,7 +112,7 @@ async def _print_execution(
     counts: dict[str, int] = {}
     for each in shown.values():
         counts[each.value] = counts.get(each.value, 0) + 1
-    holder = summary.holder
+    holder, place = summary.holder, summary.place
     status = summary.status.value
     output.say(f"execution {output.style(summary.execution_id, 'bold')}")
     output.facts(
@@ -120,6 +124,8 @@ async def _print_execution(
             ("created", moment(summary.created_at)),
             ("last fact", f"{moment(summary.updated_at)} (seq {summary.seq})"),
             ("owner", output.one_line(holder.owner) if holder is not None and holder.alive else ""),
+            ("queue", f"{place.queue}, priority {place.priority}{_waits(summary)}" if place is not None else ""),
+            ("paused by", output.one_line(summary.paused_by or "")),
             ("inputs", output.head(await orchestrator.get_value(state.inputs) or {}, 200)),
         ]
     )
