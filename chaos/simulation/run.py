@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from chaos.simulation.facts import Violation
 from chaos.simulation.judge import Judge
-from chaos.simulation.scenario import draw
+from chaos.simulation.scenario import INCIDENTS, draw
+from chaos.simulation.serving import SUBMITTED, all_done, compare, pause, serve
 from chaos.simulation.store import drive
 from chaos.simulation.world import LEASE_SECONDS, Stuck, World
 from orchestrator.compiler.templates import Templates
 from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.recovery import load_state
-from orchestrator.core.serving import Server, Service
 from orchestrator.domain.events import CancelRequested
 from orchestrator.domain.ids import ExecutionId
 from orchestrator.domain.plan import ResumeRequest
 from orchestrator.errors import LeaseLost, OrchestratorError, StoreDamaged, UnknownExecution
-from orchestrator.ports.store import Place
 from orchestrator.state.commits import open_commit
 from orchestrator.state.memory import MemoryStore
 from orchestrator.state.sqlite import SqliteStore
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
     from chaos.simulation.scenario import Scenario
     from chaos.simulation.world import Process
-    from orchestrator.core.serving import Notice
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.store import Commit, Store
@@ -46,11 +44,6 @@ PATIENCE_SECONDS = 20_000.0
 CANCEL_SECONDS = 20.0
 RESUMES = 80
 """How many undisturbed resumes may be needed: each gives failing steps another round of tries."""
-SUBMITTED = 0.25
-"""How likely an execution is given to a server, instead of being run or resumed by a person."""
-INCIDENTS = (
-    "kill", "kill", "freeze", "stop", "leave", "cancel", "jump", "steal", "second", "serve", "serve", "pause", "look"
-)  # fmt: skip
 SQLITE_EVERY = 25
 """One seed in so many runs on a real SQLite file."""
 
@@ -138,28 +131,6 @@ class Simulation:
         if done and not asked:
             raise Violation("I12", "a cancel was acknowledged, and nothing of it is recorded")
 
-    async def _serve(
-        self, process: Process, scenario: Scenario, *, submit: bool = False, enqueue: bool = False
-    ) -> None:
-        """Serve until there is nothing to take; before that, give servers this execution, new or once more."""
-        name = ExecutionId(scenario.execution_id)
-        if submit:
-            act = process.live.submit(scenario.pipeline, scenario.inputs, name, Place())
-            await self._guarded(process, act, "submit")
-        if enqueue:
-            await self._guarded(process, process.store.enqueue(name, Place()), "enqueue")
-        process.serves = True
-        service = Service(max_executions=self._chance.choice((1, 2, 5)), runs=True, until_idle=True)
-        server = Server(process.adapters, process.live, service, tell=partial(self._noted, process))
-        await self._guarded(process, server.run(), "serve")
-
-    def _noted(self, process: Process, notice: Notice) -> None:
-        self.world.log(f"{process.name}: {notice.execution_id} {notice.kind} {notice.text}")
-
-    async def _pause(self, process: Process, scenario: Scenario) -> None:
-        asked = process.store.request_pause(ExecutionId(scenario.execution_id), "the operator")
-        await self._guarded(process, asked, "pause")
-
     async def _look(self, process: Process, scenario: Scenario) -> None:
         """Read what lists and ``status`` show: one moment of the history, whatever goes on."""
         await self._guarded(process, self._compare_lists(process, ExecutionId(scenario.execution_id)), "look")
@@ -227,9 +198,9 @@ class Simulation:
             case "second" if world.danger("second resume", 0.5):
                 self.spawn("rival", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
             case "serve" if world.danger("a server comes", 0.5):
-                self.spawn("server", lambda process: self._serve(process, scenario))
+                self.spawn("server", lambda process: serve(process, scenario, self._guarded))
             case "pause" if world.danger("pause asked for", 0.2):
-                self.spawn("pauser", lambda process: self._pause(process, scenario))
+                self.spawn("pauser", lambda process: pause(process, scenario, self._guarded))
             case "look":
                 self.spawn("reader", lambda process: self._look(process, scenario))
             case _:
@@ -273,7 +244,7 @@ class Simulation:
             self.judge.add(scenario)
         world.dangers = chance.choice((0, 2, 4, 8, 16, 30))
         for scenario in scenarios:
-            self.begin(scenario)
+            self._begin_either_way(scenario)
         self._live_dangerously(scenarios)
         world.calm()
         world.log("from here on nothing goes wrong")
@@ -305,10 +276,15 @@ class Simulation:
             self._check()
 
     def begin(self, scenario: Scenario) -> Process:
-        """Start a process that runs the scenario as a new execution, or submits it and serves."""
-        if self._chance.random() < SUBMITTED:
-            return self.spawn("server", lambda process: self._serve(process, scenario, submit=True))
+        """Start a process that runs the scenario as a new execution."""
         return self.spawn("run", lambda process: self._run(process, scenario))
+
+    def _begin_either_way(self, scenario: Scenario) -> None:
+        """Run it, or submit it and serve."""
+        if self._chance.random() < SUBMITTED:
+            self.spawn("server", lambda process: serve(process, scenario, self._guarded, submit=True))
+        else:
+            self.begin(scenario)
 
     def _worked_on(self) -> bool:
         return any(not process.ended for process in self.world.processes)
@@ -318,7 +294,7 @@ class Simulation:
         if case.removed:
             return
         if case.facts.seq == 0:
-            self.begin(scenario)
+            self._begin_either_way(scenario)
         elif case.facts.status != "completed":
             self.spawn("resume", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
 
@@ -357,47 +333,28 @@ class Simulation:
         for _ in range(RESUMES):
             facts = case.facts
             if facts.seq == 0:
-                self.begin(scenario)
-            elif facts.status == "completed" or (facts.status == "failed" and self._all_done(scenario)):
+                self._begin_either_way(scenario)
+            elif facts.status == "completed" or (facts.status == "failed" and all_done(facts, scenario)):
                 break
             else:
                 request = ResumeRequest(retry=frozenset(facts.stuck()))
                 self.world.clock.advance(LEASE_SECONDS + 1)
                 if self._chance.random() < SUBMITTED:
                     # A server goes on by itself; what is parked is left for the next resume to release.
-                    self.spawn("server", lambda process: self._serve(process, scenario, enqueue=True))
+                    self.spawn("server", lambda process: serve(process, scenario, self._guarded, enqueue=True))
                     self.quiet()
                     continue
                 self.spawn("last", lambda process: self.resume(process, scenario, request, False))  # noqa: FBT003, B023
                 if self._chance.random() < 0.1:
                     self.spawn("cancel", lambda process: self.cancel(process, scenario, calm=True))
             self.quiet()
-        self._compare(scenario)
+        compare(case.facts, scenario)
         before = case.facts.seq
         if case.facts.status == "completed":
             self.spawn("again", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
             self.quiet()
             if case.facts.seq != before:
                 raise Violation("I1", f"a resume of a completed execution recorded {case.facts.history[before:]}")
-
-    def _all_done(self, scenario: Scenario) -> bool:
-        tasks = self.judge.cases[scenario.execution_id].facts.tasks
-        return all(tasks[name].status in ("completed", "skipped") for name in scenario.results)
-
-    def _compare(self, scenario: Scenario) -> None:
-        facts = self.judge.cases[scenario.execution_id].facts
-        wanted = "completed" if scenario.completes() else "failed"
-        if facts.status != wanted:
-            raise Violation("I4", f"{scenario.execution_id} ended {facts.status}; an undisturbed run is {wanted}")
-        for name, task in facts.tasks.items():
-            if name not in scenario.results:
-                if task.status in ("completed", "skipped"):
-                    raise Violation("I4", f"{name} is {task.status}; an undisturbed run never gets there")
-                continue
-            value = facts.value(name)
-            found = None if value is None else value["v"]
-            if task.status not in ("completed", "skipped") or found != scenario.results[name]:
-                raise Violation("I4", f"{name} is {task.status} with {found}, undisturbed {scenario.results[name]}")
 
     def close(self) -> None:
         """End whatever is left, as when a violation ended the play early, and close what was opened."""

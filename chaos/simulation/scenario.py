@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Mapping
 
+INCIDENTS = (
+    "kill", "kill", "freeze", "stop", "leave", "cancel", "jump", "steal", "second", "serve", "serve", "pause", "look"
+)  # fmt: skip
+"""What somebody may do, or what may happen to somebody, while an execution goes on."""
+
 MODULUS = 1_000_003
 
 

@@ -1,0 +1,3 @@
+async def nap(seconds: float):
+    import asyncio
+    await asyncio.sleep(seconds)
