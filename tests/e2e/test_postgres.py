@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from chaos.servers.postgres import PostgresServer
+from chaos.servers.proxy import Proxy
 from orchestrator import Orchestrator, compile  # noqa: A004 - the public name
 
 STEPS = """
@@ -115,6 +117,37 @@ async def test_a_run_goes_on_over_restarts_of_the_server(project: Path, mode: st
                 await until(lambda done=restart: len(effects(project)) > 15 * (done + 1), "the run gets on")  # type: ignore[misc]
                 await asyncio.to_thread(server.restart, mode)
             await run
+            assert effects(project) == [f"s{number}" for number in range(60)]
+            (summary,) = await orchestrator.list_executions()
+            assert (summary.status.value, summary.completed) == ("completed", 60)
+
+
+@pytest.mark.chaos
+async def test_a_run_whose_every_commit_is_answered_into_the_void(
+    project: Path, postgres_url: str, postgres_server_url: str
+) -> None:
+    sys.path.insert(0, str(project))
+    info = conninfo_to_dict(postgres_server_url)
+    options = postgres_url.partition("?")[2]
+    with Proxy(int(info.get("port") or 5432), str(info.get("host") or "127.0.0.1")) as proxy:
+        url = f"postgresql://{info['user']}@127.0.0.1:{proxy.port}/{info['dbname']}?{options}"
+
+        def is_commit(piece: bytes) -> bool:
+            return piece.startswith(b"B") and b"orchestrator_append" in piece
+
+        async def lose_each() -> None:
+            known = -1
+            while True:
+                if proxy.cuts != known:
+                    known = proxy.cuts
+                    proxy.swallow(is_commit)
+                await asyncio.sleep(0.001)
+
+        async with Orchestrator(store=url) as orchestrator:
+            losing = asyncio.create_task(lose_each())
+            await orchestrator.run_pipeline(compile(project / "chain.yaml"), execution_id="x")
+            losing.cancel()
+            assert proxy.cuts >= 25
             assert effects(project) == [f"s{number}" for number in range(60)]
             (summary,) = await orchestrator.list_executions()
             assert (summary.status.value, summary.completed) == ("completed", 60)

@@ -19,7 +19,7 @@ import psycopg
 from orchestrator.errors import StoreError, StoreUnavailable
 from orchestrator.state.postgres.aside import Aside
 from orchestrator.state.postgres.failures import Verdict, judge, translate
-from orchestrator.state.postgres.links import Links
+from orchestrator.state.postgres.links import Links, unbroken
 from orchestrator.state.postgres.queries import queries
 from orchestrator.state.postgres.schema import Server, check_same, examine, is_current, migrate, promise
 from orchestrator.state.records import PLAIN, Sealing
@@ -162,7 +162,7 @@ class Database:
         It is told whether an earlier try may have been carried out. A cancelled caller is heard when it is done.
         """
         self._check_open()
-        return await _unbroken(self._try(work, patience or Patience(STORE_WAIT_SECONDS), links or self._links))
+        return await unbroken(self._try(work, patience or Patience(STORE_WAIT_SECONDS), links or self._links))
 
     async def _try(self, work: Callable[[Connection, bool], Awaitable[T]], patience: Patience, links: Links) -> T:
         began = time.monotonic()
@@ -242,27 +242,3 @@ class Database:
         self._aside.close()
         self._keeper_links.forget()
         self._links.forget()
-
-
-async def _unbroken(act: Coroutine[Any, Any, T]) -> T:
-    """Await ``act`` to its end whatever happens to the caller; a cancellation reaches it right after.
-
-    A statement that is given up in the middle has an unknown outcome, and leaves a connection nobody can use.
-    """
-    task = asyncio.ensure_future(act)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.done():
-                break
-            cancelled = True
-        except BaseException:  # noqa: BLE001 - it is raised below, out of the task itself
-            break
-    if cancelled:
-        me = asyncio.current_task()
-        if me is not None:
-            me.uncancel()
-            me.cancel()  # felt at the caller's next await
-    return task.result()

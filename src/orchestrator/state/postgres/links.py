@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from psycopg import AsyncConnection, AsyncRawCursor
 from psycopg.pq import TransactionStatus
@@ -18,10 +18,11 @@ from psycopg.pq import TransactionStatus
 from orchestrator.errors import LeaseLost, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from orchestrator.state.postgres.target import Target
 
+T = TypeVar("T")
 Connection = AsyncConnection[tuple[Any, ...]]
 
 PREPARE_AFTER = 2
@@ -72,11 +73,18 @@ class Links:
                     db.pgconn.finish()
 
     async def take_idle(self) -> Connection | None:
-        """Take a connection that is open and idle on this loop, at once, or None; it goes back by ``give_back``."""
-        if not self._idle or asyncio.get_running_loop() is not self._loop or self._slots.locked():
+        """Take a connection that is open on this loop, once one is free, or None; it goes back by ``give_back``."""
+        slots = self._slots
+        if asyncio.get_running_loop() is not self._loop or not (self._idle or slots.locked()):
             return None
-        await self._slots.acquire()
-        return self._idle.pop()
+        if slots.locked():
+            await unbroken(slots.acquire())
+        else:
+            await slots.acquire()
+        if self._idle and slots is self._slots:
+            return self._idle.pop()
+        slots.release()
+        return None
 
     def give_back(self, db: Connection) -> None:
         """Take a connection back that ``take_idle`` gave, whatever became of it."""
@@ -138,3 +146,27 @@ def _hang_up(db: Connection) -> None:
 async def _close(db: Connection) -> None:
     with contextlib.suppress(Exception):
         await db.close()
+
+
+async def unbroken(act: Coroutine[Any, Any, T]) -> T:
+    """Await ``act`` to its end whatever happens to the caller; a cancellation reaches it right after.
+
+    A statement that is given up in the middle has an unknown outcome, and leaves a connection nobody can use.
+    """
+    task = asyncio.ensure_future(act)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.done():
+                break
+            cancelled = True
+        except BaseException:  # noqa: BLE001 - it is raised below, out of the task itself
+            break
+    if cancelled:
+        me = asyncio.current_task()
+        if me is not None:
+            me.uncancel()
+            me.cancel()  # felt at the caller's next await
+    return task.result()
