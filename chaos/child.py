@@ -46,13 +46,13 @@ UNEXPECTED = 70
 class Order:
     """What a child shall do.
 
-    ``action``: ``run``, ``resume``, ``submit``, ``serve``, ``audit``, ``look``. ``folder`` holds the trial's logs,
-    ``store`` is the URL of its store. ``answer`` is the file for what it has to say. ``point`` is a crash point as in
-    the environment variable (``NAME:N``). ``at`` (monotonic seconds) is when to begin: several children are let loose
-    at once. ``pace`` is the length of a step in seconds. ``lease`` is how long an owner that is not heard of keeps the
-    execution (0: as usual), ``patience`` for how long a resume tries again while it is refused because of that, both
-    in seconds. ``mutant`` is a bug to plant (see ``chaos.mutants``). ``fault`` disturbs a file call (see
-    ``chaos.files.Fault``).
+    ``action``: ``run``, ``resume``, ``submit``, ``serve``, ``prune`` (another execution than the trial's), ``audit``,
+    ``look``. ``folder`` holds the trial's logs, ``store`` is the URL of its store. ``answer`` is the file for what it
+    has to say. ``point`` is a crash point as in the environment variable (``NAME:N``). ``at`` (monotonic seconds) is
+    when to begin: several children are let loose at once. ``pace`` is the length of a step in seconds. ``lease`` is
+    how long an owner that is not heard of keeps the execution (0: as usual), ``patience`` for how long a resume tries
+    again while it is refused because of that, both in seconds. ``mutant`` is a bug to plant (see ``chaos.mutants``).
+    ``fault`` disturbs a file call (see ``chaos.files.Fault``).
     """
 
     action: str
@@ -171,6 +171,10 @@ async def _work(runner: Orchestrator, order: Order, answer: dict[str, Any]) -> R
             return await runner.run_pipeline(pipeline, inputs, execution_id=EXECUTION, admitted=admitted)
         case "submit":
             await runner.submit(workload.make(order.variant), inputs, execution_id=EXECUTION)
+            return None
+        case "prune":
+            another = await runner.submit(workload.make(order.variant), inputs)
+            await runner.state_manager.remove([another])
             return None
         case "serve":
             return await _serve(runner, Path(order.answer + READY), answer)
