@@ -131,7 +131,7 @@ def damaged(record: bytes, chance: Random, others: list[bytes]) -> bytes:
 
 def forged(kind: Kind, context: bytes, payload: bytes, compressed: int, raw_length: int) -> bytes:
     """Return a record with a right checksum, whatever its header says."""
-    head = records._head(records._MAGIC, records.FORMAT, compressed, kind, raw_length)  # noqa: SLF001
+    head = records._head(records.MAGIC, records.FORMAT, compressed, kind, raw_length)  # noqa: SLF001
     return b"".join((head, records._checksum(context + head, payload), payload))  # noqa: SLF001
 
 

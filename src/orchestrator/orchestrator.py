@@ -33,7 +33,8 @@ from orchestrator.errors import (
 from orchestrator.fleets import FleetMethods
 from orchestrator.settings import FOLDER_NAME, Settings, load_settings
 from orchestrator.state.manager import StateManager
-from orchestrator.state.url import StoreOptions, mask, open_store, store_file
+from orchestrator.state.opening import options_of
+from orchestrator.state.url import mask, open_store, store_file
 from orchestrator.state.valuecodec import ValueCodec, snapshot
 
 if TYPE_CHECKING:
@@ -126,14 +127,7 @@ class Orchestrator(FleetMethods):
         from orchestrator.compiler.templates import Templates
 
         settings = self._settings
-        options = StoreOptions(
-            project=settings.project,
-            clock=self._clock,
-            chance=self._chance,
-            durable=settings.durability == "full",
-            lease_seconds=settings.lease,
-        )
-        store: Store = open_store(settings.store, options)
+        store: Store = open_store(settings.store, options_of(settings, self._clock, self._chance))
         codec = ValueCodec()
         self._opened = True
         return Adapters(
@@ -148,6 +142,7 @@ class Orchestrator(FleetMethods):
             capacity=settings.max_concurrency,
             grace_seconds=settings.grace,
             listeners=self._listeners,
+            retention=settings.retention,
         )
 
     def _make_executor(self) -> Executor:

@@ -12,11 +12,18 @@ holds ``.orchestrator``, else the working folder) is the project folder: what re
     lease = 30                                   # seconds after which an owner that went silent may be followed
     allow_paths = ["/data"]                      # folders outside the project that file tools may use
     allow_modules = ["*"]                        # modules that `tool: python` may import
+    encryption_command = ["pass", "show", "keys"] # prints the keys, or ORCHESTRATOR_ENCRYPTION_KEYS
+    require_encryption = true                    # nothing is read or written without keys
+    blobs = "s3://bucket/prefix"                 # or ORCHESTRATOR_BLOBS: where values above 64 KiB lie
+
+    [[retention]]                                # what `orchestrator prune` and servers remove
+    keep = "30 days"
 """
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +36,29 @@ if TYPE_CHECKING:
 FILE_NAME = "orchestrator.toml"
 FOLDER_NAME = ".orchestrator"
 STORE_VARIABLE = "ORCHESTRATOR_STORE"
+BLOBS_VARIABLE = "ORCHESTRATOR_BLOBS"
+KEYS_VARIABLE = "ORCHESTRATOR_ENCRYPTION_KEYS"
+"""Holds secrets: read where a store is opened, and never handed to the commands of steps."""
 LEAST_LEASE_SECONDS = 2
+
+
+RETENTION_STATUSES = ("completed", "failed", "cancelled", "stopped", "interrupted")
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """A rule about executions that have ended: those of ``pipeline_id`` (None: of any) that have one of ``statuses``.
+
+    They are kept for ``keep_seconds`` after their last fact, the newest ``max_count`` of them, and the newest ones
+    that take ``max_bytes`` together; None does not limit. What exceeds any of the limits is removed. The first rule
+    that fits an execution decides about it.
+    """
+
+    keep_seconds: float | None = None
+    max_count: int | None = None
+    max_bytes: int | None = None
+    pipeline_id: str | None = None
+    statuses: tuple[str, ...] = ("completed",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +73,10 @@ class Settings:
     allow_paths: tuple[str, ...] = ()
     allow_modules: tuple[str, ...] = ("*",)
     lease: float = 30.0
+    encryption_command: tuple[str, ...] = ()
+    require_encryption: bool = False
+    blobs: str = ""
+    retention: tuple[Retention, ...] = ()
 
 
 def load_settings(
@@ -61,6 +94,8 @@ def load_settings(
         settings = _from_file(settings, file)
     if environ.get(STORE_VARIABLE):
         settings = replace(settings, store=environ[STORE_VARIABLE])
+    if environ.get(BLOBS_VARIABLE):
+        settings = replace(settings, blobs=environ[BLOBS_VARIABLE])
     if store is not None:
         settings = replace(settings, store=store)
     return settings
@@ -82,6 +117,10 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "lease": ((int, float), "a number"),
     "allow_paths": (list, "a list of texts"),
     "allow_modules": (list, "a list of texts"),
+    "encryption_command": (list, "a list of texts"),
+    "require_encryption": (bool, "true or false"),
+    "blobs": (str, "a text"),
+    "retention": (list, "tables, each under [[retention]]"),
 }
 
 
@@ -100,10 +139,15 @@ def _from_file(settings: Settings, file: Path) -> Settings:
         if key not in known:
             raise UsageError(f"{file}: unknown setting {key!r} (there are {', '.join(sorted(known))})")
         kind, expected = _KINDS[key]
-        fits = isinstance(value, kind) and not isinstance(value, bool)
-        if not fits or (isinstance(value, list) and not all(isinstance(item, str) for item in value)):
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        item_kind = dict if key == "retention" else str
+        if not fits or (isinstance(value, list) and not all(isinstance(item, item_kind) for item in value)):
             raise UsageError(f"{file}: {key}: expected {expected}, got {value!r}")
         changes[key] = tuple(value) if isinstance(value, list) else value
+    changes["retention"] = tuple(
+        _retention(rule, f"{file}: retention rule {number}")
+        for number, rule in enumerate(changes.get("retention", ()), 1)
+    )
     settings = replace(settings, **changes)
     if settings.durability not in ("full", "process"):
         raise UsageError(f"{file}: durability: expected 'full' or 'process', got {settings.durability!r}")
@@ -114,3 +158,67 @@ def _from_file(settings: Settings, file: Path) -> Settings:
     if not LEAST_LEASE_SECONDS <= settings.lease < float("inf"):
         raise UsageError(f"{file}: lease: expected seconds, {LEAST_LEASE_SECONDS} or more, got {settings.lease}")
     return settings
+
+
+# -- retention ---------------------------------------------------------------------------------------------------
+
+_AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w|seconds?|minutes?|hours?|days?|weeks?)\s*", re.ASCII)
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_POWERS = " KMGT"
+
+
+def seconds_of(text: str) -> float:
+    """Read a duration: ``30 days``, ``12h``, ``90 min``, ``45s``, ``2w``; raise ValueError for anything else.
+
+    A bare number is refused: whoever types 30 may mean days, and what is removed is gone.
+
+    >>> seconds_of("2w"), seconds_of("90 minutes")
+    (1209600.0, 5400.0)
+    """
+    found = _AGE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"not a duration: {text!r} (expected something like 30d, 12h, 90m or 45s)")
+    return float(found[1]) * _SECONDS[found[2][0]]
+
+
+def bytes_of(text: str) -> int:
+    """Read a number of bytes: ``500 MB`` (powers of 1000), ``10 GiB`` (of 1024); raise ValueError for anything else.
+
+    >>> bytes_of("1.5 KiB"), bytes_of("2MB")
+    (1536, 2000000)
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"not a size: {text!r} (expected something like 500 MB or 10 GiB)")
+    unit = found[2]
+    power = 0 if unit == "B" else _POWERS.index(unit[0])
+    return int(float(found[1]) * (1024 if "i" in unit else 1000) ** power)
+
+
+def _retention(table: dict[str, Any], place: str) -> Retention:
+    known = ("keep", "max_count", "max_bytes", "pipeline_id", "status")
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{place}: unknown key {key!r} (there are {', '.join(known)})")
+    keep, count, size = table.get("keep"), table.get("max_count"), table.get("max_bytes")
+    pipeline_id, status = table.get("pipeline_id"), table.get("status", ["completed"])
+    if keep is None and count is None and size is None:
+        raise UsageError(f"{place}: it limits nothing: give keep, max_count or max_bytes")
+    statuses = tuple(status) if isinstance(status, list) else (status,)
+    if not statuses or any(item not in RETENTION_STATUSES for item in statuses):
+        raise UsageError(f"{place}: status: expected one or more of {', '.join(RETENTION_STATUSES)}, got {status!r}")
+    if pipeline_id is not None and not isinstance(pipeline_id, str):
+        raise UsageError(f"{place}: pipeline_id: expected a text, got {pipeline_id!r}")
+    if count is not None and (type(count) is not int or count < 0):
+        raise UsageError(f"{place}: max_count: expected a whole number, 0 or more, got {count!r}")
+    try:
+        seconds = None if keep is None else seconds_of(_text(keep))
+        largest = size if size is None or (type(size) is int and size >= 0) else bytes_of(_text(size))
+    except ValueError as error:
+        raise UsageError(f"{place}: {error}") from error
+    return Retention(seconds, count, largest, pipeline_id, statuses)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else repr(value)

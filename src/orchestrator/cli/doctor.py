@@ -56,6 +56,7 @@ async def doctor_command(common: Common) -> int:
     bad = False
     settings = common.settings()
     findings = [*_installation(), *_settings(common, settings)]
+    findings += _encryption(settings)
     findings += await _store(common, settings)
     findings += _models()
     for kind, what, found in findings:
@@ -116,7 +117,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _settings(common: Common, settings: Settings) -> Iterator[Finding]:
-    from orchestrator.settings import FILE_NAME, STORE_VARIABLE
+    from orchestrator.settings import BLOBS_VARIABLE, FILE_NAME, STORE_VARIABLE
     from orchestrator.state.url import mask
 
     yield "ok", "project", str(settings.project)
@@ -133,7 +134,34 @@ def _settings(common: Common, settings: Settings) -> Iterator[Finding]:
                 source = "from --store"
             elif os.environ.get(STORE_VARIABLE):
                 source = f"from {STORE_VARIABLE}"
+        elif field.name == "blobs":
+            value = mask(value) or "beside the store"
+            source = f"from {BLOBS_VARIABLE}" if os.environ.get(BLOBS_VARIABLE) else source
+        elif field.name == "retention":
+            value = plural(len(value), "rule") if value else "everything is kept"
+        elif field.name == "encryption_command":
+            value = value[:1]  # what follows may be a secret
         yield "ok", field.name, f"{(', '.join(value) or 'none') if isinstance(value, tuple) else value}  ({source})"
+
+
+def _encryption(settings: Settings) -> Iterator[Finding]:
+    """Tell whether records are encrypted, and by which keys: their ids, never what they are."""
+    from orchestrator.settings import KEYS_VARIABLE
+    from orchestrator.state.encryption import Encryption
+    from orchestrator.state.opening import sealing_of
+
+    try:
+        sealing = sealing_of(settings)
+    except OrchestratorError as error:
+        yield "problem", "encryption", str(error)
+        return
+    if isinstance(sealing, Encryption):
+        source = KEYS_VARIABLE if KEYS_VARIABLE in os.environ else "encryption_command"
+        first, *others = sealing.key_ids
+        reading = f", reads also {', '.join(others)}" if others else ""
+        yield "ok", "encryption", f"on: writes with key {first}{reading}  (from {source})"
+    else:
+        yield "note", "encryption", "off: whoever can read the store's files can read what is in them"
 
 
 def _keys(file: Path) -> set[str]:

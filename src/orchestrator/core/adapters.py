@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.renderer import Renderer
     from orchestrator.ports.store import Store
+    from orchestrator.settings import Retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,4 @@ class Adapters:
     capacity: int = 32
     grace_seconds: float = 30.0
     listeners: Sequence[Listener] = ()
+    retention: Sequence[Retention] = ()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.executors import guard
 from orchestrator.executors.wire import FrameBuffer
+from orchestrator.settings import KEYS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,11 @@ class Child:
             command = [sys.executable, "-P", str(Path(guard.__file__)), *map(str, ends), str(os.getpid())]
             try:
                 self._process = subprocess.Popen(
-                    command, pass_fds=ends, start_new_session=True, stdin=subprocess.DEVNULL
+                    command,
+                    pass_fds=ends,
+                    start_new_session=True,
+                    stdin=subprocess.DEVNULL,
+                    env={name: value for name, value in os.environ.items() if name != KEYS_VARIABLE},
                 )
             except BaseException:
                 self.control.close()

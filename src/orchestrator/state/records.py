@@ -7,7 +7,7 @@
 Numbers are little-endian. The checksum (BLAKE2b) covers the *context* (who the record belongs to, see
 ``context_of``), the header before it and the payload as stored: one changed bit fails, and so does a record moved
 elsewhere.
-A checksum detects damage, not forgery: it has no key.
+A checksum detects damage, not forgery: it has no key. Records with one are those of ``state.encryption``.
 """
 
 from __future__ import annotations
@@ -19,23 +19,27 @@ from typing import Any, NoReturn, Protocol
 
 from orchestrator.domain.values import INLINE_LIMIT, EncodedValue, ValueRef
 from orchestrator.errors import StoreDamaged, StoreIncompatible
+from orchestrator.settings import KEYS_VARIABLE
 from orchestrator.state import codec
 from orchestrator.state.compression import RAW, THRESHOLD, CompressionError, compress, decompress
 
 FORMAT = 1
-"""The record format that this version writes; it reads every format up to this one."""
+"""The format of records that anybody can read; see ``Sealing`` for the other one."""
+ENCRYPTED_FORMAT = 2
+"""The format of encrypted records, see ``state.encryption``."""
 MAX_RAW_LENGTH = codec.SIZE_LIMIT + (1 << 20)
 """No record declares more bytes than this; a larger number is damage."""
 DIGEST_SIZE = 32
 
-_MAGIC = b"\x89orc"
-_HEAD = Struct("<4sBBBQ")
-_HEAD_SIZE = _HEAD.size
+MAGIC = b"\x89orc"
+HEAD = Struct("<4sBBBQ")
+"""What every record begins with, whatever its format: magic, format, compression, kind, raw length."""
+_HEAD_SIZE = HEAD.size
 _SUM_SIZE = 16
 _PAYLOAD_AT = _HEAD_SIZE + _SUM_SIZE
 _JOIN_LIMIT = 4096  # below, one concatenation is cheaper than feeding the hash in pieces
-_head = _HEAD.pack
-_unhead = _HEAD.unpack_from
+_head = HEAD.pack
+_unhead = HEAD.unpack_from
 
 
 class Kind(IntEnum):
@@ -48,6 +52,7 @@ class Kind(IntEnum):
     STORE = 5
     SNAPSHOT = 6
     REQUEST = 7
+    ARCHIVE = 8
 
 
 def context_of(*parts: str | bytes | int) -> bytes:
@@ -61,7 +66,7 @@ def seal(payload: bytes, *, kind: Kind, context: bytes) -> bytes:
     compression = RAW
     if raw_length > THRESHOLD:
         compression, payload = compress(payload)
-    head = _head(_MAGIC, FORMAT, compression, kind, raw_length)
+    head = _head(MAGIC, FORMAT, compression, kind, raw_length)
     return b"".join((head, _checksum(context + head, payload), payload))
 
 
@@ -76,7 +81,7 @@ def unseal(record: bytes, *, kind: Kind, context: bytes, name: str, limit: int =
     if len(record) < _PAYLOAD_AT:
         raise StoreDamaged(name, f"truncated: {len(record)} bytes are less than a header")
     magic, format_, compression, found, raw_length = _unhead(record)
-    if magic != _MAGIC or format_ != FORMAT:
+    if magic != MAGIC or format_ != FORMAT:
         _refuse_format(magic, format_, name)
     if raw_length > limit:
         raise StoreDamaged(name, f"absurd length: {raw_length} bytes declared, {limit} allowed")
@@ -86,8 +91,7 @@ def unseal(record: bytes, *, kind: Kind, context: bytes, name: str, limit: int =
         raise StoreDamaged(name, f"trailing bytes: {more}" if more > 0 else f"truncated: {-more} bytes are missing")
     if _checksum(context + record[:_HEAD_SIZE], payload) != record[_HEAD_SIZE:_PAYLOAD_AT]:
         raise StoreDamaged(name, "wrong checksum: changed, cut short, or another owner's record")
-    if found != kind:
-        raise StoreDamaged(name, f"wrong kind: {_kind_name(found)} where {kind.name} belongs")
+    refuse_kind(found, kind, name)
     if compression == RAW:
         return payload
     try:
@@ -119,12 +123,17 @@ PLAIN: Sealing = _Plain()
 
 
 def _refuse_format(magic: bytes, format_: int, name: str) -> NoReturn:
-    if magic != _MAGIC:
+    if magic != MAGIC:
         raise StoreDamaged(name, f"bad magic: starts with {magic.hex()}")
     if format_ < FORMAT:
         raise StoreDamaged(name, f"bad format number {format_}")
+    if format_ == ENCRYPTED_FORMAT:
+        raise StoreIncompatible(
+            f"record {name} is encrypted, and no keys are configured: set {KEYS_VARIABLE}, or encryption_command in "
+            "orchestrator.toml (or that byte is damaged)"
+        )
     raise StoreIncompatible(
-        f"record {name} has format {format_}, and this version reads up to {FORMAT}: "
+        f"record {name} has format {format_}, and this version reads up to {ENCRYPTED_FORMAT}: "
         "it was written by a newer version (upgrade), or that byte is damaged"
     )
 
@@ -135,6 +144,12 @@ def _checksum(bound: bytes, payload: bytes) -> bytes:
     state = blake2b(bound, digest_size=_SUM_SIZE)
     state.update(payload)
     return state.digest()
+
+
+def refuse_kind(found: int, kind: Kind, name: str) -> None:
+    """Raise StoreDamaged if a record's kind is not the one that belongs there."""
+    if found != kind:
+        raise StoreDamaged(name, f"wrong kind: {_kind_name(found)} where {kind.name} belongs")
 
 
 def _kind_name(number: int) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from orchestrator.errors import TaskError
 from orchestrator.ports.context import TaskContext
 from orchestrator.ports.tools import Problem
+from orchestrator.settings import KEYS_VARIABLE
 from orchestrator.tools import process
 from orchestrator.tools.decorator import tool
 from orchestrator.tools.fileerrors import refused
@@ -172,7 +173,7 @@ def _environment(env: dict[str, Word] | None, context: TaskContext) -> dict[str,
     for name in given:
         if not name or "=" in name:
             raise TaskError(f"env: {name!r} cannot name a variable", kind="parameters", retryable=False)
-    return {**os.environ, **given, **about}
+    return {**{name: value for name, value in os.environ.items() if name != KEYS_VARIABLE}, **given, **about}
 
 
 def _text(word: Word) -> str:

@@ -102,13 +102,13 @@ def test_the_reason_is_told(change: Any, reason: str) -> None:
 
 def test_a_newer_format_is_incompatible_and_not_damaged() -> None:
     record = seal(SHORT, kind=Kind.EVENTS, context=CONTEXT)
-    with pytest.raises(StoreIncompatible, match=r"format 2.*up to 1.*newer version"):
-        read(record[:4] + b"\x02" + record[5:])
+    with pytest.raises(StoreIncompatible, match=r"format 3.*up to 2.*newer version"):
+        read(record[:4] + b"\x03" + record[5:])
 
 
 def forge(payload: bytes, *, codec_id: int, raw_length: int) -> bytes:
     """Make a record whose checksum holds, whatever it declares."""
-    head = records._head(records._MAGIC, records.FORMAT, codec_id, Kind.EVENTS, raw_length)
+    head = records._head(records.MAGIC, records.FORMAT, codec_id, Kind.EVENTS, raw_length)
     return head + records._checksum(CONTEXT + head, payload) + payload
 
 
