@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.services_s3 import bucket, s3_server
+
+__all__ = ["bucket", "quick_path", "s3_server"]
+
 MEMORY = Path("/dev/shm")
 
 

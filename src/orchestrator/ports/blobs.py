@@ -22,6 +22,9 @@ class Blobs(Protocol):
     and StoreUnavailable for any other failure.
     """
 
+    def claim(self, store_id: str) -> None:
+        """Take the place for the store of this id, before its first use; idempotent, UsageError if it is another's."""
+
     def put(self, digest: bytes, record: bytes) -> None:
         """Store ``record`` under ``digest``, durably when this returns; young again if it is there already."""
 

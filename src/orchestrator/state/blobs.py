@@ -40,6 +40,9 @@ class BlobFiles:
         self.root = root
         self._durable: set[Path] = set()  # folders whose names this object has synced
 
+    def claim(self, store_id: str) -> None:
+        """Do nothing: the folder is named after the store's file."""
+
     def put(self, digest: bytes, record: bytes) -> None:
         """Store ``record`` under ``digest``, durably when this returns; does nothing twice.
 

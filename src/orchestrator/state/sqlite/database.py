@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import apsw
 
@@ -16,11 +17,14 @@ from orchestrator.state.sqlite.connection import connect, is_fatal, prepare_fold
 from orchestrator.state.sqlite.locks import LockFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from orchestrator.ports.blobs import Blobs
     from orchestrator.ports.clock import Chance, Clock
+
+Parameters = ParamSpec("Parameters")
+T = TypeVar("T")
 
 SHIFT = 32
 SEQ_MASK = (1 << SHIFT) - 1
@@ -59,6 +63,8 @@ class Database:
         self._durable = durable
         self._sealing = sealing
         self._blobs = blobs if blobs is not None else BlobFiles(self.path.with_name(self.path.name + "-blobs"))
+        self._far = blobs is not None  # files are quicker than the way to another thread and back
+        self._claimed = False
         self._locks = LockFiles(self.path.with_name(self.path.name + "-locks"))
         self._held: dict[str, Held] = {}
         self._mutex = threading.RLock()
@@ -148,6 +154,19 @@ class Database:
         if self._keeper_db is None:
             self._keeper_db = connect(self.path, durable=self._durable)
         return self._keeper_db
+
+    async def _with_blobs(
+        self, function: Callable[Parameters, T], *args: Parameters.args, **named: Parameters.kwargs
+    ) -> T:
+        """Call something that works on the blobs: in a thread where they are far away, so that the loop goes on."""
+        if not self._far:
+            return function(*args, **named)
+        if not self._claimed:
+            with self._guarded() as db:
+                store_id = str(db.execute("SELECT value FROM meta WHERE key = 'uuid'").get)
+            await asyncio.to_thread(self._blobs.claim, store_id)
+            self._claimed = True
+        return await asyncio.to_thread(function, *args, **named)
 
     def _let_go(self, execution_id: str) -> None:
         """Forget what we held of an execution that is no longer ours, and give its lock file back."""

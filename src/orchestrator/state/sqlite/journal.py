@@ -65,7 +65,7 @@ _READ_BACK = _READ.replace("ORDER BY position", "ORDER BY position DESC")
 
 @dataclass(slots=True)
 class _Facts:
-    """What an append was asked to write."""
+    """What an append was asked to write; ``small`` are the values that go into rows, sealed, by digest."""
 
     lease: Lease
     events: Sequence[Event]
@@ -73,6 +73,7 @@ class _Facts:
     expected_seq: Seq
     completed: int
     durable: bool
+    small: dict[bytes, bytes]
 
     @property
     def last(self) -> Seq:
@@ -115,7 +116,7 @@ class SqliteJournal(SqliteLeases):
         deadline = self._clock.monotonic() + self.lease_seconds
         try:
             ownership = (admission.epoch, owner, token, 1, deadline, None, 0, 0)
-            row = self._admit(execution_id, events, values, admission, ownership)
+            row = await self._admit(execution_id, events, values, admission, ownership)
         except BaseException:
             self._locks.release(execution_id, lock)
             raise
@@ -126,9 +127,9 @@ class SqliteJournal(SqliteLeases):
         self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
     ) -> None:
         """See ports.store.Queues."""
-        self._admit(execution_id, events, values, NEW, (0, None, None, 0, 0.0, place.queue, place.priority, 1))
+        await self._admit(execution_id, events, values, NEW, (0, None, None, 0, 0.0, place.queue, place.priority, 1))
 
-    def _admit(
+    async def _admit(
         self,
         execution_id: ExecutionId,
         events: Sequence[Event],
@@ -141,7 +142,7 @@ class SqliteJournal(SqliteLeases):
         if not isinstance(created, ExecutionCreated):
             raise TypeError("the first fact of an execution is its ExecutionCreated")
         point("before_admission")
-        blobs = self._write_blobs(values)
+        small = await self._write_blobs(values)
         with self._transaction(durable=True) as db:
             if db.execute("SELECT 1 FROM executions WHERE execution_id = ?", (execution_id,)).fetchone():
                 raise ExecutionExists(execution_id)
@@ -153,7 +154,7 @@ class SqliteJournal(SqliteLeases):
                  max(len(events), admission.head), created.at, *ownership),
             )  # fmt: skip
             row = db.last_insert_rowid()
-            self._write_values(db, row, values, blobs)
+            self._write_values(db, row, values, small)
             record = seal_events(execution_id, 1, events, self._sealing)
             db.execute(
                 "INSERT INTO journal VALUES (?, ?, ?, ?)",
@@ -175,7 +176,8 @@ class SqliteJournal(SqliteLeases):
         """See ports.store.Journal."""
         held = self._hold(lease)
         self._check_identity()
-        facts = _Facts(lease, events, values, expected_seq, completed, durable)
+        small = await self._write_blobs(values) if values else {}
+        facts = _Facts(lease, events, values, expected_seq, completed, durable, small)
         if len(self._held) > 1 and (loop := _running_loop()) is not None:
             return await self._append_together(loop, facts)
         return self._append_alone(facts, held)
@@ -196,9 +198,8 @@ class SqliteJournal(SqliteLeases):
                     self._after_error(error)
                     raise translate(error, self.path) from error
             return facts.last
-        blobs = self._write_blobs(facts.values)
         with self._transaction(durable=facts.durable) as db:
-            self._insert(db, facts, held, binding, blobs)
+            self._insert(db, facts, held, binding)
         if facts.gives_back:
             self._let_go(facts.lease.execution_id)
         return facts.last
@@ -215,15 +216,13 @@ class SqliteJournal(SqliteLeases):
             base | facts.expected_seq, facts.lease.token,
         )  # fmt: skip
 
-    def _insert(
-        self, db: apsw.Connection, facts: _Facts, held: Held, binding: tuple[Any, ...], blobs: dict[bytes, bytes]
-    ) -> None:
+    def _insert(self, db: apsw.Connection, facts: _Facts, held: Held, binding: tuple[Any, ...]) -> None:
         """Write facts with all that belongs to them, inside a transaction; nothing of it where they are refused."""
         try:
             db.execute(_APPEND, binding)
         except apsw.ConstraintError:
             self._refuse(db, facts.lease, held, facts.expected_seq)
-        self._write_values(db, held.row, facts.values, blobs)
+        self._write_values(db, held.row, facts.values, facts.small)
         if facts.status is not None:
             db.execute(_STATUS, (facts.status, facts.last, held.row, ends(facts.status)))
         if facts.gives_back:
@@ -261,13 +260,13 @@ class SqliteJournal(SqliteLeases):
         for number, facts in enumerate(batch):
             try:
                 held = self._hold(facts.lease)
-                ready.append((number, facts, held, self._bind(facts, held), self._write_blobs(facts.values)))
+                ready.append((number, facts, held, self._bind(facts, held)))
             except (OrchestratorError, LeaseLost) as error:
                 refused[number] = error
         with self._transaction(durable=any(facts.durable for facts in batch)) as db:
-            for number, facts, held, binding, blobs in ready:
+            for number, facts, held, binding in ready:
                 try:
-                    self._insert(db, facts, held, binding, blobs)
+                    self._insert(db, facts, held, binding)
                 except (JournalConflict, LeaseLost) as error:
                     refused[number] = error  # and its INSERT has written nothing
         for number, facts, *_ in ready:
@@ -295,17 +294,23 @@ class SqliteJournal(SqliteLeases):
         ).fetchone()
         return int(last[0] or 0) & SEQ_MASK if last else 0
 
-    def _write_blobs(self, values: Sequence[EncodedValue]) -> dict[bytes, bytes]:
-        """Write the big values to their files, durable before any row speaks of them; return the sealed small ones."""
+    async def _write_blobs(self, values: Sequence[EncodedValue]) -> dict[bytes, bytes]:
+        """Write the big values to their places, durable before any row speaks of them; return the sealed small ones."""
         small: dict[bytes, bytes] = {}
+        large: dict[bytes, bytes] = {}
         for value in values:
             if value.ref.inline:
                 continue
             record = seal_value(value, self._sealing)
             if len(record) > BLOB_THRESHOLD:
-                self._blobs.put(value.ref.data, record)
+                large[value.ref.data] = record
             else:
                 small[value.ref.data] = record
+        if self._far:
+            await asyncio.gather(*(self._with_blobs(self._blobs.put, *each) for each in large.items()))
+        else:
+            for each in large.items():
+                self._blobs.put(*each)
         return small
 
     def _write_values(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.ids import ExecutionId, Seq
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 
 BLOB_GRACE_SECONDS = 3600.0
 """A younger file without a row may belong to a commit under way."""
+COLLECTING = "collecting blobs"
+"""What the lock of the one collector is taken for: no execution has a name like this."""
+PAGE = 1000
+
+
+_DELETE_OWN_VALUES = """
+    DELETE FROM vals WHERE digest IN (SELECT digest FROM refs WHERE execution = ?1)
+    AND NOT EXISTS (SELECT 1 FROM refs WHERE refs.digest = vals.digest AND refs.execution != ?1)
+"""
 
 
 class SqliteMaintenance(SqliteLeases):
@@ -40,7 +50,7 @@ class SqliteMaintenance(SqliteLeases):
                 self._remove_rows(execution_id)
             finally:
                 self._locks.release(execution_id, lock)
-        self._collect_blobs()
+        await self._collect_blobs()
 
     def _remove_rows(self, execution_id: str) -> None:
         with self._transaction() as db:
@@ -53,22 +63,40 @@ class SqliteMaintenance(SqliteLeases):
                 raise ExecutionOwned(execution_id, describe_owner(owner, left))
             low, high = row << SHIFT, row << SHIFT | SEQ_MASK
             db.execute("DELETE FROM journal WHERE position BETWEEN ? AND ?", (low, high))
+            db.execute(_DELETE_OWN_VALUES, (row,))
             db.execute("DELETE FROM refs WHERE execution = ?", (row,))
             db.execute("DELETE FROM hidden WHERE execution = ?", (row,))
             db.execute("DELETE FROM executions WHERE id = ?", (row,))
-            db.execute("DELETE FROM vals WHERE digest NOT IN (SELECT digest FROM refs)")
 
-    def _collect_blobs(self) -> None:
-        """Delete files that no row refers to, unless a commit under way may be about to."""
-        old = time.time() - BLOB_GRACE_SECONDS  # noqa: TID251 - files are dated by the machine's clock
-        self._blobs.remove_stale(old + BLOB_GRACE_SECONDS)
-        for blob in list(self._blobs.iterate()):
-            if blob.mtime < old:
-                # Under the write lock nobody can commit a reference between the look and the deletion; whoever put
-                # the file once more before that has made it young again.
-                with self._transaction() as db:
-                    if not db.execute("SELECT 1 FROM refs WHERE digest = ?", (blob.digest,)).fetchone():
-                        self._blobs.delete(blob.digest, unless_after=old)
+    async def _collect_blobs(self) -> None:
+        """Delete blobs that no row refers to, unless a commit under way may be about to. One collector at a time."""
+        lock = self._acquire_lock(COLLECTING)
+        if lock is None:
+            return
+        try:
+            old = time.time() - BLOB_GRACE_SECONDS  # noqa: TID251 - files are dated by the machine's clock
+            await self._with_blobs(self._blobs.remove_stale, old + BLOB_GRACE_SECONDS)
+            blobs = self._blobs.iterate()
+            while page := await self._with_blobs(lambda: list(islice(blobs, PAGE))):
+                doomed = [blob.digest for blob in page if blob.mtime < old and not self._is_wanted(blob.digest)]
+                for digest in doomed:
+                    await self._delete_blob(digest, old)
+        finally:
+            self._locks.release(COLLECTING, lock)
+
+    def _is_wanted(self, digest: bytes) -> bool:
+        with self._guarded() as db:
+            return db.execute("SELECT 1 FROM refs WHERE digest = ?", (digest,)).fetchone() is not None
+
+    async def _delete_blob(self, digest: bytes, old: float) -> None:
+        if self._far:  # nobody waits for a network under the write lock; see ``blobs_s3`` for what stands in its place
+            await self._with_blobs(self._blobs.delete, digest, unless_after=old)
+            return
+        # Under the write lock nobody can commit a reference between the look and the deletion; whoever put the file
+        # once more before that has made it young again.
+        with self._transaction() as db:
+            if not db.execute("SELECT 1 FROM refs WHERE digest = ?", (digest,)).fetchone():
+                self._blobs.delete(digest, unless_after=old)
 
     async def check(self) -> list[str]:
         """See ports.store.Maintenance."""
@@ -85,7 +113,7 @@ class SqliteMaintenance(SqliteLeases):
             orphans = db.execute(
                 "SELECT count(*) FROM journal WHERE position >> 32 NOT IN (SELECT id FROM executions)"
             ).get
-        files = {blob.digest for blob in self._blobs.iterate()}
+        files = {blob.digest for blob in await self._with_blobs(lambda: list(self._blobs.iterate()))}
         problems += [f"{self.path}: {digest!r} stands where the digest of a value belongs" for digest in odd]
         problems += [f"{name}: its journal is empty" for (name,) in empty]
         problems += [f"value {digest.hex()}: missing" for digest in sorted(wanted - known - files - odd)]
@@ -106,7 +134,7 @@ class SqliteMaintenance(SqliteLeases):
             statuses: dict[str, int] = dict(rows)
             commits = db.execute("SELECT count(*) FROM journal").get
             values = db.execute("SELECT count(*) FROM vals").get
-        blobs = list(self._blobs.iterate())
+        blobs = await self._with_blobs(lambda: list(self._blobs.iterate()))
         return {
             "executions": sum(statuses.values()),
             "by_status": statuses,
