@@ -38,7 +38,11 @@ COMMANDS = {
     "graph": ("definition", "Draw the steps and what they depend on."),
     "tools": ("definition", "List the tools, or describe one."),
     "prune": ("store", "Remove completed executions."),
+    "export": ("moving", "Write executions into a file."),
+    "import": ("moving", "Read executions from a file into the store."),
+    "copy": ("moving", "Copy or move executions from one store to another."),
     "verify": ("store", "Check every record of the store."),
+    "key": ("key", "Make a key for encryption."),
     "doctor": ("doctor", "Look at the installation, the settings and the store."),
     "completion": ("completion", "Print the completion script of a shell."),
 }
