@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.fleet import Fleet
+from orchestrator.core.retention import kept_tidy
 from orchestrator.core.serving import Server, Service
 from orchestrator.core.system import user_name
 from orchestrator.domain.ids import ID_RULE, is_valid_id
@@ -56,6 +57,10 @@ class FleetMethods(ABC):
     @property
     @abstractmethod
     def _live(self) -> LiveExecutions: ...
+
+    @abstractmethod
+    def _forget(self, execution_id: str) -> None:
+        """Remove what an execution left beside the store."""
 
     @abstractmethod
     def new_execution_id(self) -> str:
@@ -138,8 +143,8 @@ class FleetMethods(ABC):
         It adopts what another server left behind, and with ``adopt_runs`` what a dead ``orchestrator run`` did.
         ``until_idle``: return once there is nothing to take and nothing runs. Within ``signals()`` a signal stops it
         gracefully, as cancelling does without grace: what it had in hand is given back, for others to go on with.
-        ``told`` hears what it does. Raises StoreError where it cannot go on with the store at all; one that is only
-        away is waited for.
+        ``told`` hears what it does. What the settings' ``retention`` does not keep is removed meanwhile. Raises
+        StoreError where it cannot go on with the store at all; one that is only away is waited for.
         """
         if max_executions < 1:
             raise UsageError(f"max_executions: expected 1 or more, got {max_executions}")
@@ -154,7 +159,9 @@ class FleetMethods(ABC):
         )
         with self._all_steps_logged() as logged:
             server = Server(self._adapters, self._live, service, tell=_unheard if told is None else told, logged=logged)
-            await self._fleet.serve(server)
+            adapters = self._adapters
+            async with kept_tidy(adapters.store, adapters.retention, adapters.clock, self._forget):
+                await self._fleet.serve(server)
 
     @contextlib.contextmanager
     def _all_steps_logged(self) -> Iterator[Callable[[str], contextlib.AbstractContextManager[None]]]:

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.cli import app, display, doctor, drawing, output
 from orchestrator.cli.common import Command
 from orchestrator.cli.inspect import list_command
+from orchestrator.settings import seconds_of
 
 
 @pytest.mark.parametrize("name", app.COMMANDS)
@@ -85,4 +86,4 @@ def test_a_long_chain_needs_no_recursion() -> None:
 @pytest.mark.parametrize("text", ["", "x", "-1d", "1y", "1 d 2", "٣d", "30"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
-        output.parse_duration(text)
+        seconds_of(text)

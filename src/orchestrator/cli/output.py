@@ -101,20 +101,6 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def parse_duration(text: str) -> float:
-    """Read ``30d``, ``12h``, ``90m``, ``45s`` or ``2w``; raise ValueError for anything else.
-
-    A bare number is refused: whoever types 30 may mean days, and what is removed is gone.
-
-    >>> parse_duration("2w"), parse_duration("90m")
-    (1209600.0, 5400.0)
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)\s*", text, re.ASCII)
-    if found is None:
-        raise ValueError(f"not a duration: {text!r} (expected something like 30d, 12h, 90m or 45s)")
-    return float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}[found[2]]
-
-
 def size(count: float) -> str:
     """Write a number of bytes for people.
 

@@ -10,8 +10,9 @@ import click
 
 from orchestrator.cli import output
 from orchestrator.cli.inspect import STATUSES
-from orchestrator.cli.output import parse_duration, plural
+from orchestrator.cli.output import plural
 from orchestrator.errors import UsageError
+from orchestrator.settings import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -45,7 +46,7 @@ class Selection:
     async def find(self, orchestrator: Orchestrator, usual: Collection[str]) -> list[ExecutionSummary]:
         """Return those chosen, newest first; ``usual`` are the statuses that are meant where none is given."""
         try:
-            age = parse_duration(self.since) if self.since is not None else None
+            age = seconds_of(self.since) if self.since is not None else None
         except ValueError as error:
             raise UsageError(f"--since: {error}") from error
         found = await orchestrator.list_executions(pipeline_id=self.pipeline_id, status=self.status, queue=self.queue)

@@ -10,8 +10,9 @@ import click
 from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution
-from orchestrator.cli.output import parse_duration, plural
+from orchestrator.cli.output import plural
 from orchestrator.errors import CheckpointUnreadable, StoreError, UnknownExecution, UsageError
+from orchestrator.settings import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +32,7 @@ BAR_WIDTH = 30
         "orchestrator prune --older-than 30d --dry-run",
         "orchestrator prune --older-than 2w --keep-last 10 --pipeline-id flights",
         "orchestrator prune --execution exec_1a2b3c --yes",
+        "orchestrator prune --dry-run",
     ),
 )
 @click.option("--older-than", metavar="AGE", help="Only what ended longer ago: 30d, 12h, 90m, 45s, 2w.")
@@ -54,15 +56,20 @@ async def prune_command(
     """Remove completed executions.
 
     Their results and logs go with them. What can still be resumed is never touched, unless it is named by
-    --execution. --older-than and --keep-last both spare what they name.
+    --execution. --older-than and --keep-last both spare what they name. With none of these, the rules of
+    [[retention]] in orchestrator.toml hold; --dry-run then tells what would go, and why.
     """
     chosen = older_than is not None or keep_last is not None
     if executions and (chosen or pipeline_id is not None):
         raise UsageError("--execution goes alone: the other options choose among completed executions")
-    if not executions and not chosen:
-        raise UsageError("say what to remove: --older-than 30d, --keep-last 10, or --execution ID")
+    by_policy = not executions and not chosen
+    if by_policy and (pipeline_id is not None or not common.settings().retention):
+        raise UsageError(
+            "say what to remove: --older-than 30d, --keep-last 10, or --execution ID "
+            "(or set rules: [[retention]] in orchestrator.toml)"
+        )
     try:
-        seconds = parse_duration(older_than) if older_than is not None else None
+        seconds = seconds_of(older_than) if older_than is not None else None
     except ValueError as error:
         raise UsageError(f"--older-than: {error}") from error
     if not common.has_store():
@@ -74,6 +81,9 @@ async def prune_command(
         if executions:
             await _remove(orchestrator, executions, dry_run=dry_run, yes=yes)
             removed = list(executions)
+        elif by_policy:
+            removals = await orchestrator.state_manager.apply_retention(dry_run=dry_run)
+            removed = [f"{each.execution_id}  {each.reason}" for each in removals]
         else:
             removed = await orchestrator.state_manager.cleanup(
                 seconds, keep_last, pipeline_id=pipeline_id, dry_run=dry_run

@@ -298,6 +298,17 @@ class Executions(Protocol):
         """Return the seqs of checkpoints that were deleted from the lists."""
 
 
+@runtime_checkable
+class Sizes(Protocol):
+    """What a store that can tell sizes offers besides; budgets in bytes need it."""
+
+    async def sizes(self, execution_ids: Sequence[ExecutionId]) -> dict[ExecutionId, int]:
+        """Return how many bytes each execution takes as stored: its facts, and its values in full, also shared ones.
+
+        An unknown one is missing from the answer.
+        """
+
+
 class Maintenance(Protocol):
     """What keeps a store in order."""
 

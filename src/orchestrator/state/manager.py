@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.core.checkpoints import Checkpoint, newest_checkpoints
 from orchestrator.core.live import no_checkpoint
 from orchestrator.core.recovery import results_at
+from orchestrator.core.retention import Removal, apply_retention, exceeding
 from orchestrator.core.verify import verify_store
 from orchestrator.domain.events import CheckpointMade
 from orchestrator.domain.execution import ExecutionStatus
@@ -194,6 +195,17 @@ class StateManager:
             if summary.holder is None or not summary.holder.alive:
                 doomed.append(summary)
         return doomed
+
+    async def apply_retention(self, *, dry_run: bool = False) -> list[Removal]:
+        """Remove what the configured rules do not keep; return what went, each with its reason.
+
+        ``dry_run`` only tells. Interruptible, idempotent. Raises UsageError for a budget in bytes where the store
+        cannot tell sizes.
+        """
+        store, rules, now = self._adapters.store, self._adapters.retention, self._adapters.clock.now()
+        if dry_run:
+            return await exceeding(store, rules, now)
+        return await apply_retention(store, rules, now, self._forget)
 
     async def remove(self, execution_ids: list[str]) -> None:
         """Remove these executions, whatever their status; raises UnknownExecution, ExecutionOwned."""

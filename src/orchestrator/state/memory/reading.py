@@ -13,6 +13,8 @@ from orchestrator.state.memory.leases import MemoryLeases
 from orchestrator.state.records import unseal_value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.domain.ids import ExecutionId
     from orchestrator.domain.values import ValueRef
 
@@ -69,6 +71,16 @@ class MemoryReading(MemoryLeases):
             paused_by=execution.paused_by,
             lease_left=None if execution.token is None else execution.lease_until - self._clock.monotonic(),
         )
+
+    async def sizes(self, execution_ids: Sequence[ExecutionId]) -> dict[ExecutionId, int]:
+        """See ports.store.Sizes."""
+        with self._data.mutex:
+            found = [self._data.executions[name] for name in execution_ids if name in self._data.executions]
+            return {
+                each.execution_id: sum(len(row.record) for row in each.commits)
+                + sum(len(self._data.values[digest]) for digest in each.refs)
+                for each in found
+            }
 
     async def hidden(self, execution_id: ExecutionId) -> set[int]:
         """See ports.store.Executions."""

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, Seq
 from orchestrator.errors import (
     StoreDamaged,
+    UnknownExecution,
 )
 from orchestrator.ports.store import ExecutionSummary, Place
 from orchestrator.state.records import unseal_value
-from orchestrator.state.sqlite.database import SEQ_MASK
+from orchestrator.state.sqlite.database import SEQ_MASK, SHIFT
 from orchestrator.state.sqlite.leases import SqliteLeases
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.domain.values import ValueRef
+
+
+# The length of a record is in its row's header: none of these is read.
+_JOURNAL_SIZE = "SELECT coalesce(sum(length(record)), 0) FROM journal WHERE position BETWEEN ? AND ?"
+_VALUE_SIZES = """
+    SELECT refs.digest, length(vals.record) FROM refs LEFT JOIN vals ON vals.digest = refs.digest
+    WHERE refs.execution = ?
+"""
 
 
 class SqliteReading(SqliteLeases):
@@ -27,7 +39,7 @@ class SqliteReading(SqliteLeases):
             return ref.data
         with self._guarded() as db:
             row = db.execute("SELECT record FROM vals WHERE digest = ?", (ref.data,)).fetchone()
-        record = row[0] if row else self._blobs.get(ref.data)
+        record = row[0] if row else await self._with_blobs(self._blobs.get, ref.data)
         return unseal_value(ref, record, name=f"value {ref.data.hex()}", sealing=self._sealing)
 
     _SUMMARY = """
@@ -87,6 +99,19 @@ class SqliteReading(SqliteLeases):
             paused_by=paused_by,
             lease_left=None if token is None else until - self._clock.monotonic(),
         )
+
+    async def sizes(self, execution_ids: Sequence[ExecutionId]) -> dict[ExecutionId, int]:
+        """See ports.store.Sizes."""
+        blobs = {blob.digest: blob.size for blob in await self._with_blobs(lambda: list(self._blobs.iterate()))}
+        found: dict[ExecutionId, int] = {}
+        for name in execution_ids:
+            with self._guarded() as db, suppress(UnknownExecution):
+                row = self._row(db, name)
+                size = db.execute(_JOURNAL_SIZE, (row << SHIFT, row << SHIFT | SEQ_MASK)).get
+                for digest, length in db.execute(_VALUE_SIZES, (row,)):
+                    size += blobs.get(digest, 0) if length is None else length
+                found[name] = size
+        return found
 
     async def hidden(self, execution_id: ExecutionId) -> set[int]:
         """See ports.store.Executions."""
