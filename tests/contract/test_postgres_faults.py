@@ -668,7 +668,7 @@ class TestBlobs:
         assert (statistics["values"], statistics["blobs"]) == (1, 1)
         assert statistics["blob_bytes"] > 100_000
         await store.release(lease)
-        monkeypatch.setattr("orchestrator.state.postgres.maintenance.BLOB_GRACE_SECONDS", -60.0)
+        monkeypatch.setattr("orchestrator.state.outside.BLOB_GRACE_SECONDS", -60.0)
         await store.remove([X])
         assert await store.get(big.ref) == big.payload
         for blob in list(blobs.iterate()):
