@@ -1,3 +1,0 @@
-async def nap(seconds: float):
-    import asyncio
-    await asyncio.sleep(seconds)
