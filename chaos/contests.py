@@ -75,7 +75,7 @@ def living(lab: Lab, seed: int) -> Verdict:
     reference = lab.reference(plan.variant)
     verdict = Verdict(plan.name)
     with lab.folder(plan.name) as folder:
-        order = lab.order(plan, folder, "run")
+        order = lab.doomed(lab.order(plan, folder, "run"))
         rival = replace(lab.order(plan, folder, "resume", 1), patience=PATIENCE_SECONDS)
         owner = lab.children.start(order)
         lab.children.wait(owner, 0.0, order.told)
@@ -97,7 +97,7 @@ def living(lab: Lab, seed: int) -> Verdict:
 
 def _killed_run(lab: Lab, plan: Plan, folder: Path, chance: random.Random, verdict: Verdict) -> dict[str, Any]:
     point = f"{chance.choice(['after_commit', 'before_effect', 'after_effect'])}:{chance.randint(1, 5)}"
-    order = replace(lab.order(plan, folder, "run"), point=point)
+    order = lab.doomed(replace(lab.order(plan, folder, "run"), point=point))
     status = lab.wait_or_kill(lab.children.start(order))
     verdict.story.append(f"run killed at {point}: {status}")
     if status != -signal.SIGKILL:
@@ -113,6 +113,8 @@ def _compete(
     time.sleep(lab.ground.lease)
     at = time.monotonic() + START_SECONDS * number
     orders: list[Order] = [replace(lab.order(plan, folder, "resume", n + 1), at=at) for n in range(number)]
+    if victim is not None:
+        orders[victim] = lab.doomed(orders[victim])
     pids = [lab.children.start(order) for order in orders]
     if victim is not None:
         time.sleep(max(0.0, at - time.monotonic()) + after)

@@ -109,6 +109,8 @@ class Course:
         disturber = self._lab.disturber if fault else None
         order = self._lab.order(self._plan, self._folder, action, number)
         order = replace(order, fault="" if disturber else fault, patience=self._lab.patience)
+        if kill is not None or fault or self._lab.shaky:
+            order = self._lab.doomed(order)
         if kill is not None and kill.point:
             order = replace(order, point=str(kill))
         at_start = kill is not None and not kill.told and not kill.point

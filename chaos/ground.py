@@ -34,8 +34,9 @@ LEASE_SECONDS = 2.0
 class Ground(Protocol):
     """What a trial asks of the place where its store is.
 
-    ``lease`` is how long the processes of a trial own an execution without being heard of, in seconds; 0 where that
-    does not matter, because what a killed owner had is free at once.
+    ``lease`` is how long a process of a trial that is to be killed owns an execution without being heard of, in
+    seconds; 0 where that does not matter, because what a killed owner had is free at once. Others have the usual
+    lease: on a machine this busy a process may stand still for a second or two.
     """
 
     kind: str

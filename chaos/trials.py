@@ -176,9 +176,12 @@ class Lab:
             variant=plan.variant,
             concurrency=plan.concurrency,
             pace=plan.pace,
-            lease=self.ground.lease,
             mutant=self.mutant,
         )
+
+    def doomed(self, order: Order) -> Order:
+        """Return the order for a child that is to be killed, or cut off: others shall not wait long for what it had."""
+        return replace(order, lease=self.ground.lease)
 
     @property
     def patience(self) -> float:
