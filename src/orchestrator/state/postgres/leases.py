@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.ids import Epoch, ExecutionId
-from orchestrator.errors import ExecutionOwned, LeaseLost, UnknownExecution
+from orchestrator.errors import ExecutionOwned, LeaseLost, StoreDamaged, UnknownExecution
 from orchestrator.ports.store import Holder, Lease, Request
 from orchestrator.state.postgres.database import Owned, Patience
 from orchestrator.state.postgres.history import PostgresHistory
@@ -66,7 +66,7 @@ class PostgresLeases(PostgresHistory):
             self._keep(self._why_lost(lease))
         return _request(*rows[0])
 
-    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
+    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | StoreDamaged | None]:
         """See ports.store.BulkLeases."""
         self._check_open()
         if not leases:
@@ -85,10 +85,20 @@ class PostgresLeases(PostgresHistory):
                 ),
             )
         )
-        found = {token: _request(cancel_by, paused_by) for token, cancel_by, paused_by in rows}
+        found: dict[str, Request | StoreDamaged | None] = {
+            token: _request(cancel_by, paused_by) for token, cancel_by, paused_by in rows
+        }
         for lease in due:
             if lease.token in found:
                 lease.deadline = deadline
+        for lease in leases:
+            if lease.token not in found:
+                try:
+                    self._keep(self._why_lost(lease))
+                except StoreDamaged as error:
+                    found[lease.token] = error
+                except LeaseLost:
+                    continue
         return found
 
     async def _kept(self, name: str, row: tuple[Any, ...]) -> Rows:
