@@ -379,6 +379,22 @@ async def test_a_socket_and_another_database(opened: Open, tmp_path: Path) -> No
         assert await opened(server_.url).summaries() == []
 
 
+async def test_the_mark_of_a_collector_that_died_ends_by_itself(opened: Open) -> None:
+    store = opened()
+
+    async def turn(token: str, milliseconds: int) -> bool:
+        return bool((await store._server.run("collect", token, milliseconds))[0] == b"ok")
+
+    assert await turn("dead", 200)
+    assert not await turn("next", 60_000)
+    assert await turn("dead", 200)  # one at work keeps it
+    async with asyncio.timeout(10):
+        while not await turn("next", 60_000):  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.01)
+    assert not await turn("dead", 0)  # takes nothing from the next
+    assert not await turn("third", 60_000)
+
+
 async def test_values_outside_of_the_server(opened: Open, tmp_path: Path) -> None:
     blobs = BlobFiles(tmp_path / "blobs")
     store, without = opened(blobs=blobs), opened()

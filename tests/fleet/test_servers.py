@@ -25,6 +25,7 @@ async def test_what_a_killed_server_had_in_hand_is_finished_by_another(yard: Yar
         states = {name: await orchestrator.get_state(name) for name in names}
         done = {name: [one for one, task in state.tasks.items() if task.value] for name, state in states.items()}
         before = yard.begun()
+        await yard.let_go(orchestrator, *names)
         second = yard.serve("--exit-when-idle")
         for name in names:
             assert (await orchestrator.wait(name)).status == "completed"
@@ -119,6 +120,7 @@ async def test_a_second_signal_leaves_at_once(yard: Yard) -> None:
         wait_until(lambda: any(line["event"] == "draining" for line in server.lines()), "it drains")
         server.signal(signal.SIGTERM)
         assert server.end(5) == 143
+        await yard.let_go(orchestrator, "e")
         assert (await orchestrator.get_summary("e")).status is ExecutionStatus.INTERRUPTED
 
 
@@ -189,6 +191,7 @@ async def test_what_kills_every_server_is_laid_aside(yard: Yard) -> None:
             if server.end() == 0:
                 break
             deaths += 1
+            await yard.let_go(orchestrator, "poison")
             assert deaths < 8
         assert deaths == 5
         summary = await orchestrator.get_summary("poison")
