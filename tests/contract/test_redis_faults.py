@@ -14,8 +14,9 @@ from typing import Any, cast
 import pytest
 import redis
 
+from chaos.servers import ServerUnavailable
 from chaos.servers.proxy import Proxy
-from chaos.servers.redis import RedisServer, ServerUnavailable
+from chaos.servers.redis import RedisServer
 from orchestrator.domain.ids import ExecutionId, Seq
 from orchestrator.errors import (
     ExecutionOwned,

@@ -9,12 +9,11 @@ from tests.everystore import STORES
 from tests.fleet.yard import Yard, yard_of
 
 
-@pytest.fixture(
-    params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow), pytest.param("redis", marks=pytest.mark.slow)]
-)
+@pytest.fixture
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty store that many processes share."""
-    return f"sqlite:///{tmp_path}/store.db" if request.param == "sqlite" else STORES[request.param](request)
+    kind = getattr(request, "param", "sqlite")
+    return f"sqlite:///{tmp_path}/store.db" if kind == "sqlite" else STORES[kind](request)
 
 
 @pytest.fixture
