@@ -336,7 +336,7 @@ async def is_free(orchestrator: Orchestrator) -> bool:
 async def test_a_run_with_values_in_s3_is_killed_and_resumed(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, place: str, url: str
 ) -> None:
-    (tmp_path / "orchestrator.toml").write_text(f"store = {url!r}\nlease = 1.0\n")
+    (tmp_path / "orchestrator.toml").write_text(f"store = {url!r}\nlease = 2.0\n")
     (tmp_path / "big.py").write_text("import os\ndef make():\n    return os.urandom(100_000)\n")
     monkeypatch.setenv("ORCHESTRATOR_BLOBS", bucket.url)
     monkeypatch.setenv("ORCHESTRATOR_CRASH_POINT", place)

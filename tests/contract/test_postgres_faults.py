@@ -31,7 +31,7 @@ from orchestrator.state.blobs import BlobFiles
 from orchestrator.state.postgres import PostgresStore, parse_target
 from orchestrator.state.url import StoreOptions, open_store
 from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, facts, finished, value
-from tests.unit.core.bench import wait_until
+from tests.unit.core.bench import Bench, step, wait_until
 
 X = ExecutionId("x")
 
@@ -636,6 +636,17 @@ class TestLostHistory:
         told = store.tend([lost, kept], [lost, kept])
         assert told[kept.token] is None
         assert isinstance(told[lost.token], StoreDamaged)
+
+    async def test_a_run_that_has_nothing_to_write_ends_with_7(self, postgres_url: str, db: Any) -> None:
+        bench = Bench(postgres_url)
+        orchestrator = bench.open()
+        running = asyncio.create_task(orchestrator.run_pipeline(bench.pipeline(step("a", "hold")), execution_id="x"))
+        await bench.started("a")
+        db.execute("DELETE FROM executions")
+        with pytest.raises(StoreDamaged, match="history was lost") as caught:
+            await running
+        assert caught.value.exit_code == 7
+        await bench.close()
 
     async def test_another_store_in_its_place(self, store: PostgresStore, db: Any) -> None:
         lease = await admit(store)

@@ -560,11 +560,16 @@ def _acts(store: RedisStore) -> dict[str, Callable[[Lease], Awaitable[object]]]:
     async def sync(act: Callable[..., object], *arguments: object) -> object:
         return act(*arguments)
 
+    async def told(lease: Lease) -> None:
+        answer = store.tend([lease], [])[lease.token]
+        assert isinstance(answer, StoreDamaged)
+        raise answer
+
     return {
         "append": lambda lease: add(store, lease, 1),
         "renew": lambda lease: sync(store.renew, lease),
         "requests": lambda lease: sync(store.requests, lease),
-        "tend": lambda lease: sync(store.tend, [lease], []),
+        "tend": told,
     }
 
 
