@@ -109,8 +109,9 @@ class RedisServer:
             if self._await_ready(deadline):
                 return
             if self.port or time.monotonic() > deadline:
-                self._end(signal.SIGKILL)
-                raise ServerUnavailable(f"{find_binary()} does not start: {self._output()}")
+                said = self._output()
+                self.close()
+                raise ServerUnavailable(f"{find_binary()} does not start: {said}")
 
     def stop(self) -> None:
         """End it in good order."""
