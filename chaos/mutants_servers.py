@@ -130,7 +130,7 @@ def postgres_splits_the_commit() -> None:
 
 def postgres_forgets_its_commit() -> None:
     """Do not recognise in PostgreSQL the own commit whose answer was lost."""
-    _in_sql("why_refused", ("j.record", "NULL::bytea"))
+    _in_sql("commit", ("j.record", "NULL::bytea"))
 
 
 def postgres_forgets_its_admission() -> None:

@@ -73,7 +73,7 @@ def postgres_emptied_url(postgres_kept: tuple[str, psycopg.Connection]) -> str:
     url, db = postgres_kept
     schema = parse_target(url, durable=True).schema
     if db.execute("SELECT to_regclass(%s)", (f"{schema}.meta",)).fetchone() != (None,):
-        tables = ("refs", "vals", "journal", "hidden", "queues", "executions")
+        tables = ("refs", "vals", "journal", "hidden", "queues", "removed", "executions")
         db.execute("; ".join(f"DELETE FROM {schema}.{table}" for table in tables).encode())
     return url
 

@@ -609,6 +609,33 @@ class TestLostHistory:
         with pytest.raises(StoreDamaged, match="history was lost"):
             await add(store, lease, 1)
 
+    async def test_an_owner_that_was_robbed_has_lost_its_lease_and_no_history(
+        self, store: PostgresStore, postgres_url: str
+    ) -> None:
+        """Another one stole the execution and removed it; then one of the same name came."""
+        lease = await admit(store)
+        await add(store, lease, 1)
+        thief = store_of(postgres_url)
+        await thief.release(await thief.acquire(X, "a thief", steal=True))
+        await thief.remove([X])
+        for anew in (False, True):
+            if anew:
+                await thief.create(X, "another", [created()], [])
+            with pytest.raises(LeaseLost):
+                await add(store, lease, 2)
+            for act in (store.renew, store.requests):
+                with pytest.raises(LeaseLost):
+                    act(lease)
+            assert store.tend([lease], [lease]) == {}
+        await thief.close()
+
+    async def test_the_keeper_tells_lost_history_from_a_lost_lease(self, store: PostgresStore, db: Any) -> None:
+        lost, kept = await admit(store), await store.create(ExecutionId("y"), "me", [created()], [])
+        db.execute("DELETE FROM executions WHERE execution_id = 'x'")
+        told = store.tend([lost, kept], [lost, kept])
+        assert told[kept.token] is None
+        assert isinstance(told[lost.token], StoreDamaged)
+
     async def test_another_store_in_its_place(self, store: PostgresStore, db: Any) -> None:
         lease = await admit(store)
         db.execute("UPDATE meta SET value = 'another' WHERE key = 'uuid'")
@@ -641,6 +668,18 @@ class TestDamage:
         with pytest.raises(StoreDamaged, match=r"x@5.*end is missing"):
             await commits(store, newest_first=newest_first)
 
+    async def test_values_that_may_be_deleted_under_who_needs_them(self, store: PostgresStore, db: Any) -> None:
+        big = value(2000)
+        lease = await admit(store)
+        await add(store, lease, 1, completed(ref=big.ref), values=[big])
+        db.execute("DELETE FROM refs")
+        assert await store.check() == [
+            f"{store.url}: 1 values belong to no execution",
+            f"x: its value {big.ref.data.hex()} is not kept for it",
+        ]
+        await store.create(ExecutionId("y"), "me", [created()], [big])  # now somebody keeps it
+        assert await store.check() == [f"x: its value {big.ref.data.hex()} is not kept for it"]
+
     async def test_a_value_that_was_changed_or_lies_where_nobody_looks(self, store: PostgresStore, db: Any) -> None:
         await store.create(X, "me", [created()], [value(2000)])
         db.execute("UPDATE vals SET record = set_byte(record, 99, get_byte(record, 99) # 1)")
@@ -668,7 +707,7 @@ class TestBlobs:
         assert (statistics["values"], statistics["blobs"]) == (1, 1)
         assert statistics["blob_bytes"] > 100_000
         await store.release(lease)
-        monkeypatch.setattr("orchestrator.state.postgres.maintenance.BLOB_GRACE_SECONDS", -60.0)
+        monkeypatch.setattr("orchestrator.state.outside.BLOB_GRACE_SECONDS", -60.0)
         await store.remove([X])
         assert await store.get(big.ref) == big.payload
         for blob in list(blobs.iterate()):

@@ -534,7 +534,7 @@ class PostgresMachine(StoreMachine):
         self.left: dict[str, float] = {}
         self.db = psycopg.connect(self.target.conninfo, autocommit=True)
         if self.db.execute("SELECT to_regclass(%s)", (f"{self.target.schema}.meta",)).fetchone() != (None,):
-            for table in ("refs", "vals", "journal", "hidden", "queues", "executions"):
+            for table in ("refs", "vals", "journal", "hidden", "queues", "removed", "executions"):
                 self.db.execute(f"DELETE FROM {self.target.schema}.{table}".encode())
 
     def open(self) -> PostgresStore:

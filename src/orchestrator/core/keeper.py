@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import LeaseLost, StoreError
+from orchestrator.errors import LeaseLost, StoreDamaged, StoreError
 from orchestrator.ports.store import BulkLeases
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ class _Kept:
 class LeaseKeeper:
     """Keeps leases until told to drop them; one thread for all of a store's, started with the first.
 
-    The callbacks are called from that thread. ``lost`` is called once: the epoch moved on, or the store could not be
-    reached until two thirds of the lease had passed. ``asked`` is told a request again and again while it stands.
+    The callbacks are called from that thread. ``lost`` is called once: the epoch moved on, the store is damaged, or
+    it could not be reached until two thirds of the lease had passed. ``asked`` is told a request again and again while
+    it stands.
     """
 
     def __init__(self, leases: Leases, clock: Clock, lease_seconds: float) -> None:
@@ -119,8 +120,12 @@ class LeaseKeeper:
         for entry in kept:
             if entry.lease.token not in requests:
                 self._give_up(entry, LeaseLost(entry.lease.execution_id, entry.lease.epoch))
-            elif (request := requests[entry.lease.token]) is not None:
-                entry.asked(request)
+                continue
+            answer = requests[entry.lease.token]
+            if isinstance(answer, StoreDamaged):
+                self._give_up(entry, answer)
+            elif answer is not None:
+                entry.asked(answer)
 
     def _tend(self, entry: _Kept) -> None:
         now = self._clock.monotonic()
@@ -142,8 +147,8 @@ class LeaseKeeper:
                 entry.asked(request)
 
     def _bear(self, entry: _Kept, error: StoreError, now: float) -> None:
-        """Hope for the store to come back, for as long as the lease allows."""
-        if now > entry.lease.deadline - self._lease_seconds / 3:
+        """Hope for the store to come back, for as long as the lease allows; damage does not pass."""
+        if isinstance(error, StoreDamaged) or now > entry.lease.deadline - self._lease_seconds / 3:
             self._give_up(entry, error)
 
     def _give_up(self, entry: _Kept, error: BaseException) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.ids import Epoch, ExecutionId, Seq
     from orchestrator.domain.values import EncodedValue, ValueRef
+    from orchestrator.errors import StoreDamaged
 
 
 ENDED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
@@ -211,10 +212,11 @@ class Leases(Protocol):
 class BulkLeases(Protocol):
     """What a store offers besides: one round trip (one transaction) for the leases of many executions."""
 
-    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
+    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | StoreDamaged | None]:
         """Renew those that are ``due`` and return what was asked of each of ``leases``, by token.
 
-        A lease that was lost is missing from the answer. Called from the lease keeper's thread.
+        A lease that was lost is missing from the answer; one whose execution the store has forgotten comes with what
+        is damaged. Called from the lease keeper's thread.
         """
 
 

@@ -10,7 +10,7 @@ import pytest
 from orchestrator import LeaseLost
 from orchestrator.core.keeper import LeaseKeeper
 from orchestrator.domain.ids import Epoch, ExecutionId
-from orchestrator.errors import StoreUnavailable
+from orchestrator.errors import StoreDamaged, StoreUnavailable
 from orchestrator.ports.store import ExecutionSummary, Holder, Lease, Request
 from orchestrator.testing.clock import ManualClock
 
@@ -59,8 +59,9 @@ class BulkyLeases(FakeLeases):
 
     trips: int = 0
     gone: set[str] = field(default_factory=set)
+    damaged: dict[str, StoreDamaged] = field(default_factory=dict)
 
-    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
+    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | StoreDamaged | None]:
         self.trips += 1
         assert set(map(id, due)) <= set(map(id, leases))
         if isinstance(self.fault, LeaseLost):
@@ -69,7 +70,9 @@ class BulkyLeases(FakeLeases):
             raise self.fault
         for lease in due:
             super().renew(lease)
-        return {lease.token: self.asked for lease in leases if lease.token not in self.gone}
+        return {
+            lease.token: self.damaged.get(lease.token, self.asked) for lease in leases if lease.token not in self.gone
+        }
 
     def renew(self, lease: Lease) -> None:
         raise AssertionError(f"{lease} renewed alone")
@@ -144,6 +147,12 @@ def test_a_store_that_stays_away_is_given_up_before_the_lease_ends(kept: Kept) -
     assert kept.clock.monotonic() < kept.lease.deadline
 
 
+def test_damage_is_told_at_once(kept: Kept) -> None:
+    kept.leases.fault = StoreDamaged("the store", "it was emptied")
+    kept.pass_time(1)
+    assert kept.lost == [kept.leases.fault]
+
+
 def test_a_fault_of_our_own_is_told_too(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
     kept.leases.fault = ZeroDivisionError("a bug")
     kept.pass_time(1)
@@ -190,6 +199,9 @@ def test_many_leases_are_one_round_trip() -> None:
     kept.pass_time(1)
     kept.pass_time(1)
     assert [str(error) for error in lost] == [str(LeaseLost(f"e{n}", 1)) for n in (3, 7)]
+    leases.damaged = {"token 5": StoreDamaged("e5", "its history was lost")}
+    kept.pass_time(1)
+    assert lost[2:] == [leases.damaged["token 5"]]
     assert kept.lost == []
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 
 from orchestrator.errors import StoreError, StoreUnavailable
+from orchestrator.state.outside import Outside
 from orchestrator.state.postgres.aside import Aside
 from orchestrator.state.postgres.failures import Verdict, judge, translate
 from orchestrator.state.postgres.links import Links, unbroken
@@ -52,9 +53,13 @@ _SHORTEST, _LONGEST = 0.1, 5.0
 
 @dataclass(slots=True)
 class Owned:
-    """What this handle knows of an execution it owns: the seq it had acknowledged."""
+    """What this handle knows of an execution it owns: the seq it had acknowledged.
+
+    ``born`` tells it from another one of the same name.
+    """
 
     execution_id: str
+    born: str
     seq: int
 
 
@@ -85,7 +90,7 @@ class Database:
         self._clock = clock
         self._chance = chance
         self._sealing = sealing
-        self._blobs = blobs
+        self._outside = Outside(blobs, self._store_id)
         self._queries = queries(target.schema)
         self._owned: dict[str, Owned] = {}
         self._server: Server | None = None
@@ -108,6 +113,11 @@ class Database:
             server = await examine(db, self._queries, self._target)
         self._uuid = check_same(server, self._uuid, self._target)
         self._server = server
+
+    async def _store_id(self) -> str:
+        if self._uuid is None:
+            await self._ask("probe")
+        return self._uuid or ""
 
     # -- asking --------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ at that place what we sent.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,11 +15,12 @@ import psycopg
 from orchestrator.crashpoints import point
 from orchestrator.domain.events import ExecutionCreated
 from orchestrator.domain.ids import Epoch, ExecutionId, Seq
-from orchestrator.errors import ExecutionExists, JournalConflict, LeaseLost, StoreDamaged, UnknownExecution
+from orchestrator.errors import ExecutionExists, JournalConflict, StoreDamaged, UnknownExecution
 from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
 from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after
-from orchestrator.state.postgres.database import Database, Owned, Patience
+from orchestrator.state.postgres.database import Owned, Patience
 from orchestrator.state.postgres.failures import Verdict, judge, translate
+from orchestrator.state.postgres.history import PostgresHistory
 from orchestrator.state.postgres.names import to_text
 from orchestrator.state.postgres.wire import Prepared
 from orchestrator.state.records import seal_value
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("orchestrator.store.postgres")
 
-BLOB_THRESHOLD = 64 * 1024
-"""Sealed values above this many bytes go to the object storage, where there is one."""
 READ_PAGE = 1000
+FIRST_PAGE_BACK = 16
+"""Whoever reads from the end may want the last fact only."""
 _END = 2**62
 
 
-class PostgresJournal(Database):
+class PostgresJournal(PostgresHistory):
     """See ports.store.Journal."""
 
     def __init__(self, target: Target, **options: Any) -> None:
@@ -61,8 +61,8 @@ class PostgresJournal(Database):
         token = self._chance.token()
         deadline = self._clock.monotonic() + self.lease_seconds
         ownership = (admission.epoch, to_text(owner), token, float(self.lease_seconds), None, 0)
-        await self._admit(execution_id, events, values, admission, ownership)
-        self._owned[token] = Owned(execution_id, len(events))
+        born = await self._admit(execution_id, events, values, admission, ownership)
+        self._owned[token] = Owned(execution_id, born, len(events))
         return Lease(execution_id, Epoch(admission.epoch), token, deadline, copying=admission.head > 0)
 
     async def submit(
@@ -78,8 +78,8 @@ class PostgresJournal(Database):
         values: Sequence[EncodedValue],
         admission: Admission,
         ownership: tuple[Any, ...],
-    ) -> None:
-        """Write an execution's row and its first facts; raises ExecutionExists."""
+    ) -> str:
+        """Write an execution's row and its first facts; return what it is born as. Raises ExecutionExists."""
         created = events[0]
         if not isinstance(created, ExecutionCreated):
             raise TypeError("the first fact of an execution is its ExecutionCreated")
@@ -105,6 +105,7 @@ class PostgresJournal(Database):
         if not await self._run(work):
             raise ExecutionExists(execution_id)
         point("after_admission")
+        return born
 
     async def append(
         self,
@@ -192,25 +193,11 @@ class PostgresJournal(Database):
 
     async def _refused(self, db: Connection, lease: Lease, expected: int, last: int, sent: bytes | None) -> None:
         """Say why an append wrote nothing; return if an earlier try of it (``sent``) did."""
-        found = await self._execute(db, "why_refused", (to_text(lease.execution_id), last))
-        owned = self._owned.get(lease.token)
-        if not found:
-            if owned is not None and lease.deadline > self._clock.monotonic():
-                raise StoreDamaged(lease.execution_id, f"history was lost: it was there, with {owned.seq} facts")
-            raise LeaseLost(lease.execution_id, lease.epoch)
-        epoch, token, seq, record = found[0]
-        if sent is not None and record == sent:
-            return
-        if owned is not None and (epoch < lease.epoch or (epoch == lease.epoch and seq < owned.seq)):
-            raise StoreDamaged(
-                lease.execution_id,
-                f"history was lost: {owned.seq} facts were acknowledged to epoch {lease.epoch}, and the server knows "
-                f"of {seq} and of epoch {epoch}. It was restored from a backup, or a standby without the last commits "
-                "took over; what was lost would run again on a resume",
-            )
-        if epoch != lease.epoch or token != lease.token:
-            raise LeaseLost(lease.execution_id, lease.epoch)
-        raise JournalConflict(lease.execution_id, expected, seq)
+        if sent is not None:
+            found = await self._execute(db, "commit", (to_text(lease.execution_id), last))
+            if found == [(sent,)]:
+                return
+        raise JournalConflict(lease.execution_id, expected, await self._stands(db, lease))
 
     async def _keep_values(self, values: Sequence[EncodedValue]) -> tuple[list[bytes], list[bytes | None]]:
         """Put the big values where blobs lie, durable before any row speaks of them; return all digests and records.
@@ -221,11 +208,12 @@ class PostgresJournal(Database):
         for value in values:
             if value.ref.inline or value.ref.data in records:
                 continue
-            record: bytes | None = seal_value(value, self._sealing)
-            if self._blobs is not None and record is not None and len(record) > BLOB_THRESHOLD:
-                await asyncio.to_thread(self._blobs.put, value.ref.data, record)
-                record = None
-            records[value.ref.data] = record
+            record = seal_value(value, self._sealing)
+            if self._outside.takes(record):
+                await self._outside.put(value.ref.data, record)
+                records[value.ref.data] = None
+            else:
+                records[value.ref.data] = record
         digests = sorted(records)
         return digests, [records[digest] for digest in digests]
 
@@ -235,8 +223,9 @@ class PostgresJournal(Database):
         at = _END if newest_first else 0
         row: int | None = None
         expected: int | None = None if newest_first else 1
+        size = FIRST_PAGE_BACK if newest_first else READ_PAGE
         while True:
-            page = await self._ask(statement, name, at, READ_PAGE)
+            page = await self._ask(statement, name, at, size)
             if not page or (row is not None and page[0][0] != row):
                 raise UnknownExecution(execution_id)  # removed meanwhile, if it was there
             row, head = page[0][:2]
@@ -250,8 +239,9 @@ class PostgresJournal(Database):
                 expected = commit.first - 1 if newest_first else last + 1
                 at = last
                 yield commit
-            if len(rows) < READ_PAGE:
+            if len(rows) < size:
                 break
+            size = READ_PAGE
         if newest_first and expected:
             _missing(execution_id, expected)
         if not newest_first and expected <= head:

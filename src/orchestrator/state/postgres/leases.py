@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.domain.ids import Epoch, ExecutionId
 from orchestrator.errors import ExecutionOwned, LeaseLost, StoreDamaged, UnknownExecution
 from orchestrator.ports.store import Holder, Lease, Request
-from orchestrator.state.postgres.database import Database, Owned, Patience
+from orchestrator.state.postgres.database import Owned, Patience
+from orchestrator.state.postgres.history import PostgresHistory
 from orchestrator.state.postgres.names import from_text, to_text
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.state.postgres.links import Connection
 
 
-class PostgresLeases(Database):
+class PostgresLeases(PostgresHistory):
     """See ports.store.Leases and ports.store.BulkLeases."""
 
     async def acquire(self, execution_id: ExecutionId, owner: str, *, steal: bool = False) -> Lease:
@@ -25,22 +26,22 @@ class PostgresLeases(Database):
         name, token = to_text(execution_id), self._chance.token()
         deadline = self._clock.monotonic() + self.lease_seconds
 
-        async def work(db: Connection, again: bool) -> tuple[int, int]:  # noqa: FBT001
+        async def work(db: Connection, again: bool) -> tuple[int, int, str]:  # noqa: FBT001
             del again
             row = (name, to_text(owner), token, float(self.lease_seconds), steal)
             taken = await self._execute(db, "acquire", row)
             if taken:
-                return taken[0][0], taken[0][1]
+                return taken[0][0], taken[0][1], taken[0][2]
             found = await self._execute(db, "owner", (name,))
             if not found:
                 raise UnknownExecution(execution_id)
-            epoch, holder, held_by, left, seq = found[0]
+            epoch, holder, held_by, left, seq, born = found[0]
             if held_by == token:  # the answer to an earlier try was lost
-                return epoch, seq
+                return epoch, seq, born
             raise ExecutionOwned(execution_id, _describe(from_text(holder), left))
 
-        epoch, seq = await self._run(work)
-        self._owned[token] = Owned(execution_id, seq)
+        epoch, seq, born = await self._run(work)
+        self._owned[token] = Owned(execution_id, born, seq)
         return Lease(execution_id, Epoch(epoch), token, deadline)
 
     async def release(self, lease: Lease) -> None:
@@ -65,7 +66,7 @@ class PostgresLeases(Database):
             self._keep(self._why_lost(lease))
         return _request(*rows[0])
 
-    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
+    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | StoreDamaged | None]:
         """See ports.store.BulkLeases."""
         self._check_open()
         if not leases:
@@ -84,10 +85,20 @@ class PostgresLeases(Database):
                 ),
             )
         )
-        found = {token: _request(cancel_by, paused_by) for token, cancel_by, paused_by in rows}
+        found: dict[str, Request | StoreDamaged | None] = {
+            token: _request(cancel_by, paused_by) for token, cancel_by, paused_by in rows
+        }
         for lease in due:
             if lease.token in found:
                 lease.deadline = deadline
+        for lease in leases:
+            if lease.token not in found:
+                try:
+                    self._keep(self._why_lost(lease))
+                except StoreDamaged as error:
+                    found[lease.token] = error
+                except LeaseLost:
+                    continue
         return found
 
     async def _kept(self, name: str, row: tuple[Any, ...]) -> Rows:
@@ -101,14 +112,12 @@ class PostgresLeases(Database):
 
     async def _why_lost(self, lease: Lease) -> None:
         """Say why a lease is no longer ours: another has it, or the server knows less than it did."""
-        found = await self._kept("owner", (to_text(lease.execution_id),))
-        owned = self._owned.get(lease.token)
-        if owned is not None and found and found[0][0] < lease.epoch:
-            raise StoreDamaged(
-                lease.execution_id,
-                f"history was lost: epoch {lease.epoch} was granted, and the server knows of {found[0][0]} only. It "
-                "was restored from a backup, or a standby without the last commits took over",
-            )
+
+        async def work(db: Connection, again: bool) -> None:  # noqa: FBT001
+            del again
+            await self._stands(db, lease)
+
+        await self._run(work, patience=Patience(self._keeper_seconds / 2), links=self._keeper_links)
         raise LeaseLost(lease.execution_id, lease.epoch)
 
     async def holder(self, execution_id: ExecutionId) -> Holder | None:
@@ -116,7 +125,7 @@ class PostgresLeases(Database):
         found = await self._ask("owner", to_text(execution_id))
         if not found:
             raise UnknownExecution(execution_id)
-        epoch, owner, token, left, _seq = found[0]
+        epoch, owner, token, left, *_ = found[0]
         return make_holder(epoch, owner, token, left)
 
     async def request_cancel(self, execution_id: ExecutionId, by: str) -> None:

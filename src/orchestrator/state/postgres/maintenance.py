@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.ids import ExecutionId, Seq
-from orchestrator.errors import ExecutionOwned
+from orchestrator.errors import ExecutionOwned, StoreDamaged, StoreIncompatible, UnknownExecution
+from orchestrator.state.outside import COLLECTING_SECONDS
+from orchestrator.state.parcels import large_values
+from orchestrator.state.postgres.journal import PostgresJournal
 from orchestrator.state.postgres.leases import PostgresLeases
 from orchestrator.state.postgres.names import from_text, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.ports.blobs import BlobInfo, Blobs
 
 CHUNK = 2000
 """How many rows one statement deletes: none may take long, and whoever stops between two has done no harm."""
-BLOB_GRACE_SECONDS = 3600.0
-"""A younger blob without a row may belong to a commit under way."""
 
 
-class PostgresMaintenance(PostgresLeases):
+class PostgresMaintenance(PostgresJournal, PostgresLeases):
     """See ports.store.Maintenance."""
 
     async def hide_checkpoint(self, execution_id: ExecutionId, seq: Seq) -> None:
@@ -52,23 +50,27 @@ class PostgresMaintenance(PostgresLeases):
                 for name in ("delete_journal", "delete_refs"):
                     while len(await self._ask(name, row, CHUNK)) == CHUNK:
                         pass
+            while len(await self._ask("delete_values", CHUNK)) == CHUNK:
+                pass
+            for (row,) in struck:  # last of all: as long as it is there, values without references are no damage
                 await self._ask("delete_execution", row)
-        while len(await self._ask("delete_values", CHUNK)) == CHUNK:
-            pass
-        if self._blobs is not None:
-            await self._collect_blobs(self._blobs)
+        await self._collect_blobs()
 
-    async def _collect_blobs(self, blobs: Blobs) -> None:
-        """Delete blobs that no row refers to, unless a commit under way may be about to."""
-        old = time.time() - BLOB_GRACE_SECONDS  # noqa: TID251 - blobs are dated by a machine's clock
-        await asyncio.to_thread(blobs.remove_stale, old + BLOB_GRACE_SECONDS)
-        stored = await asyncio.to_thread(lambda: [blob.digest for blob in blobs.iterate() if blob.mtime < old])
-        for start in range(0, len(stored), CHUNK):
-            page = stored[start : start + CHUNK]
-            known = {digest for (digest,) in await self._ask("known_values", page)}
-            for digest in page:
-                if digest not in known:
-                    await asyncio.to_thread(blobs.delete, digest, unless_after=old)
+    async def _collect_blobs(self) -> None:
+        """Delete blobs that no row refers to; one collector at a time."""
+        me = self._chance.token()
+
+        async def turn() -> bool:
+            return bool(await self._ask("turn", me, COLLECTING_SECONDS))
+
+        async def wanted(digests: list[bytes]) -> list[bytes]:
+            return [digest for (digest,) in await self._ask("known_values", digests)]
+
+        try:
+            await self._outside.collect(wanted, turn)
+        finally:
+            if self._outside.exists:
+                await self._ask("turn_over", me)
 
     async def check(self) -> list[str]:
         """See ports.store.Maintenance. The server itself keeps the rest: types, and that each reference has a value."""
@@ -76,24 +78,41 @@ class PostgresMaintenance(PostgresLeases):
             f"{from_text(name)}: its journal ends at {last or 0}, and it is said to have {seq} facts"
             for name, seq, last in await self._ask("short_journals")
         ]
-        orphans = (await self._ask("orphans"))[0][0]
-        if orphans:
-            problems.append(f"{self.url}: {orphans} commits belong to no execution")
-        return problems + await self._missing_blobs()
+        counts = (await self._ask("orphans"))[0]
+        kinds = ("commits", "references to values", "values")
+        for count, kind in zip(counts, kinds, strict=True):
+            if count:
+                problems.append(f"{self.url}: {count} {kind} belong to no execution")
+        return problems + await self._missing_references() + await self._missing_blobs()
+
+    async def _missing_references(self) -> list[str]:
+        """Return which values may be deleted under executions whose facts need them."""
+        problems = []
+        after = 0
+        while page := await self._ask("names", after, CHUNK):
+            for after, name in page:
+                execution_id = ExecutionId(from_text(name))
+                try:
+                    needed = {
+                        ref.data async for commit in self.read(execution_id) for ref in large_values(commit.events)
+                    }
+                except (StoreDamaged, StoreIncompatible, UnknownExecution):
+                    continue  # whoever reads the facts is told
+                kept = {digest for (digest,) in await self._ask("refs_of", after)}
+                problems += [
+                    f"{execution_id}: its value {digest.hex()} is not kept for it" for digest in sorted(needed - kept)
+                ]
+        return problems
 
     async def _missing_blobs(self) -> list[str]:
         """Return what is wrong with the values that lie outside of the database."""
-        stored = {blob.digest for blob in await self._list_blobs()}
+        stored = {blob.digest for blob in await self._outside.stored()}
         problems = []
         after = b""
         while page := await self._ask("outside_values", after, CHUNK):
             problems += [f"value {digest.hex()}: missing" for (digest,) in page if digest not in stored]
             after = page[-1][0]
         return problems
-
-    async def _list_blobs(self) -> list[BlobInfo]:
-        blobs = self._blobs
-        return [] if blobs is None else await asyncio.to_thread(lambda: list(blobs.iterate()))
 
     async def probe(self) -> None:
         """See ports.store.Maintenance."""
@@ -110,6 +129,6 @@ class PostgresMaintenance(PostgresLeases):
             "values": values,
             "blobs": outside,
             "database_bytes": size,
-            "blob_bytes": sum(blob.size for blob in await self._list_blobs()),
+            "blob_bytes": sum(blob.size for blob in await self._outside.stored()),
             "durability": self.durability,
         }

@@ -76,10 +76,13 @@ WITH me AS (
 INSERT INTO {s}.journal (execution, last, at, completed, record) SELECT id, $5, $6, $7, $8 FROM me
 RETURNING execution
 
--- name: why_refused
-SELECT e.epoch, e.token, e.seq, j.record
-FROM {s}.executions e LEFT JOIN {s}.journal j ON j.execution = e.id AND j.last = $2
-WHERE e.execution_id = $1
+-- name: commit
+SELECT j.record FROM {s}.executions e JOIN {s}.journal j ON j.execution = e.id AND j.last = $2 WHERE e.execution_id = $1
+
+-- name: standing
+-- What stands under a name, if anything, and whether the one that an owner had under it ($2: its birth) was removed.
+SELECT EXISTS (SELECT FROM {s}.removed WHERE born = $2), e.epoch, e.token, e.seq, e.born
+FROM (SELECT) one LEFT JOIN {s}.executions e ON e.execution_id = $1
 
 -- name: read
 -- A page, and where the journal ends: one snapshot.
@@ -105,10 +108,10 @@ UPDATE {s}.executions
 SET epoch = epoch + 1, owner = $2, token = $3, lease_until = clock_timestamp() + make_interval(secs => $4),
     cancel_by = NULL, paused_by = NULL
 WHERE execution_id = $1 AND ($5 OR token IS NULL OR lease_until <= clock_timestamp())
-RETURNING epoch, seq
+RETURNING epoch, seq, born
 
 -- name: owner
-SELECT epoch, owner, token, extract(epoch FROM lease_until - clock_timestamp())::float8, seq
+SELECT epoch, owner, token, extract(epoch FROM lease_until - clock_timestamp())::float8, seq, born
 FROM {s}.executions WHERE execution_id = $1
 
 -- name: renew
@@ -204,10 +207,10 @@ UPDATE {s}.executions e
 SET epoch = e.epoch + 1, owner = $2, token = ($4::text[])[chosen.place],
     lease_until = clock_timestamp() + make_interval(secs => $6)
 FROM chosen WHERE e.id = chosen.id
-RETURNING e.execution_id, e.epoch, e.token, e.seq, chosen.place
+RETURNING e.execution_id, e.epoch, e.token, e.seq, e.born, chosen.place
 
 -- name: taken
-SELECT execution_id, epoch, token, seq, 0 FROM {s}.executions WHERE token = ANY ($1::text[])
+SELECT execution_id, epoch, token, seq, born, 0 FROM {s}.executions WHERE token = ANY ($1::text[])
 
 -- name: queues
 SELECT coalesce(q.name, e.queue), q."limit", q.paused_by, coalesce(e.waiting, 0), coalesce(e.owned, 0)
@@ -227,12 +230,12 @@ SELECT record FROM {s}.vals WHERE digest = $1
 
 -- name: summary
 SELECT execution_id, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token,
-       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, paused_by, id
+       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, waiting, paused_by, id
 FROM {s}.executions WHERE execution_id = $1
 
 -- name: summaries
 SELECT execution_id, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token,
-       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, paused_by, id
+       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, waiting, paused_by, id
 FROM {s}.executions
 WHERE execution_id IS NOT NULL AND ($2::text IS NULL OR status = $2)
   AND (created_at, id) < ($3::float8, $4::bigint)
@@ -240,7 +243,7 @@ ORDER BY created_at DESC, id DESC LIMIT $1
 
 -- name: summaries_of
 SELECT execution_id, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token,
-       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, paused_by, id
+       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, waiting, paused_by, id
 FROM {s}.executions
 WHERE pipeline_id = $5 AND execution_id IS NOT NULL AND ($2::text IS NULL OR status = $2)
   AND (created_at, id) < ($3::float8, $4::bigint)
@@ -257,10 +260,18 @@ SELECT 1 FROM me
 
 -- name: strike
 -- The execution is gone from here on; what is left of it has no name, and is deleted piece by piece.
-UPDATE {s}.executions
-SET execution_id = NULL, owner = NULL, token = NULL, queue = NULL, waiting = false
-WHERE execution_id = $1 AND (token IS NULL OR lease_until <= clock_timestamp())
-RETURNING id
+-- For a day an owner that comes back late learns that somebody removed it, and not that it was lost.
+WITH me AS (
+    UPDATE {s}.executions
+    SET execution_id = NULL, owner = NULL, token = NULL, queue = NULL, waiting = false
+    WHERE execution_id = $1 AND (token IS NULL OR lease_until <= clock_timestamp())
+    RETURNING id, born
+), forgotten AS (
+    DELETE FROM {s}.removed WHERE at < clock_timestamp() - interval '1 day'
+), kept AS (
+    INSERT INTO {s}.removed SELECT born, clock_timestamp() FROM me
+)
+SELECT id FROM me
 
 -- name: struck
 SELECT id FROM {s}.executions WHERE execution_id IS NULL LIMIT 100
@@ -300,8 +311,41 @@ WHERE e.execution_id IS NOT NULL
   AND e.seq IS DISTINCT FROM (SELECT max(last) FROM {s}.journal j WHERE j.execution = e.id)
 LIMIT 1000
 
+-- name: names
+SELECT id, execution_id FROM {s}.executions WHERE execution_id IS NOT NULL AND id > $1 ORDER BY id LIMIT $2
+
+-- name: refs_of
+SELECT digest FROM {s}.refs WHERE execution = $1
+
 -- name: orphans
-SELECT count(*) FROM {s}.journal j WHERE NOT EXISTS (SELECT FROM {s}.executions e WHERE e.id = j.execution)
+SELECT (SELECT count(*) FROM {s}.journal j WHERE NOT EXISTS (SELECT FROM {s}.executions e WHERE e.id = j.execution)),
+       (SELECT count(*) FROM {s}.refs r WHERE NOT EXISTS (SELECT FROM {s}.executions e WHERE e.id = r.execution)),
+       CASE WHEN EXISTS (SELECT FROM {s}.executions WHERE execution_id IS NULL) THEN 0 ELSE
+           (SELECT count(*) FROM {s}.vals v WHERE NOT EXISTS (SELECT FROM {s}.refs r WHERE r.digest = v.digest)) END
+
+-- name: sizes
+-- No record is read: its length is in its row.
+SELECT e.execution_id,
+       ((SELECT coalesce(sum(octet_length(record)), 0) FROM {s}.journal WHERE execution = e.id)
+        + (SELECT coalesce(sum(octet_length(v.record)), 0) FROM {s}.refs r JOIN {s}.vals v ON v.digest = r.digest
+           WHERE r.execution = e.id))::bigint
+FROM {s}.executions e WHERE e.execution_id = ANY ($1::text[])
+
+-- name: outside_of
+SELECT e.execution_id, r.digest
+FROM {s}.executions e JOIN {s}.refs r ON r.execution = e.id JOIN {s}.vals v ON v.digest = r.digest
+WHERE e.execution_id = ANY ($1::text[]) AND v.record IS NULL
+
+-- name: turn
+-- One collects at a time. The mark ends by itself: whoever set it may have died.
+INSERT INTO {s}.meta VALUES ('collecting', (extract(epoch FROM clock_timestamp()) + $2::float8)::text || ' ' || $1::text)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value
+WHERE split_part(meta.value, ' ', 1)::float8 < extract(epoch FROM clock_timestamp())
+   OR split_part(meta.value, ' ', 2) = $1::text
+RETURNING 1
+
+-- name: turn_over
+DELETE FROM {s}.meta WHERE key = 'collecting' AND split_part(value, ' ', 2) = $1
 
 -- name: probe
 UPDATE {s}.meta SET value = value WHERE key = 'uuid'

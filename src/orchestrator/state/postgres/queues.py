@@ -41,12 +41,12 @@ class PostgresQueues(PostgresLeases):
                 await self._settle(db)
                 await self._execute(db, "lock_queues", (names,))
                 row = (names, to_text(owner), limit, tokens, runs, float(self.lease_seconds))
-                return sorted(await self._execute(db, "take", row), key=lambda row: int(row[4]))
+                return sorted(await self._execute(db, "take", row), key=lambda row: int(row[5]))
 
         leases = []
-        for name, epoch, token, seq, _place in await self._run(work):
+        for name, epoch, token, seq, born, _place in await self._run(work):
             execution_id = ExecutionId(from_text(name))
-            self._owned[token] = Owned(execution_id, seq)
+            self._owned[token] = Owned(execution_id, born, seq)
             leases.append(Lease(execution_id, Epoch(epoch), token, deadline))
         return leases
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ from orchestrator.state.postgres.names import from_text, to_text
 from orchestrator.state.records import unseal_value
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.domain.values import ValueRef
 
 LIST_PAGE = 1000
@@ -35,9 +36,7 @@ class PostgresReading(Database):
             raise StoreDamaged(name, "missing")
         record = found[0][0]
         if record is None:
-            if self._blobs is None:
-                raise StoreDamaged(name, "it lies in an object storage, and none is configured (setting blobs)")
-            record = await asyncio.to_thread(self._blobs.get, ref.data)
+            record = await self._outside.get(ref.data)
         return unseal_value(ref, record, name=name, sealing=self._sealing)
 
     async def summary(self, execution_id: ExecutionId) -> ExecutionSummary:
@@ -60,7 +59,18 @@ class PostgresReading(Database):
             found += [_summarize(row) for row in page]
             if len(page) < size:
                 break
-            below = (page[-1][6], page[-1][15])
+            below = (page[-1][6], page[-1][16])
+        return found
+
+    async def sizes(self, execution_ids: Sequence[ExecutionId]) -> dict[ExecutionId, int]:
+        """See ports.store.Sizes."""
+        found: dict[ExecutionId, int] = {}
+        blobs = {blob.digest: blob.size for blob in await self._outside.stored()}
+        for start in range(0, len(execution_ids), LIST_PAGE):
+            names = [to_text(name) for name in execution_ids[start : start + LIST_PAGE]]
+            found |= {ExecutionId(from_text(name)): size for name, size in await self._ask("sizes", names)}
+            for name, digest in await self._ask("outside_of", names) if blobs else ():
+                found[ExecutionId(from_text(name))] += blobs.get(digest, 0)
         return found
 
     async def hidden(self, execution_id: ExecutionId) -> set[int]:
@@ -73,7 +83,7 @@ class PostgresReading(Database):
 
 def _summarize(row: tuple[Any, ...]) -> ExecutionSummary:
     (name, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token, left,
-     queue, priority, paused_by, _id) = row  # fmt: skip
+     queue, priority, waiting, paused_by, _id) = row  # fmt: skip
     execution_id = ExecutionId(from_text(name))
     try:
         known = ExecutionStatus(status)
@@ -90,6 +100,7 @@ def _summarize(row: tuple[Any, ...]) -> ExecutionSummary:
         updated_at=updated_at,
         holder=make_holder(epoch, owner, token, left),
         place=None if queue is None else Place(from_text(queue), priority),
+        waiting=waiting,
         paused_by=from_text(paused_by),
         lease_left=None if token is None else left,
     )

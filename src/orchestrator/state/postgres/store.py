@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from orchestrator.state.postgres.journal import PostgresJournal
 from orchestrator.state.postgres.maintenance import PostgresMaintenance
 from orchestrator.state.postgres.queues import PostgresQueues
 from orchestrator.state.postgres.reading import PostgresReading
 
 
-class PostgresStore(PostgresJournal, PostgresQueues, PostgresReading, PostgresMaintenance):
+class PostgresStore(PostgresMaintenance, PostgresQueues, PostgresReading):
     """A store in the schema that ``target`` names; nothing is connected before it is used.
 
     ``lease_seconds`` is how long an owner that went silent keeps an execution, by the server's clock. ``blobs`` keeps

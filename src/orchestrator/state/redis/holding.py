@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import JournalConflict, LeaseLost, StoreDamaged
+from orchestrator.state.outside import Outside
 from orchestrator.state.records import PLAIN, Sealing
 from orchestrator.state.redis.server import PATIENCE_SECONDS, Server
 
@@ -49,9 +50,12 @@ class Holding:
         self._clock = clock
         self._chance = chance
         self._sealing = sealing
-        self._blobs = blobs
+        self._outside = Outside(blobs, self._store_id)
         self._held: dict[str, Held] = {}
         self._server = Server(address, chance)
+
+    async def _store_id(self) -> str:
+        return self._server.uuid
 
     @property
     def _lease_ms(self) -> int:

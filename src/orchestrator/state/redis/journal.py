@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.values import EncodedValue
 
 READ_PAGE = 1000
+FIRST_PAGE_BACK = 16
+"""Whoever reads from the end may want the last fact only."""
 READ_BYTES = 1 << 20
 _HEAD = Struct("<QdQ")
 """Stands before each record: the seq of its last fact, that fact's time, how many tasks are done."""
@@ -138,10 +140,10 @@ class RedisJournal(RedisLeases):
         """See ports.store.Journal. Page by page; what is read stays where it is, for a journal only grows."""
         expected: int | None = None if newest_first else 1
         number, index, head, finished = None, b"" if newest_first else 0, 0, False
+        size = FIRST_PAGE_BACK if newest_first else READ_PAGE
         while not finished:
-            answer = await self._server.run(
-                "read", encoded(execution_id), index, int(newest_first), READ_PAGE, READ_BYTES
-            )
+            answer = await self._server.run("read", encoded(execution_id), index, int(newest_first), size, READ_BYTES)
+            size = READ_PAGE
             if answer[0] == b"unknown" or (number is not None and answer[1] != number):
                 raise UnknownExecution(execution_id)  # removed meanwhile, and maybe created anew
             _, number, head, index, elements = answer

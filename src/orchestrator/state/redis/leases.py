@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.ids import Epoch, ExecutionId
@@ -15,8 +14,6 @@ from orchestrator.state.redis.values import RedisValues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_log = logging.getLogger("orchestrator.lease")
 
 
 class RedisLeases(RedisValues):
@@ -59,21 +56,19 @@ class RedisLeases(RedisValues):
         self._judge(lease, answer)
         return _request(answer)
 
-    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
+    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | StoreDamaged | None]:
         """See ports.store.BulkLeases."""
         deadline = self._clock.monotonic() + self.lease_seconds
         renewed = {lease.token for lease in due}
         everything = list({lease.token: lease for lease in (*leases, *due)}.values())
-        found: dict[str, Request | None] = {}
+        found: dict[str, Request | StoreDamaged | None] = {}
         for lease, answer in zip(everything, self._tend(everything, renewed), strict=True):
             try:
                 self._judge(lease, answer)
             except LeaseLost:
                 continue
             except StoreDamaged as error:
-                if len(everything) == 1:
-                    raise
-                _log.error("%s", error)
+                found[lease.token] = error
                 continue
             if lease.token in renewed:
                 lease.deadline = deadline

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.errors import ExecutionOwned, UnknownExecution
+from orchestrator.state.outside import COLLECTING_SECONDS
 from orchestrator.state.redis.keys import as_text, decoded, encoded
 from orchestrator.state.redis.leases import RedisLeases, describe_owner
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
 REFS_AT_ONCE = 100
 PAGE = 200
-BLOB_GRACE_SECONDS = 3600.0
-"""A younger blob without a reference may belong to a commit under way."""
 
 
 class RedisMaintenance(RedisLeases):
@@ -52,16 +49,22 @@ class RedisMaintenance(RedisLeases):
             raise ExecutionOwned(execution_id, describe_owner(as_text(answer[1]), answer[2] / 1000))
 
     async def _collect_blobs(self) -> None:
-        """Delete blobs that nothing refers to, unless a commit under way may be about to."""
-        blobs = self._blobs
-        if blobs is None:
-            return
-        old = time.time() - BLOB_GRACE_SECONDS  # noqa: TID251 - blobs are dated by the machine's clock
-        await asyncio.to_thread(blobs.remove_stale, old + BLOB_GRACE_SECONDS)
-        for blob in await asyncio.to_thread(lambda: list(blobs.iterate())):
-            # Whoever commits a reference has put the blob before, and so made it young again.
-            if blob.mtime < old and not await self._is_there(blob.digest):
-                await asyncio.to_thread(blobs.delete, blob.digest, unless_after=old)
+        """Delete blobs that nothing refers to; one collector at a time."""
+        me = self._chance.token()
+
+        async def turn() -> bool:
+            answer = await self._server.run("collect", me, round(COLLECTING_SECONDS * 1000))
+            return bool(answer[0] != b"busy")
+
+        async def wanted(digests: list[bytes]) -> list[bytes]:
+            there = await self._server.ask(*(("EXISTS", self._value_key(digest)) for digest in digests))
+            return [digest for digest, found in zip(digests, there, strict=True) if found]
+
+        try:
+            await self._outside.collect(wanted, turn)
+        finally:
+            if self._outside.exists:
+                await self._server.run("collect", me, 0)
 
     async def check(self) -> list[str]:
         """See ports.store.Maintenance."""
@@ -72,14 +75,15 @@ class RedisMaintenance(RedisLeases):
                 problems.append(f"{decoded(name)}: {as_text(wrong)}")
             async for digest in self._scanned("SSCAN", f"refs:{name.decode()}"):
                 references[digest] = references.get(digest, 0) + 1
-        problems += [problem async for problem in self._misjudged(references)]
+        blobs = {blob.digest.hex().encode() for blob in await self._outside.stored()}
+        problems += [problem async for problem in self._misjudged(references, blobs)]
         _, _, inside, _, outside, _ = await self._server.run("statistics")
         values = int(inside) + int(outside)
         if values > len(references) and not await self._is_rubbish():
             problems.append(f"{self.url}: {values - len(references)} values belong to no execution")
         return problems
 
-    async def _misjudged(self, references: dict[bytes, int]) -> AsyncIterator[str]:
+    async def _misjudged(self, references: dict[bytes, int], blobs: set[bytes]) -> AsyncIterator[str]:
         digests = sorted(references)
         for start in range(0, len(digests), PAGE):
             page = digests[start : start + PAGE]
@@ -87,7 +91,7 @@ class RedisMaintenance(RedisLeases):
             counts = await self._server.ask(*(("HMGET", key, "refs", "chunks") for key in keys))
             lives = await self._server.ask(*(("TTL", key) for key in keys))
             for digest, (count, chunks), life in zip(page, counts, lives, strict=True):
-                if count is None or chunks is None:
+                if count is None or chunks is None or (chunks == b"0" and digest not in blobs):
                     yield f"value {digest.decode()}: missing"
                 elif int(count) < (needed := references[digest]):
                     yield f"value {digest.decode()}: {needed} executions need it, and it knows of {int(count)}"
@@ -105,19 +109,6 @@ class RedisMaintenance(RedisLeases):
                 yield one
             start += PAGE
 
-    async def _scanned(self, command: str, name: str) -> AsyncIterator[bytes]:
-        cursor, seen = b"0", set()
-        while True:
-            cursor, page = (
-                await self._server.ask((command, self._server.key.removesuffix("store") + name, cursor, "COUNT", 1000))
-            )[0]
-            for one in page:
-                if one not in seen:
-                    seen.add(one)
-                    yield one
-            if cursor == b"0":
-                return
-
     async def probe(self) -> None:
         """See ports.store.Maintenance."""
         await self._server.run("probe", commit=True)
@@ -130,8 +121,6 @@ class RedisMaintenance(RedisLeases):
         async for _name, _wrong, number, length in self._surveyed():
             commits += number
             size += length
-        blobs = self._blobs
-        kept = [] if blobs is None else await asyncio.to_thread(lambda: list(blobs.iterate()))
         return {
             "executions": executions,
             "by_status": {name: count for name, count in zip(names, counts, strict=True) if count},
@@ -139,7 +128,7 @@ class RedisMaintenance(RedisLeases):
             "values": int(values),
             "blobs": int(outside),
             "database_bytes": size + int(value_bytes),
-            "blob_bytes": sum(blob.size for blob in kept),
+            "blob_bytes": sum(blob.size for blob in await self._outside.stored()),
             "durability": self._server.promise.text,
         }
 

@@ -10,6 +10,8 @@ from orchestrator.state.redis.leases import RedisLeases
 from orchestrator.state.redis.rows import row_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.domain.execution import ExecutionStatus
     from orchestrator.domain.ids import ExecutionId
     from orchestrator.ports.store import ExecutionSummary
@@ -46,6 +48,23 @@ class RedisReading(RedisLeases):
             if looked_at < size:
                 break
         return list(found.values())[:limit]
+
+    async def sizes(self, execution_ids: Sequence[ExecutionId]) -> dict[ExecutionId, int]:
+        """See ports.store.Sizes."""
+        blobs = {blob.digest.hex().encode(): blob.size for blob in await self._outside.stored()}
+        place = self._server.key.removesuffix("store")
+        found: dict[ExecutionId, int] = {}
+        for name in execution_ids:
+            (journal,) = (await self._server.ask(("HMGET", f"{place}execution:{encoded(name)}", "bytes")))[0]
+            if journal is None:
+                continue
+            digests = [digest async for digest in self._scanned("SSCAN", f"refs:{encoded(name)}")]
+            found[name] = int(journal) + sum(blobs.get(digest, 0) for digest in digests)
+            for start in range(0, len(digests), LIST_PAGE):
+                page = digests[start : start + LIST_PAGE]
+                sizes = await self._server.ask(*(("HMGET", f"{place}value:{each.decode()}", "size") for each in page))
+                found[name] += sum(int(size or 0) for (size,) in sizes)
+        return found
 
     async def hidden(self, execution_id: ExecutionId) -> set[int]:
         """See ports.store.Executions."""

@@ -59,7 +59,7 @@ class Server:
         self._chance = chance
         self._wire = Wire(address, self._greet)
         self._thread_wire = ThreadWire(address)
-        self._uuid = ""
+        self.uuid = ""
         self.promise = self._open()
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class Server:
         while True:
             try:
                 promise = self._judge(self._thread_wire.exchange(*_ASK))
-                self._uuid = self._find_header()
+                self.uuid = self._find_header()
                 return promise
             except (RedisError, OSError) as error:
                 # Nothing has begun yet: a server that is not there is told at once, one that is loading is awaited.
@@ -191,7 +191,7 @@ class Server:
     def _call(self, name: str, arguments: Sequence[Any], *, repeated: bool, whole: bool) -> Command:
         script = program(name)
         how = ("EVAL", script.text) if whole else ("EVALSHA", script.sha)
-        return (*how, 1, self.key, self._uuid, int(repeated), *arguments)
+        return (*how, 1, self.key, self.uuid, int(repeated), *arguments)
 
     def _answer(self, answers: list[Any]) -> list[Any]:
         for answer in answers:

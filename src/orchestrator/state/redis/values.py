@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import StoreDamaged
@@ -10,7 +9,7 @@ from orchestrator.state.records import seal_value, unseal_value
 from orchestrator.state.redis.holding import Holding
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from orchestrator.domain.values import EncodedValue, ValueRef
 
@@ -18,7 +17,6 @@ CHUNK_SIZE = 1 << 20
 """No single command carries more of a value than this: while the server copies it, everybody else waits."""
 ALONG_SIZE = 256 * 1024
 """Records up to this many bytes come along in the commit itself, as long as all of them make less than a chunk."""
-BLOB_THRESHOLD = 64 * 1024
 STAGE_SECONDS = 3600
 STAGING_TRIES = 3
 
@@ -36,9 +34,7 @@ class RedisValues(Holding):
         if count is None:
             raise StoreDamaged(name, "missing")
         if int(count) == 0:
-            if self._blobs is None:
-                raise StoreDamaged(name, "it is kept outside of this store, and no such place is configured")
-            record = await asyncio.to_thread(self._blobs.get, ref.data)
+            record = await self._outside.get(ref.data)
         else:
             for number in range(1, int(count)):
                 chunks += await self._server.ask(("HGET", key, str(number)))
@@ -46,6 +42,19 @@ class RedisValues(Holding):
                 raise StoreDamaged(name, "a part of it is missing")
             record = b"".join(chunks)
         return unseal_value(ref, record, name=name, sealing=self._sealing)
+
+    async def _scanned(self, command: str, name: str) -> AsyncIterator[bytes]:
+        cursor, seen = b"0", set()
+        while True:
+            cursor, page = (
+                await self._server.ask((command, self._server.key.removesuffix("store") + name, cursor, "COUNT", 1000))
+            )[0]
+            for one in page:
+                if one not in seen:
+                    seen.add(one)
+                    yield one
+            if cursor == b"0":
+                return
 
     def _value_key(self, digest: bytes) -> str:
         return self._server.key.removesuffix("store") + f"value:{digest.hex()}"
@@ -60,8 +69,8 @@ class RedisValues(Holding):
         stages: dict[bytes, str] = {}
         along, size = {}, 0
         for digest, record in records.items():
-            if self._blobs is not None and len(record) > BLOB_THRESHOLD:
-                await asyncio.to_thread(self._blobs.put, digest, record)
+            if self._outside.takes(record):
+                await self._outside.put(digest, record)
                 along[digest] = ("o", b"")
             elif len(record) <= ALONG_SIZE and size + len(record) <= CHUNK_SIZE:
                 along[digest] = ("r", record)

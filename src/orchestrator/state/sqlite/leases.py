@@ -11,6 +11,7 @@ from orchestrator.domain.ids import Epoch, ExecutionId
 from orchestrator.errors import (
     ExecutionOwned,
     LeaseLost,
+    StoreDamaged,
     StoreUnavailable,
     UnknownExecution,
 )
@@ -130,11 +131,11 @@ class SqliteLeases(Database):
             raise LeaseLost(lease.execution_id, lease.epoch)
         return _request(*row)
 
-    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | None]:
+    def tend(self, leases: Sequence[Lease], due: Sequence[Lease]) -> dict[str, Request | StoreDamaged | None]:
         """See ports.store.BulkLeases. One transaction: a thousand leases must not be a thousand commits."""
         deadline = self._clock.monotonic() + self.lease_seconds
         renewed: list[Lease] = []
-        found: dict[str, Request | None] = {}
+        found: dict[str, Request | StoreDamaged | None] = {}
         with self._keeper_mutex, translated(self.path):
             db = self._keeper()
             db.execute("BEGIN IMMEDIATE" if due else "BEGIN")

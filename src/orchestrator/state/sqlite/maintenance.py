@@ -11,6 +11,7 @@ from orchestrator.errors import (
     ExecutionOwned,
     UnknownExecution,
 )
+from orchestrator.state.outside import BLOB_GRACE_SECONDS
 from orchestrator.state.sqlite.database import SEQ_MASK, SHIFT
 from orchestrator.state.sqlite.leases import SqliteLeases, describe_owner
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-BLOB_GRACE_SECONDS = 3600.0
-"""A younger file without a row may belong to a commit under way."""
 COLLECTING = "collecting blobs"
 """What the lock of the one collector is taken for: no execution has a name like this."""
 PAGE = 1000

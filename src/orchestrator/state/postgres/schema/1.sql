@@ -65,3 +65,9 @@ CREATE TABLE {s}.queues (
     "limit"   bigint,
     paused_by text
 );
+
+-- Which executions were removed during the last day, by their birth.
+CREATE TABLE {s}.removed (
+    born text PRIMARY KEY,
+    at   timestamptz NOT NULL
+);

@@ -5,7 +5,7 @@ local e = call('HMGET', key('execution', n), 'number', 'seq', 'head')
 if not e[1] then return {'unknown'} end
 local journal = key('journal', n)
 local index = ARGV[4] == '' and call('LLEN', journal) - 1 or tonumber(ARGV[4])
-local answers, bytes, step = {}, 0, 50
+local answers, bytes, step = {}, 0, math.min(50, tonumber(ARGV[6]))
 while #answers < tonumber(ARGV[6]) and bytes < tonumber(ARGV[7]) and index >= 0 do
   local page
   if back then
