@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from chaos.servers.postgres import PostgresServer, ServerUnavailable
+from chaos.servers import ServerUnavailable
+from chaos.servers.postgres import PostgresServer
 from orchestrator.state.postgres import parse_target
 
 POSTGRES_VARIABLE = "ORCHESTRATOR_TEST_POSTGRES_URL"

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from chaos.servers.redis import RedisServer, ServerUnavailable
+from chaos.servers import ServerUnavailable
+from chaos.servers.redis import RedisServer
 
 URL_VARIABLE = "ORCHESTRATOR_TEST_REDIS_URL"
 

@@ -25,6 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
+from chaos.servers import ServerUnavailable
+
 NOBODY = 65534
 START_SECONDS = 60.0
 BIN_VARIABLE = "ORCHESTRATOR_TEST_POSTGRES_BIN"
@@ -40,10 +42,6 @@ _SETTINGS = {
     "log_min_messages": "warning",
     "max_connections": "60",
 }
-
-
-class ServerUnavailable(RuntimeError):
-    """No server can be had here; the message says why (a reason to skip a test)."""
 
 
 def find_binaries() -> Path:

@@ -24,15 +24,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
+from chaos.servers import ServerUnavailable
+
 START_SECONDS = 30.0
 BIN_VARIABLE = "ORCHESTRATOR_TEST_REDIS_BIN"
 _POLL_SECONDS = 0.005
 _LOG_TAIL = 500
 _OF_MANY_WORDS = frozenset({"replicaof", "user"})
-
-
-class ServerUnavailable(RuntimeError):
-    """No server can be had here; the message says why (a reason to skip a test)."""
 
 
 def find_binary() -> Path:

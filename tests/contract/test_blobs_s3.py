@@ -16,17 +16,20 @@ import pytest
 from orchestrator import Orchestrator
 from orchestrator.domain.ids import ExecutionId, Seq
 from orchestrator.errors import StoreDamaged, StoreUnavailable, UsageError
-from orchestrator.ports.store import Store
+from orchestrator.ports.store import Sizes, Store
 from orchestrator.state import blobs_s3
 from orchestrator.state.blobs_s3 import S3Blobs
 from orchestrator.state.encryption import Encryption
 from orchestrator.state.records import digest_of, encode_value, seal_value, unseal_value
 from orchestrator.state.sqlite import SqliteStore
+from orchestrator.state.url import StoreOptions, open_store
 from orchestrator.testing.clock import ManualClock, SeededChance
 from orchestrator.testing.stores.facts import add, admit, completed, created, value
 from orchestrator.testing.stores.lists import RemovalTests
 from orchestrator.testing.stores.values import SharedValueTests
+from tests.everystore import SHARED, STORES
 from tests.services_s3 import Bucket
+from tests.unit.core.bench import wait_until
 
 ENCODED = encode_value(list(range(50_000)))
 DIGEST, RECORD = ENCODED.ref.data, seal_value(ENCODED)
@@ -177,6 +180,20 @@ def test_the_library_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- beside a store ------------------------------------------------------------------------------------------------
 
 
+def opened(url: str, bucket: Bucket, blobs: S3Blobs | None = None) -> Store:
+    """Open a store whose large values lie in the bucket."""
+    there = blobs or S3Blobs(bucket.url)
+    return open_store(url, StoreOptions(Path.cwd(), ManualClock(), SeededChance(), blobs=there))
+
+
+on_all = pytest.mark.parametrize("url", SHARED, indirect=True)
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest) -> str:
+    return STORES[request.param](request)
+
+
 class TestSqliteWithBlobsInS3(SharedValueTests, RemovalTests):
     @pytest.fixture
     def make_store(
@@ -209,10 +226,9 @@ async def test_the_loop_goes_on_while_a_value_is_on_its_way(tmp_path: Path, blob
     await store.close()
 
 
-async def test_two_stores_in_one_place_are_refused_before_anything_is_lost(tmp_path: Path, bucket: Bucket) -> None:
-    clock, chance = ManualClock(), SeededChance()
-    one = SqliteStore(tmp_path / "one.db", clock=clock, chance=chance, blobs=S3Blobs(bucket.url))
-    two = SqliteStore(tmp_path / "two.db", clock=clock, chance=chance, blobs=S3Blobs(bucket.url))
+@on_all
+async def test_two_stores_in_one_place_are_refused_before_anything_is_lost(url: str, bucket: Bucket) -> None:
+    one, two = opened("sqlite:///one.db", bucket), opened(url, bucket)
     big = value(200_000)
     await one.create(ExecutionId("x"), "me", [created()], [big])
     for call in (two.create(ExecutionId("y"), "me", [created()], [big]), two.remove([])):
@@ -223,12 +239,14 @@ async def test_two_stores_in_one_place_are_refused_before_anything_is_lost(tmp_p
     await two.close()
 
 
+@on_all
 async def test_rubbish_is_swept_and_what_somebody_needs_is_not(
-    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.state.sqlite.maintenance.BLOB_GRACE_SECONDS", -LATER)  # everything is old
+    for module in ("sqlite.maintenance", "outside"):
+        monkeypatch.setattr(f"orchestrator.state.{module}.BLOB_GRACE_SECONDS", -LATER)  # everything is old
     blobs = S3Blobs(bucket.url)
-    store = SqliteStore(tmp_path / "store.db", clock=ManualClock(), chance=SeededChance(), blobs=blobs)
+    store = opened(url, bucket)
     shared, own = value(100_000, 1), value(100_000, 2)
     leases = []
     for name, values in (("x", [shared]), ("y", [shared, own])):
@@ -240,11 +258,50 @@ async def test_rubbish_is_swept_and_what_somebody_needs_is_not(
     await store.remove([])
     assert {info.digest for info in blobs.iterate()} == {shared.ref.data, own.ref.data}
     await store.remove([ExecutionId("y")])
-    assert [info.digest for info in blobs.iterate()] == [shared.ref.data]
+    (left,) = blobs.iterate()
+    assert left.digest == shared.ref.data
     assert await store.check() == []
+    assert isinstance(store, Sizes)
+    sizes = await store.sizes([ExecutionId("x"), ExecutionId("y")])
+    assert list(sizes) == ["x"]
+    assert left.size < sizes[ExecutionId("x")] < left.size + 1000
     blobs.delete(shared.ref.data)
     assert await store.check() == [f"value {shared.ref.data.hex()}: missing"]
     await store.close()
+
+
+@on_all
+async def test_one_collects_at_a_time_and_what_an_interrupted_one_left_goes_with_the_next(
+    url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sqlite.maintenance", "outside"):
+        monkeypatch.setattr(f"orchestrator.state.{module}.BLOB_GRACE_SECONDS", -LATER)
+    monkeypatch.setattr("orchestrator.state.outside.PAGE", 1)
+    at_work, go_on = threading.Event(), threading.Event()
+
+    class Slow(S3Blobs):
+        def delete(self, digest: bytes, *, unless_after: float | None = None) -> None:
+            at_work.set()
+            assert go_on.wait(20)
+            super().delete(digest, unless_after=unless_after)
+
+    blobs = S3Blobs(bucket.url)
+    first, second = opened(url, bucket, Slow(bucket.url)), opened(url, bucket)
+    await first.create(ExecutionId("x"), "me", [created()], [value(100_000)])
+    for number in range(3):
+        blobs.put(digest_of(bytes([number])), b"of a crash")
+    collecting = asyncio.create_task(first.remove([]))
+    assert await asyncio.to_thread(at_work.wait, 20)
+    await second.remove([])
+    assert len(list(blobs.iterate())) == 4
+    collecting.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await collecting
+    await second.remove([])
+    assert [info.digest for info in blobs.iterate()] == [value(100_000).ref.data]
+    await first.close()
+    await second.close()
 
 
 CHILD = """
@@ -260,10 +317,26 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("place", ["before_blob:2", "after_blob:2", "before_commit:2"])
+async def is_free(orchestrator: Orchestrator) -> bool:
+    (summary,) = await orchestrator.list_executions()
+    return summary.holder is None or not summary.holder.alive
+
+
+@pytest.mark.parametrize(
+    ("place", "url"),
+    [
+        ("before_blob:2", "sqlite"),
+        ("after_blob:2", "sqlite"),
+        ("before_commit:2", "sqlite"),
+        ("after_blob:2", "postgres"),
+        ("after_blob:2", "redis"),
+    ],
+    indirect=["url"],
+)
 async def test_a_run_with_values_in_s3_is_killed_and_resumed(
-    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, place: str
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, place: str, url: str
 ) -> None:
+    (tmp_path / "orchestrator.toml").write_text(f"store = {url!r}\nlease = 1.0\n")
     (tmp_path / "big.py").write_text("import os\ndef make():\n    return os.urandom(100_000)\n")
     monkeypatch.setenv("ORCHESTRATOR_BLOBS", bucket.url)
     monkeypatch.setenv("ORCHESTRATOR_CRASH_POINT", place)
@@ -271,6 +344,7 @@ async def test_a_run_with_values_in_s3_is_killed_and_resumed(
     assert done.returncode == -9
     monkeypatch.delenv("ORCHESTRATOR_CRASH_POINT")
     async with Orchestrator() as orchestrator:
+        await wait_until(lambda: is_free(orchestrator), description="the lease is over")
         await orchestrator.resume_pipeline("e")
         assert await orchestrator.state_manager.verify() == []
         assert (await orchestrator.state_manager.get_statistics())["blobs"] >= 3

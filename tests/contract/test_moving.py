@@ -34,17 +34,21 @@ from orchestrator.state.parcels import StoredParcel, survey
 from orchestrator.state.sqlite import SqliteStore
 from orchestrator.state.url import open_store
 from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, finished, started, value
+from tests.everystore import STORES
 from tests.unit.core.bench import Bench, step
 
 X = ExecutionId("x")
-KINDS = ("sqlite", "memory")
+NEAR = ("sqlite", "memory")
+PAIRS = [*itertools.product(NEAR, NEAR), ("sqlite", "postgres"), ("postgres", "redis"), ("redis", "sqlite")]
 """The kinds of store that executions move between; ``url_of`` makes a fresh one of each."""
 _numbers = itertools.count(1)
 
 
-def url_of(kind: str) -> str:
+def url_of(kind: str, request: pytest.FixtureRequest) -> str:
     number = next(_numbers)
-    return {"sqlite": f"sqlite:///store-{number}.db", "memory": f"memory://moving-{number}"}[kind]
+    if kind in NEAR:
+        return {"sqlite": f"sqlite:///store-{number}.db", "memory": f"memory://moving-{number}"}[kind]
+    return STORES[kind](request)
 
 
 class Pair(NamedTuple):
@@ -63,7 +67,7 @@ class Pair(NamedTuple):
 @pytest.fixture
 def urls(request: pytest.FixtureRequest) -> tuple[str, str]:
     kinds = getattr(request, "param", ("sqlite", "sqlite"))
-    return url_of(kinds[0]), url_of(kinds[1])
+    return url_of(kinds[0], request), url_of(kinds[1], request)
 
 
 def opened(url: str) -> Store:
@@ -82,7 +86,7 @@ async def pair(urls: tuple[str, str]) -> AsyncIterator[Pair]:
     await target.close()
 
 
-between_all = pytest.mark.parametrize("urls", list(itertools.product(KINDS, KINDS)), indirect=True, ids="-".join)
+between_all = pytest.mark.parametrize("urls", PAIRS, indirect=True, ids="-".join)
 
 
 async def whole(store: Store, name: ExecutionId = X) -> tuple[Any, ...]:

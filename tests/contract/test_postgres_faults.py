@@ -31,6 +31,7 @@ from orchestrator.state.blobs import BlobFiles
 from orchestrator.state.postgres import PostgresStore, parse_target
 from orchestrator.state.url import StoreOptions, open_store
 from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, facts, finished, value
+from tests.unit.core.bench import wait_until
 
 X = ExecutionId("x")
 
@@ -716,6 +717,14 @@ class TestBlobs:
         with pytest.raises(StoreDamaged):
             await store.get(big.ref)
         await store.close()
+
+    async def test_the_mark_of_a_collector_that_died_ends_by_itself(self, store: PostgresStore) -> None:
+        assert await store._ask("turn", "dead", 0.2)
+        assert not await store._ask("turn", "next", 60.0)
+        assert await store._ask("turn", "dead", 0.2)  # one at work keeps it
+        await wait_until(lambda: store._ask("turn", "next", 60.0), description="the mark ends")
+        await store._ask("turn_over", "dead")  # takes nothing from the next
+        assert not await store._ask("turn", "third", 60.0)
 
 
 class TestRemoval:

@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 import redis
 
+from chaos.servers import ServerUnavailable
 from chaos.servers.proxy import Proxy
-from chaos.servers.redis import RedisServer, ServerUnavailable
+from chaos.servers.redis import RedisServer
 from orchestrator.errors import StoreFull, StoreUnavailable
 from orchestrator.state.redis import RedisStore
 from orchestrator.testing.clock import ManualClock, SeededChance

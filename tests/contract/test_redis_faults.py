@@ -14,8 +14,9 @@ from typing import Any, cast
 import pytest
 import redis
 
+from chaos.servers import ServerUnavailable
 from chaos.servers.proxy import Proxy
-from chaos.servers.redis import RedisServer, ServerUnavailable
+from chaos.servers.redis import RedisServer
 from orchestrator.domain.ids import ExecutionId, Seq
 from orchestrator.errors import (
     ExecutionOwned,
@@ -377,6 +378,22 @@ async def test_a_socket_and_another_database(opened: Open, tmp_path: Path) -> No
         await admit(store)
         assert await facts(opened(server_.url.replace("/0", "/3"))) == [created()]
         assert await opened(server_.url).summaries() == []
+
+
+async def test_the_mark_of_a_collector_that_died_ends_by_itself(opened: Open) -> None:
+    store = opened()
+
+    async def turn(token: str, milliseconds: int) -> bool:
+        return bool((await store._server.run("collect", token, milliseconds))[0] == b"ok")
+
+    assert await turn("dead", 200)
+    assert not await turn("next", 60_000)
+    assert await turn("dead", 200)  # one at work keeps it
+    async with asyncio.timeout(10):
+        while not await turn("next", 60_000):  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.01)
+    assert not await turn("dead", 0)  # takes nothing from the next
+    assert not await turn("third", 60_000)
 
 
 async def test_values_outside_of_the_server(opened: Open, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import redis
 
-from chaos.servers.redis import RedisServer, ServerUnavailable
+from chaos.servers import ServerUnavailable
+from chaos.servers.redis import RedisServer
 from orchestrator import Orchestrator, Pipeline, Task
 from orchestrator.domain.ids import TaskId
 from orchestrator.errors import CheckpointUnreadable, ExecutionOwned, StoreDamaged

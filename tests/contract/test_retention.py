@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import re
 import subprocess
 import sys
@@ -28,18 +27,16 @@ from orchestrator.state.opening import options_of
 from orchestrator.state.url import open_store
 from orchestrator.testing.clock import ManualClock
 from orchestrator.testing.stores.facts import AT, completed, created, finished, started, value
+from tests.everystore import STORES
 from tests.unit.core.bench import wait_until
 
 DAY = 86400.0
 NOW = AT + 100 * DAY
-KINDS = {"sqlite": "sqlite:///store-{}.db", "memory": "memory://retention-{}"}
-_numbers = itertools.count(1)
 
 
-@pytest.fixture(params=list(KINDS))
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    url = KINDS[request.param].format(next(_numbers))
-    made = open_store(url, options_of(Settings(Path.cwd()), ManualClock(), SystemChance()))
+    made = open_store(STORES[request.param](request), options_of(Settings(Path.cwd()), ManualClock(), SystemChance()))
     yield made
     await made.close()
 

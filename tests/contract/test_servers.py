@@ -7,7 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from chaos.servers.postgres import BIN_VARIABLE, PostgresServer, ServerUnavailable, find_binaries
+from chaos.servers import ServerUnavailable
+from chaos.servers.postgres import BIN_VARIABLE, PostgresServer, find_binaries
 from chaos.servers.proxy import Proxy
 
 

@@ -15,7 +15,7 @@ from chaos.killing import Campaign, Tally, Trial, kill, lab_on
 from chaos.mutants_servers import PLANTED_ON_SERVERS
 from chaos.outages import STORES, cuts, restarts
 from chaos.planted_servers import CAUGHT_BY, planted_in, try_out
-from chaos.servers import postgres, redis
+from chaos.servers import ServerUnavailable
 from chaos.zombies import zombie
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def ground(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, Forks]]:
     try:
         lent = lab_on(request.param)
         lab, forks = lent.__enter__()
-    except (postgres.ServerUnavailable, redis.ServerUnavailable) as error:
+    except ServerUnavailable as error:
         pytest.skip(str(error))
     try:
         yield lab, forks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.state.encryption import new_key
-from tests.e2e.cli_helpers import PIPELINES, STEPS
+from tests.e2e.cli_helpers import PIPELINES, PROGRAM, STEPS, ended, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,47 @@ def test_there_and_back(program: Program, project: Path) -> None:
     assert "one was there already\n" in program("import", "all.orc", "--store", "sqlite:///new.db")
     assert program("show", "two", "--store", "sqlite:///new.db") == program("show", "two")
     assert program("verify", "--store", "sqlite:///new.db").startswith("OK: 2 executions")
+
+
+WATCHED = """
+id: watched
+steps:
+  - {id: first, tool: python, action: "watched:note"}
+  - {id: second, tool: python, action: "watched:note", parameters: {wait: "{{ 'go' if first.result else '' }}"}}
+  - {id: third, tool: python, action: "watched:note", depends_on: [second]}
+outputs: {all: ["{{ first.result }}", "{{ second.result }}", "{{ third.result }}"]}
+"""
+RUN = ("run", "watched.yaml", "--execution-id", "one")
+NOTE = """
+import pathlib, time
+
+def note(context, wait: str = ""):
+    with open("effects.txt", "a") as file:
+        file.write(context.task_id + "\\n")
+    while wait and not pathlib.Path(wait).exists():
+        time.sleep(0.01)
+    return context.task_id
+"""
+
+
+def test_what_was_stopped_in_a_file_goes_on_in_a_server_and_nothing_runs_twice(
+    program: Program, project: Path, postgres_url: str
+) -> None:
+    (project / "watched.py").write_text(NOTE)
+    (project / "watched.yaml").write_text(WATCHED)
+    effects = project / "effects.txt"
+    said = project / "said.txt"
+    with said.open("w") as file, ended(subprocess.Popen([*PROGRAM, *RUN], stderr=file, text=True)) as run:
+        wait_until(lambda: effects.exists() and effects.read_text() == "first\nsecond\n", "the second step runs")
+        run.send_signal(signal.SIGTERM)
+        wait_until(lambda: "stopping" in said.read_text(), "the signal is heard")
+        (project / "go").touch()  # what is under way ends in its grace, and what comes after it does not begin
+        assert run.wait(30) == 128 + signal.SIGTERM
+    assert "moved one\n" in program("copy", "--to", postgres_url, "--move")
+    assert "there is no such execution in this store" in program("resume", "one", code=3)
+    assert "third" in program("resume", "one", "--store", postgres_url)
+    assert effects.read_text() == "first\nsecond\nthird\n"
+    assert program("verify", "--store", postgres_url).startswith("OK: 1 execution")
 
 
 def test_through_a_pipe(project: Path) -> None:

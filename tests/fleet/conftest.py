@@ -1,21 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.everystore import STORES
 from tests.fleet.yard import Yard, yard_of
 
-STORES: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda folder: f"sqlite:///{folder}/store.db",
-}
-"""Stores that many processes share: name -> what makes the URL of an empty one."""
 
-
-@pytest.fixture(params=STORES)
+@pytest.fixture
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return STORES[request.param](tmp_path)
+    """Return the URL of an empty store that many processes share."""
+    kind = getattr(request, "param", "sqlite")
+    return f"sqlite:///{tmp_path}/store.db" if kind == "sqlite" else STORES[kind](request)
 
 
 @pytest.fixture

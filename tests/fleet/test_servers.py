@@ -13,8 +13,12 @@ from orchestrator.cli.ps import state_of
 from tests.fleet.yard import LEASE, Yard, chain, wait_until
 
 pytestmark = pytest.mark.chaos
+SERVERS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("postgres", "redis")]
+on_all = pytest.mark.parametrize("store_url", ["sqlite", *SERVERS], indirect=True)
+"""For what a store itself has to decide; the rest is the same everywhere."""
 
 
+@on_all
 async def test_what_a_killed_server_had_in_hand_is_finished_by_another(yard: Yard) -> None:
     pipeline = yard.pipeline(chain([0.05] * 8))
     async with yard.open() as orchestrator:
@@ -25,6 +29,7 @@ async def test_what_a_killed_server_had_in_hand_is_finished_by_another(yard: Yar
         states = {name: await orchestrator.get_state(name) for name in names}
         done = {name: [one for one, task in state.tasks.items() if task.value] for name, state in states.items()}
         before = yard.begun()
+        await yard.let_go(orchestrator, *names)
         second = yard.serve("--exit-when-idle")
         for name in names:
             assert (await orchestrator.wait(name)).status == "completed"
@@ -61,6 +66,7 @@ async def test_a_server_that_stood_still_changes_nothing_and_serves_on(yard: Yar
         assert await orchestrator.state_manager.verify() == []
 
 
+@on_all
 async def test_a_run_that_stood_still_is_adopted_and_ends_with_5(yard: Yard) -> None:
     import yaml
 
@@ -119,9 +125,11 @@ async def test_a_second_signal_leaves_at_once(yard: Yard) -> None:
         wait_until(lambda: any(line["event"] == "draining" for line in server.lines()), "it drains")
         server.signal(signal.SIGTERM)
         assert server.end(5) == 143
+        await yard.let_go(orchestrator, "e")
         assert (await orchestrator.get_summary("e")).status is ExecutionStatus.INTERRUPTED
 
 
+@on_all
 async def test_a_limit_and_priorities_hold_over_two_servers(yard: Yard) -> None:
     pipeline = yard.pipeline(chain([0.4]))
     async with yard.open() as orchestrator:
@@ -144,6 +152,7 @@ async def test_a_limit_and_priorities_hold_over_two_servers(yard: Yard) -> None:
         assert await orchestrator.queues() == [("default", 3, None, 0, 0)]
 
 
+@on_all
 async def test_pause_resume_and_cancel_of_what_runs_waits_and_was_left(yard: Yard) -> None:
     slow = yard.pipeline(chain([0.1, 5.0, 0.0]))
     async with yard.open() as orchestrator:
@@ -189,6 +198,7 @@ async def test_what_kills_every_server_is_laid_aside(yard: Yard) -> None:
             if server.end() == 0:
                 break
             deaths += 1
+            await yard.let_go(orchestrator, "poison")
             assert deaths < 8
         assert deaths == 5
         summary = await orchestrator.get_summary("poison")

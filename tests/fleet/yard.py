@@ -18,6 +18,7 @@ from typing import Any
 import orchestrator as orc
 from orchestrator import Orchestrator
 from orchestrator.domain.pipeline import Pipeline
+from tests.unit.core import bench
 
 PATIENCE = 30.0
 LEASE = 2.0
@@ -166,6 +167,15 @@ class Yard:
         )
         assert done.returncode == 0, done
         return done.stdout
+
+    async def let_go(self, orchestrator: Orchestrator, *names: str) -> None:
+        """Wait until none of these is a living owner's: a dead one's lease runs on where no lock tells of its death."""
+
+        async def is_free() -> bool:
+            holders = [(await orchestrator.get_summary(name)).holder for name in names]
+            return not any(holder is not None and holder.alive for holder in holders)
+
+        await bench.wait_until(is_free, description="the leases are over")
 
     def effects(self) -> list[tuple[float, str, str, str, int]]:
         """Return what the steps did: when, of which execution and task, whether begin or end, in which process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -14,6 +15,8 @@ from orchestrator.domain.pipeline import CheckpointWhen, Input, OnInterrupted
 from orchestrator.tools.registry import ToolRegistry
 
 EXECUTION = "golden"
+KEY = f"golden:{b64encode(bytes(range(32))).decode()}"
+"""What the encrypted golden stores are sealed with: it keeps nothing secret."""
 VALUES: dict[str, Any] = {
     "none": None,
     "numbers": [0, -1, 2**70, 1.5, float("inf"), True],

@@ -1,7 +1,8 @@
-"""Stores of every format ever released open, verify, and go on."""
+"""Stores and exports of every format ever released open, verify, and go on."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,25 +10,36 @@ from pathlib import Path
 import pytest
 
 from orchestrator import ExecutionFailed, Orchestrator
-from orchestrator.state.sqlite.connection import FORMAT
-from tests.golden.content import BIG, EXECUTION, MIDDLE, VALUES, pipeline, registry
+from orchestrator.cli import main
+from orchestrator.settings import KEYS_VARIABLE
+from tests.golden.content import BIG, EXECUTION, KEY, MIDDLE, VALUES, pipeline, registry
+from tests.golden.make import PRESENT
 
-FORMATS = sorted(path for path in Path(__file__).parent.glob("format*") if path.is_dir())
+KINDS = ("format", "encrypted", "export")
+FORMATS = sorted(path for path in Path(__file__).parent.iterdir() if path.is_dir() and path.name.startswith(KINDS))
 
 
-def test_the_present_format_has_its_golden_store() -> None:
-    """A new format comes with a new golden store."""
-    assert f"format{FORMAT}" in [path.name for path in FORMATS]
+def test_the_present_formats_have_their_golden_files() -> None:
+    """A new format comes with a new golden file."""
+    assert set(PRESENT) <= {path.name for path in FORMATS}
 
 
 @pytest.fixture(params=FORMATS, ids=lambda path: path.name)
-async def orchestrator(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Orchestrator]:
-    """Return an orchestrator on a copy of a golden store."""
-    copy = tmp_path / "golden"
-    shutil.copytree(request.param, copy)
-    copy.chmod(0o700)
-    (copy / "store.db").chmod(0o600)
-    async with Orchestrator(store=f"sqlite:///{copy}/store.db", tools=registry()) as opened:
+async def orchestrator(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Orchestrator]:
+    """Return an orchestrator on a copy of a golden store, or on what a golden export was imported into."""
+    golden, copy = request.param, tmp_path / "golden"
+    url = f"sqlite:///{copy}/store.db"
+    if golden.name.startswith("encrypted"):
+        monkeypatch.setenv(KEYS_VARIABLE, KEY)
+    if golden.name.startswith("export"):
+        assert await asyncio.to_thread(main, ["import", str(golden / "all.orc"), "--store", url]) == 0
+    else:
+        shutil.copytree(golden, copy)
+        copy.chmod(0o700)
+        (copy / "store.db").chmod(0o600)
+    async with Orchestrator(store=url, tools=registry()) as opened:
         yield opened
 
 

@@ -6,8 +6,12 @@ import base64
 import random
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import psycopg
 import pytest
+import redis
+from psycopg import sql
 
 import orchestrator as orc
 from orchestrator import ExecutionFailed, Orchestrator, TaskContext
@@ -15,6 +19,7 @@ from orchestrator.cli import main
 from orchestrator.errors import CheckpointUnreadable, UsageError
 from orchestrator.state import records
 from orchestrator.state.encryption import new_key
+from orchestrator.state.postgres import parse_target
 from orchestrator.tools.registry import ToolRegistry
 
 PARTS = ("input", "parameter", "result", "large", "error", "progress", "saved", "metadata", "state")
@@ -47,16 +52,60 @@ async def fill(orchestrator: Orchestrator, tools: ToolRegistry) -> None:
     await manager.save_checkpoint("kept", {"state": CANARIES["state"]}, {"metadata": CANARIES["metadata"]})
 
 
-def found(folder: Path) -> set[str]:
-    """Return the canaries that lie in any file, raw, as base64 at any of its three offsets, or as hex."""
-    files = [path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.parent.name != "logs"]
-    assert sum(map(len, files)) > 400_000
+def files_of(folder: Path) -> list[bytes]:
+    """Return every file's bytes."""
+    return [path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.parent.name != "logs"]
+
+
+def in_postgres(url: str) -> list[bytes]:
+    """Return every table's rows as they are dumped, and what of them is bytes as it is."""
+    target = parse_target(url, durable=True)
+    dumped: list[bytes] = []
+    with psycopg.connect(target.conninfo, autocommit=True) as db:
+        tables = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (target.schema,)).fetchall()
+        assert len(tables) >= 7
+        for (table,) in tables:
+            name = sql.Identifier(target.schema, table)
+            with db.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(name)) as copy:
+                dumped.append(b"".join(copy))
+            rows = db.execute(sql.SQL("SELECT * FROM {}").format(name)).fetchall()
+            dumped += [field for row in rows for field in row if isinstance(field, bytes)]
+    return dumped
+
+
+def in_redis(url: str) -> list[bytes]:
+    """Return every key of the store with all that lies under it."""
+    prefix = parse_qs(urlsplit(url).query)["prefix"][0]
+    everything: list[bytes] = []
+    with redis.Redis.from_url(url.partition("?")[0]) as client:
+        for key in client.scan_iter(f"*{prefix}*", count=1000):
+            everything.append(key)
+            command = {
+                b"hash": lambda key: [part for pair in client.hgetall(key).items() for part in pair],
+                b"list": lambda key: client.lrange(key, 0, -1),
+                b"set": client.smembers,
+                b"zset": lambda key: client.zrange(key, 0, -1),
+            }[client.type(key)]
+            everything += command(key)
+    return everything
+
+
+def content_of(url: str) -> list[bytes]:
+    """Return all that a store holds, as somebody sees it who has its disk or its server."""
+    if url.startswith("sqlite"):
+        return files_of(Path(url.removeprefix("sqlite:///")).parent)
+    return in_redis(url) if url.startswith("redis") else in_postgres(url)
+
+
+def found(content: list[bytes]) -> set[str]:
+    """Return the canaries that lie in it, raw, as base64 at any of its three offsets, or as hex."""
+    assert sum(map(len, content)) > 400_000
     seen = set()
     for part, canary in CANARIES.items():
         raw = canary.encode()
         shapes = [raw, raw.hex().encode(), raw.hex().upper().encode()]
         shapes += [base64.b64encode(b"\0" * pad + raw)[pad + 1 : -4] for pad in range(3)]
-        if any(shape in content for shape in shapes for content in files):
+        if any(shape in piece for shape in shapes for piece in content):
             seen.add(part)
     return seen
 
@@ -76,26 +125,37 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
     return made
 
 
+@pytest.fixture(params=["sqlite", "postgres", "redis"])
+def places(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Return the URLs of two empty stores of a kind."""
+    if request.param == "sqlite":
+        return "sqlite:///encrypted/store.db", "sqlite:///plain/store.db"
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_place").url
+        return url, f"{url}-plain"
+    return request.getfixturevalue("postgres_emptied_url"), request.getfixturevalue("postgres_url")
+
+
 async def test_no_canary_is_found_in_database_log_or_blobs(
-    tools: ToolRegistry, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    places: tuple[str, str], tools: ToolRegistry, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / ".orchestrator"
-    async with Orchestrator(tools=tools) as orchestrator:
+    url, plain = places
+    async with Orchestrator(url, tools=tools) as orchestrator:
         await fill(orchestrator, tools)
-        assert (folder / "store.db-wal").stat().st_size > 0
-        assert found(folder) == set()
-    assert found(folder) == set()
-    content = (folder / "store.db").read_bytes()
-    assert b"readable-id" in content
-    assert b"readable-name" in content
-    assert key.partition(":")[2].encode() not in content
+        assert not url.startswith("sqlite") or Path("encrypted/store.db-wal").stat().st_size > 0
+        assert found(content_of(url)) == set()
+    content = content_of(url)
+    assert found(content) == set()
+    for name in (b"readable-id", b"readable-name"):
+        assert any(name in piece for piece in content)
+    assert not any(key.partition(":")[2].encode() in piece for piece in content)
 
     # The search can find: without keys, and without compression, which would hide some of them as well.
     monkeypatch.delenv("ORCHESTRATOR_ENCRYPTION_KEYS")
     monkeypatch.setattr(records, "THRESHOLD", 1 << 30)
-    async with Orchestrator("sqlite:///plain/store.db", tools=tools) as orchestrator:
+    async with Orchestrator(plain, tools=tools) as orchestrator:
         await fill(orchestrator, tools)
-    assert found(tmp_path / "plain") == set(PARTS)
+    assert found(content_of(plain)) == set(PARTS)
 
 
 @pytest.mark.usefixtures("key")

@@ -79,7 +79,8 @@ class PeriodicCheckpoints:
     ) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await stop.wait()
             try:
                 made = await self._reports.record(name, pipeline, await _ask(name, get_state))
             except Exception:

@@ -147,7 +147,8 @@ class Server:
         woken = self._halt if failures else self._wake
         with contextlib.suppress(TimeoutError):
             # Give or take a half: many servers must not come all at once.
-            await asyncio.wait_for(woken.wait(), seconds * (0.5 + self._adapters.chance.random()))
+            async with asyncio.timeout(seconds * (0.5 + self._adapters.chance.random())):
+                await woken.wait()
         self._wake.clear()
 
     async def _take(self) -> bool:
