@@ -208,7 +208,7 @@ class Lab:
             answer = read_answer(order)
             if status is None:
                 kill(children, pid)
-            if status != UNAVAILABLE or order.action == "run" or not self.shaky:
+            if status not in (UNAVAILABLE, None) or order.action == "run" or not self.shaky:
                 break  # who only reads may try again
         if status != 0:
             raise RuntimeError(f"{order.action} ended with {status}: {answer.get('error')}")

@@ -408,7 +408,8 @@ async def test_a_status_of_no_meaning_is_damage(opened: Open, path: Path) -> Non
 
 
 async def test_a_removal_ends_a_reading(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "READ_PAGE", 2)
+    for page in ("READ_PAGE", "FIRST_PAGE_BACK"):
+        monkeypatch.setattr(journal, page, 2)
     store, other = opened(), opened()
     await filled(store)
     for newest_first in (False, True):

@@ -6,7 +6,7 @@ import re
 import shlex
 
 from chaos.__main__ import MODULES, parser
-from chaos.campaigns import CAMPAIGNS, INVARIANTS
+from chaos.campaigns import CAMPAIGNS, INVARIANTS, RESTARTS, SERVERS, STORES
 from chaos.page import headline, render
 from chaos.planted import all_bugs
 from chaos.proof import DATA, PAGE, load
@@ -42,6 +42,13 @@ def test_nothing_on_the_page_is_violated_and_enough_was_tried() -> None:
     assert [name for name, outcome in data.items() if outcome["violations"]] == []
     assert data["kills"]["tried"]["trials"] >= 1000
     assert data["kills"]["tried"]["of them of a resume"] >= data["kills"]["tried"]["trials"] / 10
+    for store in SERVERS:
+        assert data[f"kills-{store}"]["tried"]["trials"] >= 1000
+        assert data[f"kills-{store}"]["tried"]["of them of a resume"] >= 100
+        assert data[f"contest-{store}"]["tried"]["trials"] >= 200
+        assert data[f"zombies-{store}"]["tried"]["trials"] >= 200
+        assert data[f"servers-{store}"]["tried"][RESTARTS] > 0
+    assert all(data[f"adoption-{store}"]["tried"]["trials"] >= 50 for store in STORES)
     assert data["simulate"]["tried"]["seeds"] >= 20_000
     assert data["mutants"]["tried"]["bugs caught"] == len(all_bugs()) >= 40
 

@@ -28,6 +28,7 @@ class _Kept:
     renew_at: float
     lost: Callable[[BaseException], None]
     asked: Callable[[Request], None]
+    failures: int = 0
 
 
 class LeaseKeeper:
@@ -118,6 +119,7 @@ class LeaseKeeper:
         for entry in due:
             entry.renew_at = now + self._lease_seconds / 4
         for entry in kept:
+            entry.failures = 0
             if entry.lease.token not in requests:
                 self._give_up(entry, LeaseLost(entry.lease.execution_id, entry.lease.epoch))
                 continue
@@ -143,12 +145,19 @@ class LeaseKeeper:
             _log.exception("the lease keeper failed")
             self._give_up(entry, error)
         else:
+            entry.failures = 0
             if request is not None:
                 entry.asked(request)
 
     def _bear(self, entry: _Kept, error: StoreError, now: float) -> None:
-        """Hope for the store to come back, for as long as the lease allows; damage does not pass."""
-        if isinstance(error, StoreDamaged) or now > entry.lease.deadline - self._lease_seconds / 3:
+        """Hope for the store to come back, for as long as the lease allows; damage does not pass.
+
+        A single failure says little: if this process stood still meanwhile, it may only have overslept an answer, which
+        the next look will bring, with the word that somebody else took over.
+        """
+        entry.failures += 1
+        late = now > entry.lease.deadline - self._lease_seconds / 3
+        if isinstance(error, StoreDamaged) or (late and entry.failures > 1):
             self._give_up(entry, error)
 
     def _give_up(self, entry: _Kept, error: BaseException) -> None:

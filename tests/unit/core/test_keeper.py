@@ -139,6 +139,15 @@ def test_a_store_that_is_away_for_a_while_costs_nothing(kept: Kept) -> None:
     assert (kept.leases.renewed, kept.lost) == (1, [])
 
 
+def test_who_overslept_an_answer_asks_once_more(kept: Kept) -> None:
+    kept.leases.fault = StoreUnavailable("no answer in time")
+    kept.pass_time(3 * SECONDS)  # the process was stopped in the middle of a call
+    assert kept.lost == []
+    kept.leases.fault = stolen = LeaseLost("e", 1)
+    kept.pass_time(0.5)
+    assert [str(lost) for lost in kept.lost] == [str(stolen)]
+
+
 def test_a_store_that_stays_away_is_given_up_before_the_lease_ends(kept: Kept) -> None:
     kept.leases.fault = StoreUnavailable("gone")
     while not kept.lost:
