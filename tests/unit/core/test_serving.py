@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator import ExecutionCancelled, ExecutionFailed, Orchestrator, ResumeError, UsageError
 from orchestrator.core.parking import MOST_DEATHS, MOST_SILENT_DEATHS, why_poison
-from orchestrator.core.serving import Notice
+from orchestrator.core.serving import Notice, Server
 from orchestrator.domain.events import CheckpointMade, Event, ExecutionFinished, ExecutionStarted, TaskClaimed
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, Seq, TaskId
@@ -98,6 +98,26 @@ async def test_inputs_ids_queues_and_priorities_are_checked_before_anything_is_k
     await orchestrator.submit(pipeline, {"n": 1}, execution_id="e")
     with pytest.raises(ExecutionExists):
         await orchestrator.submit(pipeline, {"n": 1}, execution_id="e")
+
+
+async def test_a_cancellation_in_the_step_in_which_it_is_woken_is_heard(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resting: list[Server] = []
+    rest = Server._rest
+
+    async def noted(self: Server) -> None:
+        resting.append(self)
+        await rest(self)
+
+    monkeypatch.setattr(Server, "_rest", noted)
+    task = asyncio.create_task(orchestrator.serve())
+    await wait_until(lambda: resting, description="it rests")
+    await asyncio.sleep(0)
+    resting[0].wake()
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
 
 
 async def test_what_is_submitted_here_is_taken_at_once(bench: Bench, orchestrator: Orchestrator) -> None:
