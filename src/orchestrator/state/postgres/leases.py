@@ -49,7 +49,14 @@ class PostgresLeases(PostgresHistory):
         if self._closed:
             return
         self._owned.pop(lease.token, None)
-        await self._ask("release", to_text(lease.execution_id), lease.token)
+        row = (to_text(lease.execution_id), lease.token)
+
+        async def work(db: Connection, again: bool) -> None:  # noqa: FBT001
+            del again
+            await self._execute(db, "release", row)
+
+        # Beyond its end there is nothing to give back, and no reason to wait for a server that is away.
+        await self._run(work, patience=Patience(self.lease_seconds, lease))
 
     def renew(self, lease: Lease) -> None:
         """See ports.store.Leases."""
