@@ -65,12 +65,16 @@ def replay(report: Report) -> str:
 
 def play(first: int, seeds: int, store: str = "", until: float = float("inf")) -> Tally:
     """Play seeds one after the other; none is begun after ``until`` (monotonic seconds)."""
+    before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # the engine rightly warns of much that is done to it here
     tally = Tally()
-    for seed in range(first, first + seeds):
-        if time.monotonic() > until:
-            break
-        tally.add(simulate(seed, store))
+    try:
+        for seed in range(first, first + seeds):
+            if time.monotonic() > until:
+                break
+            tally.add(simulate(seed, store))
+    finally:
+        logging.disable(before)
     return tally
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -96,7 +97,8 @@ def test_what_was_stopped_in_a_file_goes_on_in_a_server_and_nothing_runs_twice(
 
 def test_through_a_pipe(project: Path) -> None:
     run("one")
-    line = f"{sys.executable} -m orchestrator export one | {sys.executable} -m orchestrator import - --store sqlite:///n.db"
+    program = f"{shlex.quote(sys.executable)} -m orchestrator"
+    line = f"{program} export one | {program} import - --store sqlite:///n.db"
     done = subprocess.run(["/bin/sh", "-c", line], check=False, capture_output=True, text=True)
     assert done.stdout == "imported one\n"
     assert (project / "n.db").exists()

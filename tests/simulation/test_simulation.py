@@ -14,9 +14,9 @@ from chaos.simulation.run import SQLITE_EVERY, simulate
 
 pytestmark = pytest.mark.chaos
 
-CHUNKS = 8
-SEEDS = 700
-"""In each chunk. What is left of a minute of two slow cores is for the planted bugs."""
+CHUNKS = 6
+SEEDS = 400
+"""In each chunk: as many as fit into a minute of a slow core."""
 BUG_SEEDS = 3000
 
 
