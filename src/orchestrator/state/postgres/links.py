@@ -154,19 +154,16 @@ async def unbroken(act: Coroutine[Any, Any, T]) -> T:
     A statement that is given up in the middle has an unknown outcome, and leaves a connection nobody can use.
     """
     task = asyncio.ensure_future(act)
-    cancelled = False
+    me = asyncio.current_task()
+    before = me.cancelling() if me is not None else 0
     while not task.done():
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            if task.done():
-                break
-            cancelled = True
+            continue  # ours or the task's own: which of them, and whether both at once, the counter tells
         except BaseException:  # noqa: BLE001 - it is raised below, out of the task itself
             break
-    if cancelled:
-        me = asyncio.current_task()
-        if me is not None:
-            me.uncancel()
-            me.cancel()  # felt at the caller's next await
+    if me is not None and me.cancelling() > before:
+        me.uncancel()
+        me.cancel()  # felt at the caller's next await
     return task.result()
