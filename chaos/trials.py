@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from chaos.child import Order
 from chaos.client import kill
-from chaos.course import MAX_STAGES, PATIENCE_SECONDS, UNAVAILABLE, Course, read_answer
+from chaos.course import PATIENCE_SECONDS, UNAVAILABLE, Course, read_answer
 from chaos.effects import size_of
 from chaos.ground import FILES
 from chaos.plans import Plan, Verdict
@@ -202,14 +202,16 @@ class Lab:
         children = self.children if order.action == "run" else self._judges
         status: int | None = None
         answer: dict[str, Any] = {}
-        for _ in range(MAX_STAGES):
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
             pid = children.start(order)
             status = children.wait(pid, PATIENCE_SECONDS)
             answer = read_answer(order)
             if status is None:
                 kill(children, pid)
-            if status not in (UNAVAILABLE, None) or order.action == "run" or not self.shaky:
-                break  # who only reads may try again
+            if status not in (UNAVAILABLE, None) or order.action == "run" or not self.shaky or time.monotonic() > end:
+                break
+            time.sleep(0.1)  # who only reads may try again, until the server is back
         if status != 0:
             raise RuntimeError(f"{order.action} ended with {status}: {answer.get('error')}")
         return answer
