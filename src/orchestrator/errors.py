@@ -298,6 +298,16 @@ class ExecutionOwned(StoreError):
         return f"execution {self.execution_id!r} is owned by {self.owner}"
 
 
+class ValueGone(StoreError):
+    """A value that was to be referred to is no longer in the store: its execution was removed meanwhile."""
+
+    exit_code = 3
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"value {digest[:12]} is no longer in the store: the execution that recorded it was removed")
+        self.digest = digest
+
+
 class JournalConflict(StoreError):
     """An append expected the journal to end at ``expected``, and it ended at ``actual``."""
 

@@ -16,16 +16,25 @@ from orchestrator.cli.output import duration, one_line, plural
 from orchestrator.domain.events import (
     CancelRequested,
     CheckpointMade,
+    DefinitionChanged,
+    DefinitionLoaded,
     ExecutionCreated,
     ExecutionFinished,
+    ExecutionForked,
     ExecutionStarted,
+    ResultSet,
+    ResumePlanned,
     TaskClaimed,
     TaskCompleted,
     TaskFailed,
     TaskInterrupted,
     TaskProgressed,
+    TaskReused,
+    TasksInvalidated,
     TaskSkipped,
     TasksReset,
+    TaskTraced,
+    ToolsResolved,
 )
 from orchestrator.domain.plan import Verb
 
@@ -236,13 +245,24 @@ class PlainDisplay(Written):
         return True
 
 
-def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str | None:  # noqa: C901 - one case for each event
+def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str | None:  # noqa: C901, PLR0912 - one case for each event
     """Return one line for a fact, None where nothing needs saying; ``took`` like `` after 1.2 s``."""
     match event:
         case ExecutionCreated():
             return f"execution {execution_id}: {event.pipeline_id}, {plural(event.total, 'step')}"
-        case ExecutionStarted() | TasksReset():
+        case ExecutionStarted() | TasksReset() | TasksInvalidated() | TaskTraced() | ToolsResolved():
             return None
+        case ResumePlanned() | DefinitionLoaded():
+            return None
+        case DefinitionChanged():
+            source = f" from {one_line(event.source, MESSAGE_LIMIT)}" if event.source else ""
+            return f"execution {execution_id}: the definition is another one now{source}, {plural(event.total, 'step')}"
+        case ExecutionForked():
+            return f"execution {execution_id}: begins with what {event.source} had recorded"
+        case TaskReused():
+            return f"{event.task}: kept, the result of {event.source}"
+        case ResultSet():
+            return f"{event.task}: its result was given by {one_line(event.by, MESSAGE_LIMIT)}"
         case TaskClaimed():
             return f"{event.task}: started{_again(event.attempt)}"
         case TaskCompleted():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from orchestrator.domain.files import FileSeen
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.values import ValueRef
 
@@ -49,12 +50,15 @@ class ExecutionStarted(NamedTuple):
 
 
 class TaskClaimed(NamedTuple):
-    """An attempt is about to begin. ``parameters`` are the rendered ones, when templates made them."""
+    """An attempt is about to begin.
+
+    ``parameters`` are the rendered ones, when templates made them; of those too large for the journal only the digest.
+    """
 
     at: float
     task: TaskId
     attempt: int
-    parameters: ValueRef | None
+    parameters: ValueRef | bytes | None
 
 
 class TaskCompleted(NamedTuple):
@@ -150,6 +154,117 @@ class ExecutionFinished(NamedTuple):
     error: ErrorInfo | None
 
 
+class ToolsResolved(NamedTuple):
+    """What these calls mean from here on: ``[tool, action, version, code]``.
+
+    ``code`` maps ``module:name`` to the digest of its source: the function of the action, and what it calls in the
+    project. Empty where the version alone tells.
+    """
+
+    at: float
+    calls: list[tuple[str, str | None, str, dict[str, str]]]
+
+
+class TaskTraced(NamedTuple):
+    """What the attempt that succeeds in the next fact read and wrote besides its parameters and its result.
+
+    ``reads`` and ``writes`` are files as they were then; ``inputs`` tells whether it looked at the execution's inputs
+    by itself.
+    """
+
+    at: float
+    task: TaskId
+    attempt: int
+    reads: list[FileSeen]
+    writes: list[FileSeen]
+    inputs: bool
+
+
+class TaskReused(NamedTuple):
+    """The task is done with a result that was recorded before, and does not run.
+
+    ``source`` is ``EXECUTION@SEQ`` of the fact that recorded it. ``parameters`` as in TaskClaimed: those that the
+    result was computed of.
+    """
+
+    at: float
+    task: TaskId
+    value: ValueRef
+    parameters: ValueRef | bytes | None
+    source: str
+
+
+class TasksInvalidated(NamedTuple):
+    """What these finished tasks were given may change: each is looked at again once what it needs is done.
+
+    It keeps its result if it would be given the same again, and runs otherwise.
+    """
+
+    at: float
+    tasks: list[TaskId]
+    reason: str
+
+
+class ResultSet(NamedTuple):
+    """Somebody gave the task this result; it is done, and is not looked at again until somebody asks for it."""
+
+    at: float
+    task: TaskId
+    value: ValueRef
+    by: str
+    reason: str
+
+
+class DefinitionChanged(NamedTuple):
+    """From here on the execution is one of another definition.
+
+    ``total`` is how many tasks that one has; ``renamed`` maps tasks of the new one to their ids in the old one.
+    ``source`` is the file it came from, or empty.
+    """
+
+    at: float
+    definition: ValueRef
+    total: int
+    renamed: dict[str, str]
+    source: str
+    by: str
+
+
+class ResumePlanned(NamedTuple):
+    """What the owner is about to do with the tasks: the facts after this one, and then the run.
+
+    ``digest`` is that of the plan, as shown. ``request`` is what was asked for, by the names of ``PlanRequest``; empty
+    for a plain resume. ``until``: the only tasks to run, None for all.
+    """
+
+    at: float
+    digest: str
+    by: str
+    reason: str
+    request: dict[str, Any]
+    until: list[TaskId] | None
+
+
+class DefinitionLoaded(NamedTuple):
+    """The execution's definition came from this file: a path in the project folder, or an absolute one."""
+
+    at: float
+    source: str
+
+
+class ExecutionForked(NamedTuple):
+    """The execution begins with what another one had recorded at a position, ``EXECUTION@SEQ``.
+
+    ``inputs`` names those that are other ones here.
+    """
+
+    at: float
+    source: str
+    inputs: list[str]
+    by: str
+    reason: str
+
+
 Event = (
     ExecutionCreated
     | ExecutionStarted
@@ -163,6 +278,15 @@ Event = (
     | CheckpointMade
     | CancelRequested
     | ExecutionFinished
+    | ToolsResolved
+    | TaskTraced
+    | TaskReused
+    | TasksInvalidated
+    | ResultSet
+    | DefinitionChanged
+    | ResumePlanned
+    | DefinitionLoaded
+    | ExecutionForked
 )
 
 TAGS: dict[type[Event], int] = {
@@ -178,4 +302,13 @@ TAGS: dict[type[Event], int] = {
     CheckpointMade: 10,
     CancelRequested: 11,
     ExecutionFinished: 12,
+    ToolsResolved: 13,
+    TaskTraced: 14,
+    TaskReused: 15,
+    TasksInvalidated: 16,
+    ResultSet: 17,
+    DefinitionChanged: 18,
+    ResumePlanned: 19,
+    DefinitionLoaded: 20,
+    ExecutionForked: 21,
 }

@@ -34,6 +34,21 @@ class OnInterrupted(StrEnum):
     ASK = "ask"
 
 
+class OnChange(StrEnum):
+    """What a plan does with a finished step whose fingerprint is not what it was."""
+
+    RERUN = "rerun"
+    KEEP = "keep"
+    FAIL = "fail"
+
+
+class CacheScope(StrEnum):
+    """Whose results a step may take for its own: those of its pipeline's executions, or of all in the store."""
+
+    PIPELINE = "pipeline"
+    STORE = "store"
+
+
 class Isolation(StrEnum):
     """Where attempts of a step run: in this process (loop or thread), or in a process that can be killed."""
 
@@ -65,6 +80,39 @@ ONCE = RetryPolicy()
 
 
 @dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """Whether a result with the same fingerprint may be taken from another execution of the store.
+
+    ``ttl_seconds`` is how old it may be (None: any age). ``key`` is a template for what else the result depends on,
+    like a date; it becomes part of the fingerprint.
+
+    >>> CachePolicy(ttl_seconds=3600).scope.value
+    'pipeline'
+    """
+
+    ttl_seconds: float | None = None
+    key: str | None = None
+    scope: CacheScope = CacheScope.PIPELINE
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredFiles:
+    """The files that a step reads and writes besides those its tool tells of; paths may hold templates.
+
+    What is read belongs to the fingerprint; what is written must be there when the step has ended well.
+
+    >>> DeclaredFiles(reads=("model.bin",)).writes
+    ()
+    """
+
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+
+NO_FILES = DeclaredFiles()
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One node of the graph: which tool does what, with which parameters, after which tasks.
 
@@ -72,6 +120,11 @@ class Task:
     ``needs`` adds every task whose result a template reads (filled in by compile; order of first mention).
     ``reads`` is None when nothing is templated, else the tasks whose results the templates read.
     ``action`` None means the tool's default action. ``timeout`` is in seconds for one attempt.
+
+    What a plan asks: ``on_change`` None leaves it to the resume; ``migrate`` (``module:function``) makes a new result
+    or saved state out of the old one where the step has changed; ``renamed_from`` is the id it had before.
+    ``output_schema`` (JSON Schema) is what the result must be like; a new one does not make the step run again while
+    the recorded result satisfies it.
 
     >>> Task("greet", "shell", parameters={"command": ["echo", "hello"]}, timeout=30).critical
     False
@@ -91,6 +144,12 @@ class Task:
     checkpoint: CheckpointWhen = CheckpointWhen.AFTER
     on_interrupted: OnInterrupted = OnInterrupted.RERUN
     isolation: Isolation = Isolation.NONE
+    files: DeclaredFiles = NO_FILES
+    output_schema: Mapping[str, Any] | None = None
+    on_change: OnChange | None = None
+    migrate: str | None = None
+    renamed_from: TaskId | None = None
+    cache: CachePolicy | None = None
     needs: tuple[TaskId, ...] = ()
     reads: tuple[TaskId, ...] | None = None
 

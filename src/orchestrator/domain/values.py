@@ -27,3 +27,7 @@ class EncodedValue(NamedTuple):
 
     ref: ValueRef
     payload: bytes
+
+
+Stored = EncodedValue | ValueRef
+"""What comes with facts: a value to store, or one that the store has already and that is referred to here as well."""

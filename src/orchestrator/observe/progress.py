@@ -21,6 +21,24 @@ may come. No values are inside, only their sizes in bytes of the encoded, uncomp
     ``task``, ``reason``
 ``tasks_reset``
     ``tasks``, ``reason``, ``forgive``
+``task_reused``
+    ``task``, ``source`` (``EXECUTION@SEQ`` of the fact that recorded the result), ``bytes``
+``tasks_invalidated``
+    ``tasks``, ``reason``
+``task_traced``
+    ``task``, ``attempt``, ``reads`` and ``writes`` (paths), ``inputs`` (whether it looked at them by itself)
+``result_set``
+    ``task``, ``by``, ``reason``, ``bytes``
+``resume_planned``
+    ``plan`` (the digest of the plan), ``by``, ``reason``, ``request`` (what was asked for), ``until`` (tasks, or null)
+``definition_changed``
+    ``total`` (tasks), ``renamed`` (new id -> old id), ``source`` (a file, or empty), ``by``
+``definition_loaded``
+    ``source``
+``tools_resolved``
+    ``calls`` (each ``tool``, ``action``, ``version``, ``code``)
+``execution_forked``
+    ``source`` (``EXECUTION@SEQ``), ``inputs`` (the names of those that differ), ``by``, ``reason``
 ``task_progressed``
     ``task``, ``attempt``, ``done``, ``total``, ``message``, ``saved_bytes`` (null: no state saved)
 ``checkpoint_made``
@@ -45,18 +63,27 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 from orchestrator.domain.events import (
     CancelRequested,
     CheckpointMade,
+    DefinitionChanged,
+    DefinitionLoaded,
     ErrorInfo,
     Event,
     ExecutionCreated,
     ExecutionFinished,
+    ExecutionForked,
     ExecutionStarted,
+    ResultSet,
+    ResumePlanned,
     TaskClaimed,
     TaskCompleted,
     TaskFailed,
     TaskInterrupted,
     TaskProgressed,
+    TaskReused,
+    TasksInvalidated,
     TaskSkipped,
     TasksReset,
+    TaskTraced,
+    ToolsResolved,
 )
 from orchestrator.domain.ids import checkpoint_id
 
@@ -144,6 +171,64 @@ def _fields(event: Event, execution_id: str, seq: int) -> tuple[str, dict[str, J
                 "status": event.status,
                 "error": _error(event.error),
                 "outputs_bytes": _size(event.outputs),
+            }
+        case TaskReused():
+            return "task_reused", {"task": event.task, "source": event.source, "bytes": _size(event.value)}
+        case ResultSet():
+            return "result_set", {
+                "task": event.task,
+                "by": event.by,
+                "reason": event.reason,
+                "bytes": _size(event.value),
+            }
+        case TasksInvalidated():
+            return "tasks_invalidated", {"tasks": list(event.tasks), "reason": event.reason}
+        case TaskTraced():
+            return "task_traced", {
+                "task": event.task,
+                "attempt": event.attempt,
+                "reads": [file.path for file in event.reads],
+                "writes": [file.path for file in event.writes],
+                "inputs": event.inputs,
+            }
+        case _:
+            return _of_the_execution(event)
+
+
+def _of_the_execution(
+    event: ToolsResolved | DefinitionChanged | ResumePlanned | DefinitionLoaded | ExecutionForked,
+) -> tuple[str, dict[str, JSON]]:
+    """Name and tell a fact that is about no single task."""
+    match event:
+        case ToolsResolved():
+            calls: list[JSON] = [
+                {"tool": tool, "action": action, "version": version, "code": dict(code)}
+                for tool, action, version, code in event.calls
+            ]
+            return "tools_resolved", {"calls": calls}
+        case DefinitionChanged():
+            return "definition_changed", {
+                "total": event.total,
+                "renamed": dict(event.renamed),
+                "source": event.source,
+                "by": event.by,
+            }
+        case ResumePlanned():
+            return "resume_planned", {
+                "plan": event.digest,
+                "by": event.by,
+                "reason": event.reason,
+                "request": event.request,
+                "until": None if event.until is None else list(event.until),
+            }
+        case DefinitionLoaded():
+            return "definition_loaded", {"source": event.source}
+        case ExecutionForked():
+            return "execution_forked", {
+                "source": event.source,
+                "inputs": list(event.inputs),
+                "by": event.by,
+                "reason": event.reason,
             }
         case _:
             assert_never(event)

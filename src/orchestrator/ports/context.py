@@ -43,7 +43,20 @@ class TaskContext(Protocol):
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """The execution's inputs."""
+        """The execution's inputs. A step that looks at them is looked at again where a fork changes them."""
+
+    def reads(self, path: str | Path) -> None:
+        """Tell that the attempt is about to read this file; any thread, takes as long as its SHA-256 does.
+
+        A plan notices when the file is another one later. A relative path means the project folder. A path outside
+        the project is fine here: this only looks. Files that the shipped tools are given are told of by them.
+        """
+
+    def writes(self, path: str | Path) -> None:
+        """Tell that the attempt writes (or removes) this file, before or after it does.
+
+        The file is looked at when the attempt has succeeded. A plan notices when it is missing or another one later.
+        """
 
     @property
     def project(self) -> Path:

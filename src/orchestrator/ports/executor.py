@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.domain.pipeline import Isolation
+from orchestrator.domain.pipeline import NO_FILES, DeclaredFiles, Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.domain.events import ErrorInfo
+    from orchestrator.domain.files import Trace
     from orchestrator.domain.ids import ExecutionId, TaskId
 
 
@@ -21,6 +22,10 @@ class Attempt:
 
     ``parameters`` are rendered. ``saved`` is the state last saved by an earlier attempt, or None. ``timeout`` is in
     seconds, None for no limit. ``inputs`` are the execution's. ``project`` is the folder that relative paths mean.
+    ``files`` are those the step declares, rendered: those read are looked at before the tool is called, those written
+    after it has returned (one that is not there fails the attempt with kind ``missing_output``). ``migrate``
+    (``module:function``): what makes the saved state of the present definition out of ``saved`` before the tool sees
+    it.
     """
 
     execution_id: ExecutionId
@@ -36,13 +41,16 @@ class Attempt:
     timeout: float | None = None
     isolation: Isolation = Isolation.NONE
     critical: bool = False
+    files: DeclaredFiles = NO_FILES
+    migrate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The attempt returned ``value``."""
+    """The attempt returned ``value``; ``trace`` is what it read and wrote besides, None for nothing."""
 
     value: Any
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)

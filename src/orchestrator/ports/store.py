@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.ids import Epoch, ExecutionId, Seq
-    from orchestrator.domain.values import EncodedValue, ValueRef
+    from orchestrator.domain.values import Stored, ValueRef
     from orchestrator.errors import StoreDamaged
 
 
@@ -143,20 +143,20 @@ class Journal(Protocol):
         execution_id: ExecutionId,
         owner: str,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         admission: Admission = NEW,
     ) -> Lease:
         """Admit an execution with its first facts (seq 1...) and own it; durable on return, whatever the durability.
 
-        The first fact is its ExecutionCreated. Raises ExecutionExists if the id is taken.
+        The first fact is its ExecutionCreated. Values as in ``append``. Raises ExecutionExists if the id is taken.
         """
 
     async def append(
         self,
         lease: Lease,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         expected_seq: Seq,
         completed: int,
@@ -165,9 +165,10 @@ class Journal(Protocol):
         """Append facts, and the values they refer to, in one transaction; return the new last seq.
 
         ``completed`` is how many tasks are done after these facts; lists show it. ``durable`` demands that a power cut
-        cannot take this commit back even where the store's setting is weaker.
+        cannot take this commit back even where the store's setting is weaker. A bare reference among the values is to
+        one that the store has already: from here on it stays as long as any execution refers to it.
         Raises LeaseLost if the epoch is no longer the lease's, JournalConflict if the journal does not end at
-        ``expected_seq``; in both cases nothing was written.
+        ``expected_seq``, ValueGone if such a value is not there (any more); in all cases nothing was written.
         """
 
     def read(self, execution_id: ExecutionId, *, newest_first: bool = False) -> AsyncIterator[Commit]:
@@ -245,7 +246,7 @@ class Queues(Protocol):
     """
 
     async def submit(
-        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[Stored], place: Place
     ) -> None:
         """Admit an execution that nobody owns yet; durable on return. Its first owner gets epoch 1.
 
@@ -283,6 +284,31 @@ class Values(Protocol):
 
         Raises StoreDamaged if it is missing or not what was written.
         """
+
+
+class CacheEntry(NamedTuple):
+    """A result that other executions may take for their own.
+
+    ``fingerprint`` are 32 bytes; ``source`` is ``EXECUTION@SEQ`` of the fact that recorded it, ``at`` that fact's time.
+    """
+
+    fingerprint: bytes
+    at: float
+    source: str
+    value: ValueRef
+
+
+class Cache(Protocol):
+    """Results by fingerprint, over all executions of the store. What is lost of it costs time, nothing else."""
+
+    async def remember(self, execution_id: ExecutionId, entry: CacheEntry) -> None:
+        """Keep an entry for as long as the execution is in the store; the newest of a fingerprint counts.
+
+        The execution has recorded the value. An unknown execution (removed meanwhile) is no error.
+        """
+
+    async def recall(self, fingerprint: bytes) -> CacheEntry | None:
+        """Return the newest entry, or None. Raises StoreDamaged for one that is not what was written."""
 
 
 class Executions(Protocol):

@@ -40,11 +40,30 @@ class ToolCall:
     version: str = "1"
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a call means just now, for fingerprints: the tool's version, and the project's own code that it runs.
+
+    ``code`` maps ``module:name`` to a digest of the source: of the action's function, and of what that refers to in the
+    project, directly or not. Comments, docstrings and layout do not count. It is empty for tools that come with
+    this package or another installed one: their version tells.
+    """
+
+    version: str
+    code: Mapping[str, str]
+
+
 class Tools(Protocol):
     """A registry of tools."""
 
     def resolve(self, tool: str, action: str | None) -> ToolCall:
         """Return the action (None: the tool's default); raise TaskError (kind ``tool``) if there is none."""
+
+    def identity(self, tool: str, action: str | None) -> Identity:
+        """Return what a call means just now; code is read anew from its files, whatever this process has imported.
+
+        Raises TaskError (kind ``tool``) if there is no such action.
+        """
 
     def check(
         self, tool: str, action: str | None, parameters: Mapping[str, Any], is_template: Callable[[Any], bool]

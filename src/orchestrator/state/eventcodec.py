@@ -15,19 +15,29 @@ from orchestrator.domain.events import (
     TAGS,
     CancelRequested,
     CheckpointMade,
+    DefinitionChanged,
+    DefinitionLoaded,
     ErrorInfo,
     Event,
     ExecutionCreated,
     ExecutionFinished,
+    ExecutionForked,
     ExecutionStarted,
+    ResultSet,
+    ResumePlanned,
     TaskClaimed,
     TaskCompleted,
     TaskFailed,
     TaskInterrupted,
     TaskProgressed,
+    TaskReused,
+    TasksInvalidated,
     TaskSkipped,
     TasksReset,
+    TaskTraced,
+    ToolsResolved,
 )
+from orchestrator.domain.files import FileSeen
 from orchestrator.domain.values import ValueRef
 from orchestrator.errors import StoreDamaged, StoreIncompatible
 from orchestrator.state import codec
@@ -65,14 +75,14 @@ def encode_events(first_seq: int, events: Sequence[Event]) -> bytes:
 
 
 def _fields(part: Any) -> tuple[Any, ...]:
-    if type(part) is ValueRef or type(part) is ErrorInfo:
+    if type(part) in _NESTED:
         return tuple(part)
     raise TypeError(f"an event holds a {type(part).__name__}")
 
 
 def _dicts_encoded(event: Event) -> list[Any]:
     return [
-        codec.encode(value, name=name) if name in {"strategy", "metadata"} else value
+        codec.encode(value, name=name) if name in _DICTS else value
         for name, value in zip(event._fields, event, strict=True)
     ]
 
@@ -87,6 +97,8 @@ def _escaped(item: Any) -> Any:
         return item
     if isinstance(item, list | tuple):
         return [_escaped(part) for part in item]
+    if isinstance(item, dict):
+        return {key: _escaped(part) for key, part in item.items()}  # keys are ids, or names of Python's
     return item
 
 
@@ -183,6 +195,35 @@ def _dict(value: Any) -> Any:
     return found if type(found) is dict else _mismatch("mapping", value)
 
 
+def _texts(value: Any) -> Any:
+    if type(value) is not dict:
+        _mismatch("mapping", value)
+    return {_str(key): _str(item) for key, item in value.items()}
+
+
+def _given(row: Any) -> Any:
+    """Rebuild what a task was given: a reference, or the digest of what was too large to keep."""
+    return row if type(row) is bytes else _ref(row)
+
+
+def _call(row: Any) -> Any:
+    tool, action, version, code = row
+    return _str(tool), None if action is None else _str(action), _str(version), _texts(code)
+
+
+def _calls(value: Any) -> Any:
+    return [_call(item) for item in value] if type(value) is list else _mismatch("list of calls", value)
+
+
+def _file(row: Any) -> FileSeen:
+    path, size, modified, digest = row
+    return _new(FileSeen, (_str(path), _int(size), _int(modified), _str(digest)))
+
+
+def _files(value: Any) -> Any:
+    return [_file(item) for item in value] if type(value) is list else _mismatch("list of files", value)
+
+
 _Reader = Callable[[Any], Any]
 
 
@@ -207,7 +248,7 @@ def _claimed(row: list[Any]) -> TaskClaimed:
         _real(at)
     if type(task) is not str or type(attempt) is not int:
         _mismatch("task or attempt", [task, attempt])
-    return _new(TaskClaimed, (at, task, attempt, None if parameters is None else _ref(parameters)))
+    return _new(TaskClaimed, (at, task, attempt, None if parameters is None else _given(parameters)))
 
 
 def _completed(row: list[Any]) -> TaskCompleted:
@@ -221,6 +262,7 @@ def _completed(row: list[Any]) -> TaskCompleted:
 
 _opt_ref = _or_none(_ref)
 _opt_real = _or_none(_real)
+_opt_given = _or_none(_given)
 
 _READERS: dict[Any, _Reader] = {
     TAGS[ExecutionCreated]: _reader(ExecutionCreated, _real, _str, _opt_ref, _ref, _int, _str),
@@ -235,5 +277,16 @@ _READERS: dict[Any, _Reader] = {
     TAGS[CheckpointMade]: _reader(CheckpointMade, _real, _str, _or_none(_str), _dict, _opt_ref),
     TAGS[CancelRequested]: _reader(CancelRequested, _real, _str),
     TAGS[ExecutionFinished]: _reader(ExecutionFinished, _real, _str, _opt_ref, _or_none(_error)),
+    TAGS[ToolsResolved]: _reader(ToolsResolved, _real, _calls),
+    TAGS[TaskTraced]: _reader(TaskTraced, _real, _str, _int, _files, _files, _bool),
+    TAGS[TaskReused]: _reader(TaskReused, _real, _str, _ref, _opt_given, _str),
+    TAGS[TasksInvalidated]: _reader(TasksInvalidated, _real, _strs, _str),
+    TAGS[ResultSet]: _reader(ResultSet, _real, _str, _ref, _str, _str),
+    TAGS[DefinitionChanged]: _reader(DefinitionChanged, _real, _ref, _int, _texts, _str, _str),
+    TAGS[ResumePlanned]: _reader(ResumePlanned, _real, _str, _str, _str, _dict, _or_none(_strs)),
+    TAGS[DefinitionLoaded]: _reader(DefinitionLoaded, _real, _str),
+    TAGS[ExecutionForked]: _reader(ExecutionForked, _real, _str, _strs, _str, _str),
 }
-_WITH_DICT = frozenset({ExecutionStarted, CheckpointMade})
+_WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})
+_DICTS = frozenset({"strategy", "metadata", "request"})
+_NESTED = frozenset({ValueRef, ErrorInfo, FileSeen})

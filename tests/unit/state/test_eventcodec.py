@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain import events as ev
 from orchestrator.domain.events import TAGS, ErrorInfo, Event
+from orchestrator.domain.files import FileSeen
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.values import ValueRef
 from orchestrator.errors import StoreDamaged, StoreIncompatible, UnstorableValue
@@ -23,6 +24,8 @@ refs = st.sampled_from([encode_value(value).ref for value in (None, True, 0, "x"
 infos = st.builds(ErrorInfo, texts, texts, st.booleans(), texts)
 plain = st.sampled_from([{}, {"a": (1, 2)}, {"\udce9": None}, {"x": {"y": [2**70, 1.5]}}])
 opt_ref, opt_real, opt_info = st.none() | refs, st.none() | reals, st.none() | infos
+labels = st.dictionaries(st.sampled_from(["a", "m:f", "é"]), texts, max_size=3)
+seen = st.builds(FileSeen, texts, st.integers(-1, 2**40), counts, texts)
 events = st.one_of(
     st.builds(ev.ExecutionCreated, reals, ids, opt_ref, refs, counts, texts),
     st.builds(ev.ExecutionStarted, reals, counts, texts, st.booleans(), plain),
@@ -36,6 +39,16 @@ events = st.one_of(
     st.builds(ev.CheckpointMade, reals, texts, st.none() | ids, plain, opt_ref),
     st.builds(ev.CancelRequested, reals, texts),
     st.builds(ev.ExecutionFinished, reals, texts, opt_ref, opt_info),
+    st.builds(ev.TaskClaimed, reals, ids, counts, st.binary(min_size=32, max_size=32)),
+    st.builds(ev.ToolsResolved, reals, st.lists(st.tuples(texts, st.none() | texts, texts, labels), max_size=3)),
+    st.builds(ev.TaskTraced, reals, ids, counts, st.lists(seen, max_size=3), st.lists(seen, max_size=3), st.booleans()),
+    st.builds(ev.TaskReused, reals, ids, refs, opt_ref, texts),
+    st.builds(ev.TasksInvalidated, reals, st.lists(ids, max_size=5), texts),
+    st.builds(ev.ResultSet, reals, ids, refs, texts, texts),
+    st.builds(ev.DefinitionChanged, reals, refs, counts, labels, texts, texts),
+    st.builds(ev.ResumePlanned, reals, texts, texts, texts, plain, st.none() | st.lists(ids, max_size=5)),
+    st.builds(ev.DefinitionLoaded, reals, texts),
+    st.builds(ev.ExecutionForked, reals, texts, st.lists(texts, max_size=3), texts, texts),
 )
 NONE = encode_value(None).ref
 ONE_OF_EACH: list[Event] = [
@@ -51,6 +64,15 @@ ONE_OF_EACH: list[Event] = [
     ev.CheckpointMade(10.0, "manual", None, {"nested": {"x": [None]}}, NONE),
     ev.CancelRequested(11.0, "somebody"),
     ev.ExecutionFinished(12.0, "failed", None, ErrorInfo("E", "m")),
+    ev.ToolsResolved(13.0, [("python", "m:f", "1", {"m:f": "ab"}), ("shell", None, "2", {})]),
+    ev.TaskTraced(14.0, TaskId("a"), 1, [FileSeen("x.csv", 3, 7, "d")], [FileSeen("caf\udce9", -1, 0, "")], True),
+    ev.TaskReused(15.0, TaskId("a"), NONE, bytes(32), "e@7"),
+    ev.TasksInvalidated(16.0, [TaskId("a")], "b runs again"),
+    ev.ResultSet(17.0, TaskId("a"), NONE, "somebody", "typo"),
+    ev.DefinitionChanged(18.0, encode_value("d" * 2000).ref, 3, {"new": "old"}, "p.yaml", "somebody"),
+    ev.ResumePlanned(19.0, "ab12", "somebody", "why", {"rerun": ["a"]}, [TaskId("a")]),
+    ev.DefinitionLoaded(20.0, "pipeline.yaml"),
+    ev.ExecutionForked(21.0, "e@7", ["day"], "somebody", "why"),
 ]  # fmt: skip
 
 
