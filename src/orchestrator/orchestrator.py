@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from orchestrator.ports.tools import Tools
 
 
-class Orchestrator(FleetMethods, RevisionMethods):
+class Orchestrator(RevisionMethods, FleetMethods):
     """Runs, resumes and inspects executions of one store.
 
     Without arguments it finds the store that ``pipeline.run()`` writes to: ``ORCHESTRATOR_STORE``, else
@@ -248,7 +248,9 @@ class Orchestrator(FleetMethods, RevisionMethods):
         """Run a pipeline as a new execution and return how it ended.
 
         ``inputs`` are checked against the declared ones. ``admitted`` is called with the engine once the execution
-        is durable. ``source`` is the file that the pipeline came from (None: what a compiled one says). Raises DefinitionError for wrong inputs, ExecutionExists for a taken id, ExecutionFailed,
+        is durable. ``source`` is the file that the pipeline came from (None: what a compiled one says).
+
+        Raises DefinitionError for wrong inputs, ExecutionExists for a taken id, ExecutionFailed,
         ExecutionCancelled, ExecutionStopped - each with the ``execution_id``; LeaseLost; StoreError.
         """
         from orchestrator.compiler.inputs import bind_inputs
@@ -276,10 +278,10 @@ class Orchestrator(FleetMethods, RevisionMethods):
     ) -> Result:
         """Go on with an execution exactly where it was, and return how it ended; a completed one is not run again.
 
-        ``resume_strategy`` None means the pipeline's own. ``options`` are what may be asked of a plan (see PlanOptions):
-        an edited definition, steps to run again, results given by hand, and so on. ``steal`` takes over from an owner
-        that is stopped. ``expect`` is the plan that was looked at before, or its digest: any other one is refused.
-        ``planned`` is told the plan before it is carried out.
+        ``resume_strategy`` None means the pipeline's own. ``options`` are what may be asked of a plan (see
+        PlanOptions): an edited definition, steps to run again, results given by hand, and so on. ``steal`` takes over
+        from an owner that is stopped. ``expect`` is the plan that was looked at before, or its digest: any other one is
+        refused. ``planned`` is told the plan before it is carried out.
 
         Raises NoCheckpoint, CheckpointUnreadable, ExecutionOwned, PlanChanged, PipelineChanged, ResumeError, and what
         ``run_pipeline`` raises.

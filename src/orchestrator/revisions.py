@@ -62,8 +62,15 @@ class PlanOptions(TypedDict, total=False):
 class RevisionMethods(ABC):
     """The methods of an ``Orchestrator`` that plan, fork, explain and revise."""
 
-    tools: Tools
-    settings: Settings
+    @property
+    @abstractmethod
+    def tools(self) -> Tools:
+        """The registry that steps' tools are looked up in."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> Settings:
+        """The settings that hold."""
 
     @property
     @abstractmethod
@@ -128,12 +135,14 @@ class RevisionMethods(ABC):
         if not source or state.pipeline is None or not path.is_file():
             return ""
         try:
-            found = compile_file(path, tools=self.tools)
+            found = compile_file(path, tools=self.tools, default_id=state.pipeline_id)
         except DefinitionError as error:
             return f"{source} has {len(error.diagnostics)} mistakes by now; the recorded definition holds"
         if self._adapters.codec.encode_pipeline(found).ref == state.definition:
             return ""
-        return f"{source} has changed since; the recorded definition holds (to go on with the file: --pipeline {source})"
+        return (
+            f"{source} has changed since; the recorded definition holds (to go on with the file: --pipeline {source})"
+        )
 
     # -- forks ---------------------------------------------------------------------------------------------------
 
@@ -157,7 +166,7 @@ class RevisionMethods(ABC):
         if options.get("until") is not None:
             raise UsageError("until is for the resume that runs the fork")
         fork, request = await self._fork(execution, name, inputs, options)
-        await self._live.create_fork(name, fork, request, planned)
+        await self._live.create_fork(ExecutionId(name), fork, request, planned)
         return name
 
     async def plan_fork(
@@ -200,7 +209,9 @@ class RevisionMethods(ABC):
             raise NoCheckpoint(
                 f"No resume checkpoint found: no position {checkpoint_id(name, seq)}: the journal has {state.seq} facts"
             )
-        return name, state if seq == state.seq else await state_at(self._adapters.store, self._adapters.codec, name, seq)
+        return name, state if seq == state.seq else await state_at(
+            self._adapters.store, self._adapters.codec, name, seq
+        )
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -236,27 +247,30 @@ class RevisionMethods(ABC):
             downstream=bool(options.get("downstream")),
             results=results,
             until=options.get("until"),
-            on_change=_on_change(options.get("on_change"), edited=edited is not None),
+            on_change=_on_change(options.get("on_change")),
             strategy=strategy,
             by=options.get("by") or user_name(),
             why=options.get("reason") or "",
         )
 
-    async def _revision(
-        self, state: ExecutionState, edited: Pipeline | Compiled | str | Path
-    ) -> Revision | None:
+    async def _revision(self, state: ExecutionState, edited: Pipeline | Compiled | str | Path) -> Revision | None:
         """Return the revision that an edited pipeline is; None if it is what is recorded."""
         from orchestrator.compiler.compile import compile_file
 
         source = ""
         if isinstance(edited, (str, Path)):
             source = self._source_of(edited)
-            pipeline = compile_file(edited, tools=self.tools)
+            pipeline = compile_file(edited, tools=self.tools, default_id=state.pipeline_id or None)
         else:
             pipeline = definition_of(edited)
             source = self._source_of(getattr(edited, "source", None))
         if state.pipeline is None or state.inputs is None:
             return None  # the plan itself says why it cannot be
+        if pipeline.id != state.pipeline_id:
+            raise ResumeError(
+                f"this is pipeline {pipeline.id!r}, and the execution is one of {state.pipeline_id!r}: "
+                f"give it the id {state.pipeline_id!r}, or run it anew"
+            )
         codec = self._adapters.codec
         old = codec.decode(await self._adapters.store.get(state.inputs))
         declared = state.pipeline.inputs
@@ -308,7 +322,9 @@ def must_be(expected: Plan | str) -> Callable[[Plan], None]:
             return
         else:
             told = f" it is {found.digest} now, not {expected}"
-        raise PlanChanged(f"things have changed since that plan was shown; nothing was run:{told}\nLook at the plan again")
+        raise PlanChanged(
+            f"things have changed since that plan was shown; nothing was run:{told}\nLook at the plan again"
+        )
 
     return check
 
@@ -319,10 +335,9 @@ def _bound(pipeline: Pipeline | None, inputs: Mapping[str, Any]) -> dict[str, An
     return dict(inputs) if pipeline is None else bind_inputs(pipeline, inputs)
 
 
-def _on_change(text: OnChange | str | None, *, edited: bool) -> OnChange | None:
+def _on_change(text: OnChange | str | None) -> OnChange | None:
     if text is None:
         return None
-    del edited
     try:
         return OnChange(text)
     except ValueError:

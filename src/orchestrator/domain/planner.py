@@ -212,22 +212,20 @@ class _Planner:
             return Decision(name, Verb.SKIP, "skipped on request")
         if name in request.results:
             self.events.append(ResultSet(self.now, name, request.results[name].ref, request.by, request.why))
-            if status is TaskStatus.RUNNING:
-                self._interrupt(task, known, OnInterrupted.RERUN)
             return Decision(name, Verb.REUSE, "its result is given")
         if self._is_forced(task):
             self.forced.add(name)
             if known.attempt or known.prior is not None or status is not TaskStatus.PENDING:
-                return self._again(task, known, "asked for" if name in request.rerun else "after a step asked for")
+                return self._again(task, "asked for" if name in request.rerun else "after a step asked for")
             return Decision(name, Verb.RUN, "not run yet")
         if name in request.retry:
-            return self._again(task, known, "released on request")
+            return self._again(task, "released on request")
         prior = known.prior
         if request.from_seq is not None:
             after = (prior.seq if prior is not None else known.seq) > request.from_seq
             if after and (prior is not None or status is not TaskStatus.PENDING):
                 what = "done after the checkpoint" if prior is not None else "after the checkpoint"
-                return self._again(task, known, what, "after the checkpoint")
+                return self._again(task, what, "after the checkpoint")
         if prior is not None:
             return self._judge_prior(task, known, prior)
         return self._judge_unfinished(task, known)
@@ -237,10 +235,8 @@ class _Planner:
             return True
         return self.request.downstream and any(need in self.forced for need in task.needs)
 
-    def _again(self, task: Task, known: TaskState, reason: str, recorded: str | None = None) -> Decision:
+    def _again(self, task: Task, reason: str, recorded: str | None = None) -> Decision:
         """Let a task run again, whatever it had: its failures are forgiven."""
-        if known.status is TaskStatus.RUNNING:
-            self._interrupt(task, known, OnInterrupted.RERUN)
         self.resets.setdefault((recorded or reason, True), []).append(task.id)
         return Decision(task.id, Verb.RERUN, reason)
 
@@ -256,9 +252,9 @@ class _Planner:
         """Decide about a task with a recorded result."""
         name = task.id
         if not self.strategy.preserve_completed_tasks:
-            return self._again(task, known, "preserve_completed_tasks is off")
+            return self._again(task, "preserve_completed_tasks is off")
         if known.pinned:
-            return Decision(name, Verb.REUSE, known.pinned)
+            return Decision(name, Verb.REUSE, known.pinned if prior.value is not None else _since(prior))
         asked = task.on_change or self.request.on_change
         source = self._unsettled(task, prior)
         if source is not None:
