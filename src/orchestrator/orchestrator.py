@@ -31,6 +31,7 @@ from orchestrator.errors import (
     UsageError,
 )
 from orchestrator.fleets import FleetMethods
+from orchestrator.revisions import RevisionMethods
 from orchestrator.settings import Settings, settings_with
 from orchestrator.state.leavings import forget, log_folder
 from orchestrator.state.manager import StateManager
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from orchestrator.ports.tools import Tools
 
 
-class Orchestrator(FleetMethods):
+class Orchestrator(FleetMethods, RevisionMethods):
     """Runs, resumes and inspects executions of one store.
 
     Without arguments it finds the store that ``pipeline.run()`` writes to: ``ORCHESTRATOR_STORE``, else
