@@ -16,10 +16,15 @@ from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import (
+    NO_FILES,
     ONCE,
+    CachePolicy,
+    CacheScope,
     CheckpointWhen,
+    DeclaredFiles,
     Input,
     Isolation,
+    OnChange,
     OnInterrupted,
     Pipeline,
     RetryPolicy,
@@ -32,6 +37,9 @@ if TYPE_CHECKING:
     import os
 
     from orchestrator.ports.tools import Tools
+
+
+_RARE = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_from", "cache"))
 
 
 def compile_text(text: str | bytes, *, file: str = "<pipeline>", tools: Tools | None = None) -> Pipeline:
@@ -113,7 +121,7 @@ def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
         mistakes.add((), f"expected a mapping with the pipeline's keys, got {kind_of(plain)}")
         mistakes.check()
     reading = Reading(mistakes)
-    found = PIPELINE.read(plain, (), reading)
+    found: Values = PIPELINE.read(plain, (), reading)
     if mistakes.full:
         raise mistakes.error()
     _stand_in(found)
@@ -194,7 +202,22 @@ def _task(step: Values) -> Task:
         checkpoint=CheckpointWhen(step["resume"]["checkpoint"]),
         on_interrupted=OnInterrupted(step["on_interrupted"]),
         isolation=Isolation(step["isolation"]),
+        **({} if _RARE.isdisjoint(step) else _rare(step)),
     )
+
+
+def _rare(step: Values) -> dict[str, Any]:
+    """Return what few steps have; most are spared the time."""
+    change, cache = step["on_change"], step["cache"]
+    files = DeclaredFiles(tuple(step["files"]["reads"]), tuple(step["files"]["writes"]))
+    return {
+        "files": NO_FILES if files == NO_FILES else files,
+        "output_schema": step["output_schema"],
+        "on_change": None if change is None else OnChange(change),
+        "migrate": step["migrate"],
+        "renamed_from": step["renamed_from"],
+        "cache": None if cache is None else CachePolicy(cache["ttl"], cache["key"], CacheScope(cache["scope"])),
+    }
 
 
 def _retry(given: Values) -> RetryPolicy:

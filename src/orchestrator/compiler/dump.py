@@ -8,7 +8,18 @@ from functools import cache
 from typing import Any
 
 from orchestrator.compiler.inputs import type_of
-from orchestrator.domain.pipeline import ONCE, CheckpointWhen, Input, Isolation, OnInterrupted, Pipeline, Task
+from orchestrator.domain.pipeline import (
+    NO_FILES,
+    ONCE,
+    CachePolicy,
+    CacheScope,
+    CheckpointWhen,
+    Input,
+    Isolation,
+    OnInterrupted,
+    Pipeline,
+    Task,
+)
 from orchestrator.domain.strategy import ResumeStrategy
 
 _RETRY = {
@@ -135,7 +146,32 @@ def _step(task: Task) -> dict[str, Any]:
         found["on_interrupted"] = str(task.on_interrupted)
     if task.isolation is not Isolation.NONE:
         found["isolation"] = str(task.isolation)
+    return found | _changing(task)
+
+
+def _changing(task: Task) -> dict[str, Any]:
+    """Return what a plan asks of a step that changes."""
+    found: dict[str, Any] = {}
+    if task.files != NO_FILES:
+        files = {"reads": list(task.files.reads), "writes": list(task.files.writes)}
+        found["files"] = {key: paths for key, paths in files.items() if paths}
+    if task.output_schema is not None:
+        found["output_schema"] = _copy(task.output_schema)
+    if task.on_change is not None:
+        found["on_change"] = str(task.on_change)
+    _texts(found, task, "migrate", "renamed_from")
+    if task.cache is not None:
+        found["cache"] = _cache(task.cache)
     return found
+
+
+def _cache(cache: CachePolicy) -> Any:
+    """Return a policy in its shortest form."""
+    found: dict[str, Any] = {} if cache.ttl_seconds is None else {"ttl": _number(cache.ttl_seconds)}
+    _texts(found, cache, "key")
+    if cache.scope is not CacheScope.PIPELINE:
+        found["scope"] = str(cache.scope)
+    return found or True
 
 
 def _retry(task: Task) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.domain.events import Event
+    from orchestrator.domain.files import Trace
     from orchestrator.domain.ids import Epoch, ExecutionId, Seq
     from orchestrator.domain.values import Stored, ValueRef
     from orchestrator.errors import StoreDamaged
@@ -290,12 +291,14 @@ class CacheEntry(NamedTuple):
     """A result that other executions may take for their own.
 
     ``fingerprint`` are 32 bytes; ``source`` is ``EXECUTION@SEQ`` of the fact that recorded it, ``at`` that fact's time.
+    ``trace`` are the files that the attempt read and wrote: they have to be the same still (whoever recalls it looks).
     """
 
     fingerprint: bytes
     at: float
     source: str
     value: ValueRef
+    trace: Trace | None = None
 
 
 class Cache(Protocol):
