@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from orchestrator.core.comparing import compare
 from orchestrator.core.explaining import Explanation, explain
 from orchestrator.core.forking import Changes, fork_of
 from orchestrator.core.recovery import state_at
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.core.adapters import Adapters
     from orchestrator.core.forking import Fork
     from orchestrator.core.live import LiveExecutions
+    from orchestrator.domain.diff import Diff
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.pipeline import Compiled
     from orchestrator.domain.values import EncodedValue
@@ -212,6 +214,17 @@ class RevisionMethods(ABC):
         return name, state if seq == state.seq else await state_at(
             self._adapters.store, self._adapters.codec, name, seq
         )
+
+    # -- comparing -----------------------------------------------------------------------------------------------
+
+    async def diff(self, a: str, b: str, *, values: bool = True) -> Diff:
+        """Return what differs from ``a`` to ``b``, each an execution or a checkpoint, ``EXECUTION@SEQ``.
+
+        An execution means its present state. Results are compared by their digests; with ``values`` the first of those
+        that differ are loaded, if they are not too large, to tell where. Changes nothing. Raises NoCheckpoint for what
+        is not there and for an execution without a pipeline, CheckpointUnreadable for what is damaged, UsageError.
+        """
+        return await compare(self._adapters, a, b, values=values)
 
     # -- requests ------------------------------------------------------------------------------------------------
 

@@ -20,20 +20,9 @@ from orchestrator.domain.pipeline import (
     Pipeline,
     Task,
 )
+from orchestrator.domain.revision import RESUME_KEYS, RETRY_KEYS
 from orchestrator.domain.strategy import ResumeStrategy
 
-_RETRY = {
-    "max_attempts": "max_attempts",
-    "delay_seconds": "delay",
-    "backoff": "backoff",
-    "max_delay_seconds": "max_delay",
-    "jitter": "jitter",
-}
-_RESUME = {
-    "checkpoint_interval_seconds": "checkpoint_interval",
-    "max_retry_attempts": "max_retries",
-    "retry_failed_tasks": "retry_failed",
-}
 _CORE_NUMBER = re.compile(
     r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)$"
 )
@@ -121,7 +110,7 @@ def _resume(pipeline: Pipeline) -> dict[str, Any]:
     found: dict[str, Any] = {} if pipeline.resume_enabled else {"enabled": False}
     for name, value in pipeline.resume.to_dict().items():
         if value != usual[name]:
-            found[_RESUME.get(name, name)] = _number(value)
+            found[RESUME_KEYS[name]] = _number(value)
     return found
 
 
@@ -177,8 +166,8 @@ def _cache(cache: CachePolicy) -> Any:
 def _retry(task: Task) -> Any:
     changed = {
         key: _number(getattr(task.retry, field))
-        for field, key in _RETRY.items()
-        if getattr(task.retry, field) != getattr(ONCE, field)
+        for field, key in RETRY_KEYS.items()
+        if field != "on" and getattr(task.retry, field) != getattr(ONCE, field)
     }
     if task.retry.on:
         changed["on"] = list(task.retry.on)
