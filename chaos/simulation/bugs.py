@@ -372,9 +372,9 @@ def resumes_a_finished_run() -> None:
     """Start a completed execution once more."""
     take_up = LiveExecutions._take_up
 
-    async def wrong(self: LiveExecutions, lease: Lease, strategy: Any, request: Any, planned: Any) -> Any:
-        careless = replace(strategy or ResumeStrategy(), preserve_completed_tasks=False)
-        return await take_up(self, lease, careless, request, planned)
+    async def wrong(self: LiveExecutions, lease: Lease, request: Any, planned: Any) -> Any:
+        careless = replace(request.strategy or ResumeStrategy(), preserve_completed_tasks=False)
+        return await take_up(self, lease, replace(request, strategy=careless), planned)
 
     _plant(LiveExecutions, "_take_up", wrong)
 

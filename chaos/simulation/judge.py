@@ -9,17 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chaos.simulation.facts import Facts, Violation
-from chaos.simulation.scenario import result_of
+from chaos.simulation.expected import label_of, result_of
+from chaos.simulation.facts import Facts, Planned, Violation, said_of
 from orchestrator.ports.executor import Succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from chaos.simulation.facts import Call
     from chaos.simulation.scenario import Behaviour, Scenario
     from chaos.simulation.world import Process, World
     from orchestrator.domain.events import Event
     from orchestrator.domain.ids import ExecutionId
+    from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.domain.plan import Plan
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.executor import Attempt, Outcome
     from orchestrator.ports.store import Commit, Lease
@@ -54,14 +57,22 @@ class Case:
     effects: dict[tuple[str, int], Effect] = field(default_factory=dict)
     begun: dict[str, int] = field(default_factory=dict)
     epochs: dict[int, tuple[Process, int, bool]] = field(default_factory=dict)
+    plans: dict[int, Planned] = field(default_factory=dict)
+    creator: Process | None = None
 
 
 class Judge:
     """Holds all executions of a world against the invariants; raises Violation at the first breach."""
 
-    def __init__(self, read: Callable[[str, int], list[Commit]], value: Callable[[ValueRef], Any]) -> None:
+    def __init__(
+        self,
+        read: Callable[[str, int], list[Commit]],
+        value: Callable[[ValueRef], Any],
+        definition: Callable[[Pipeline], bytes],
+    ) -> None:
         self._read = read
         self._value = value
+        self._definition = definition
         self.cases: dict[str, Case] = {}
         self.world: World
         self.found: Violation | None = None
@@ -70,7 +81,29 @@ class Judge:
 
     def add(self, scenario: Scenario) -> None:
         """Take an execution under judgement."""
-        self.cases[scenario.execution_id] = Case(scenario, Facts(scenario, self._value))
+        case = self.cases[scenario.execution_id] = Case(scenario, Facts(scenario, self._value))
+        case.facts = self._fresh(case)
+
+    def _fresh(self, case: Case) -> Facts:
+        versions = {self._definition(each.pipeline): each for each in (case.scenario, *case.scenario.later)}
+
+        def call_of(epoch: int) -> Call:
+            process = case.epochs[epoch][0] if epoch else case.creator
+            return process.tools.call if process is not None else ("1", ())
+
+        return Facts(case.scenario, self._value, call_of, case.plans.get, versions, self._past)
+
+    def _past(self, source: str) -> Facts:
+        """Return what an execution was at a position, ``EXECUTION@SEQ``."""
+        name, _, seq = source.partition("@")
+        case = self.cases[name]
+        self.look()
+        if int(seq) > case.facts.seq:
+            raise self._breach("I1", f"a fork begins at {source}, and there are {case.facts.seq} facts")
+        facts = self._fresh(case)
+        for event in case.facts.history[: int(seq)]:
+            facts.apply(event, getattr(event, "epoch", 0), self._returned(case))
+        return facts
 
     # -- the journal ---------------------------------------------------------------------------------------------
 
@@ -110,6 +143,13 @@ class Judge:
 
         return value
 
+    # -- plans ---------------------------------------------------------------------------------------------------
+
+    def planned(self, execution_id: str, epoch: int, plan: Plan) -> None:
+        """Hear the plan that an owner is told before it carries it out; epoch 0 is that of who makes a fork."""
+        if execution_id in self.cases:
+            self.cases[execution_id].plans[epoch] = Planned.of(plan)
+
     # -- ownership -----------------------------------------------------------------------------------------------
 
     def granted(self, process: Process, lease: Lease, *, stolen: bool = False) -> None:
@@ -117,6 +157,8 @@ class Judge:
         case = self.cases.get(lease.execution_id)
         if case is None:
             return
+        if process.only_reads == lease.execution_id:
+            raise self._breach("I1", f"{process.name} takes over {lease.execution_id}, which it only is to fork")
         if lease.epoch <= case.granted:
             raise self._breach("I5", f"epoch {lease.epoch} is granted after epoch {case.granted}")
         before = case.owner
@@ -195,10 +237,13 @@ class Judge:
         if not robbed:
             self._begins_in_order(case, what, attempt)
         case.effects[task, attempt.attempt] = Effect(process, epoch)
-        case.begun[task] = case.begun.get(task, 0) + 1
+        label = label_of(claim.task)
+        case.begun[label] = case.begun.get(label, 0) + 1
+        if dict(attempt.parameters) != claim.parameters:
+            raise self._breach("I3", f"{what} is given {attempt.parameters}; recorded results: {claim.parameters}")
         if attempt.idempotency_key != f"{attempt.execution_id}/{task}":
             raise self._breach("I8", f"{what} has the idempotency key {attempt.idempotency_key}")
-        return case.scenario.behaviours[task]
+        return case.facts.scenario.behaviours[label]
 
     def _begins_in_order(self, case: Case, what: str, attempt: Attempt) -> None:
         facts, task = case.facts, attempt.task_id
@@ -207,10 +252,6 @@ class Judge:
             raise self._breach("I1", f"{what} begins, and the task is recorded as {state.status}")
         if facts.cancelled:
             raise self._breach("I12", f"{what} begins after the cancel was recorded")
-        for name, read in attempt.parameters["reads"].items():
-            recorded = facts.value(name)
-            if read != recorded:
-                raise self._breach("I3", f"{what} reads {name} as {read}, recorded is {recorded}")
         if state.saved_value(self._value) != attempt.saved:
             raise self._breach("I4", f"{what} goes on from {attempt.saved}, saved was {state.saved_value(self._value)}")
         before = case.effects.get((task, attempt.attempt - 1))
@@ -226,15 +267,19 @@ class Judge:
 
     def times_begun(self, attempt: Attempt) -> int:
         """Return how often this task was begun, the present attempt included."""
-        return self.cases[attempt.execution_id].begun[attempt.task_id]
-
-    def value_of(self, attempt: Attempt) -> Any:
-        """Return what the attempt computes, marked with who made it."""
         case = self.cases[attempt.execution_id]
+        return case.begun[label_of(case.facts.claims[attempt.task_id, attempt.attempt].task)]
+
+    def value_of(self, process: Process, attempt: Attempt) -> Any:
+        """Return what the attempt computes, marked with who made it if its step signs."""
+        case = self.cases[attempt.execution_id]
+        task = case.facts.claims[attempt.task_id, attempt.attempt].task
+        how = case.facts.scenario.behaviours[label_of(task)]
+        told = f" {attempt.action}" * bool(attempt.action) + said_of(process.tools.call)
         value = {
-            "v": result_of(attempt.task_id, attempt.parameters),
-            "by": f"{attempt.task_id}.{attempt.attempt}",
-            "padding": "x" * case.scenario.behaviours[attempt.task_id].padding,
+            "v": result_of(attempt.task_id, attempt.parameters, told, how.buckets),
+            "by": f"{attempt.task_id}.{attempt.attempt}" if how.signed else "",
+            "padding": "x" * how.padding,
         }
         case.effects[attempt.task_id, attempt.attempt].value = value
         return value

@@ -17,7 +17,7 @@ from chaos.simulation.judge import Judge
 from chaos.simulation.scenario import INCIDENTS, draw
 from chaos.simulation.serving import SUBMITTED, all_done, compare, pause, serve
 from chaos.simulation.store import drive
-from chaos.simulation.world import LEASE_SECONDS, Stuck, World
+from chaos.simulation.world import LEASE_SECONDS, SimulatedTools, Stuck, World
 from orchestrator.compiler.templates import Templates
 from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.recovery import load_state
@@ -72,7 +72,7 @@ class Simulation:
         self._folder = folder
         self._memory: MemoryStore | None = None
         self._handles: list[Store] = []
-        self.judge = Judge(self._read, self._value)
+        self.judge = Judge(self._read, self._value, lambda pipeline: self._codec.encode_pipeline(pipeline).ref.data)
         self.world = World(seed, self.judge, self._codec, Templates(), folder, self._open)
         self.judge.world = self.world
         self._eyes = self._open(self.world.clock, self.world.chance)
@@ -330,11 +330,12 @@ class Simulation:
     def finish(self, scenario: Scenario) -> None:
         """Resume until nothing is left to do, and compare with an undisturbed run."""
         case = self.judge.cases[scenario.execution_id]
+        call = SimulatedTools(self.world.upgrades).call
         for _ in range(RESUMES):
             facts = case.facts
             if facts.seq == 0:
                 self._begin_either_way(scenario)
-            elif facts.status == "completed" or (facts.status == "failed" and all_done(facts, scenario)):
+            elif facts.status == "completed" or (facts.status == "failed" and all_done(facts, call)):
                 break
             else:
                 request = PlanRequest(retry=frozenset(facts.stuck()))
@@ -348,7 +349,7 @@ class Simulation:
                 if self._chance.random() < 0.1:
                     self.spawn("cancel", lambda process: self.cancel(process, scenario, calm=True))
             self.quiet()
-        compare(case.facts, scenario)
+        compare(case.facts, scenario.execution_id, call)
         before = case.facts.seq
         if case.facts.status == "completed":
             self.spawn("again", lambda process: self.resume(process, scenario, PlanRequest(), False))  # noqa: FBT003
