@@ -74,8 +74,9 @@ class ExecutionState:
     ``pipeline`` None is an execution that only a caller's checkpoints know: it has no tasks.
     ``ready`` holds the tasks that may begin, in the order they became so; ``running`` those claimed and not ended.
     ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
-    ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the present
-    one, ``definition_source`` is the file it came from, or empty. ``forked_from`` is a position of another execution.
+    ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
+    present one, ``definition_source`` is the file it came from, or empty. ``forked_from`` is a position of another
+    execution.
 
     A DefinitionChanged can be folded once ``offer`` has been given the definition that it speaks of.
     """
@@ -421,15 +422,17 @@ class ExecutionState:
         task = self.tasks[event.task]
         if task.status in DONE:
             raise ValueError(f"{event.task} is done twice")
-        if task.kept is not None:
-            task.trace = task.kept.trace
-        task.stale = task.kept is None and bool(self.changed_inputs)
+        kept = task.kept
+        task.stale = kept is None and bool(self.changed_inputs)
         self._end(event.task, task, TaskStatus.COMPLETED, event.at)
         task.value = event.value
         task.parameters = event.parameters
         task.call = self._call(event.task)
         task.source = event.source
         task.under = None
+        if kept is not None:
+            # It was made then, and is only found to be good still: what came in between did so after it.
+            task.trace, task.source, task.seq = kept.trace, kept.source, kept.seq
         task.pinned = ""
         self._satisfy(event.task)
 
