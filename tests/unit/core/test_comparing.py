@@ -83,10 +83,8 @@ async def test_only_the_first_results_are_looked_into_and_none_if_nobody_wants_t
 async def test_two_positions_of_one_execution_tell_what_happened_in_between(
     bench: Bench, orchestrator: Orchestrator
 ) -> None:
-    parts = {"outputs": {"it": "{{ b.result }}"}}
-    await orchestrator.run_pipeline(
-        bench.pipeline(step("a", value=1), step("b", after="a", value=2), **parts), execution_id="e"
-    )
+    steps = step("a", value=1), step("b", after="a", value=2)
+    await orchestrator.run_pipeline(bench.pipeline(*steps, outputs={"it": "{{ b.result }}"}), execution_id="e")
     checkpoints = await orchestrator.state_manager.list_checkpoints("e")
     (past,) = (each["checkpoint_id"] for each in checkpoints if each["task"] == "a")
     found = await orchestrator.diff(past, "e")
