@@ -25,11 +25,22 @@ from orchestrator.errors import (
     StoreUnavailable,
     UnknownExecution,
 )
-from orchestrator.ports.store import Lease, Store
+from orchestrator.ports.store import CacheEntry, Lease, Store
 from orchestrator.state.sqlite import SqliteStore, connection, journal
 from orchestrator.state.sqlite.connection import FORMAT
 from orchestrator.testing.clock import ManualClock, SeededChance
-from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, facts, finished, value
+from orchestrator.testing.stores.facts import (
+    AT,
+    add,
+    admit,
+    claimed,
+    commits,
+    completed,
+    created,
+    facts,
+    finished,
+    value,
+)
 
 X = ExecutionId("x")
 Open = Callable[..., SqliteStore]
@@ -157,7 +168,7 @@ async def test_a_foreign_database_is_refused_and_left_as_it_is(opened: Open, pat
     assert [entry.name for entry in path.parent.iterdir()] == ["store.db"]
 
 
-@pytest.mark.parametrize("version", [0, 3, 99])
+@pytest.mark.parametrize("version", [0, FORMAT + 1, 99])
 async def test_another_format_is_refused_and_left_as_it_is(opened: Open, path: Path, version: int) -> None:
     store = opened()
     await admit(store)
@@ -200,6 +211,32 @@ async def test_a_migration_that_fails_changes_nothing(
     assert sql(path, "SELECT name FROM sqlite_schema WHERE name = 'two'") == []
     _formats(monkeypatch)
     assert (await opened().summary(lease.execution_id)).seq == 1
+
+
+async def test_who_knows_an_older_format_lets_no_entry_of_the_cache_outlive_its_execution(
+    opened: Open, path: Path
+) -> None:
+    store = opened()
+    await store.release(await admit(store))
+    entry = CacheEntry(bytes(32), AT, "x@1", value(10).ref)
+    await store.remember(X, entry)
+    old = connection.connect(path, durable=True)  # as every version has opened it
+    old.execute("DELETE FROM executions WHERE execution_id = 'x'")
+    old.close()
+    assert await store.recall(entry.fingerprint) is None
+    assert sql(path, "SELECT count(*) FROM cache") == [(0,)]
+
+
+async def test_a_damaged_entry_of_the_cache_is_told_and_can_be_replaced(opened: Open, path: Path) -> None:
+    store = opened()
+    await admit(store)
+    entry = CacheEntry(bytes(32), AT, "x@1", value(10).ref)
+    await store.remember(X, entry)
+    sql(path, "UPDATE cache SET record = zeroblob(60)")
+    with pytest.raises(StoreDamaged, match=f"cache entry {entry.fingerprint.hex()}"):
+        await store.recall(entry.fingerprint)
+    await store.remember(X, entry)
+    assert await store.recall(entry.fingerprint) == entry
 
 
 async def test_a_store_without_its_tables_is_of_another_format(opened: Open, path: Path) -> None:

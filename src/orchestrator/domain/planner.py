@@ -55,10 +55,7 @@ def renames(pipeline: Pipeline, recorded: Mapping[TaskId, Task]) -> dict[TaskId,
     return {
         name: task.renamed_from
         for name, task in pipeline.tasks.items()
-        if task.renamed_from is not None
-        and name not in recorded
-        and task.renamed_from in recorded
-        and task.renamed_from not in pipeline.tasks
+        if task.renamed_from is not None and task.renamed_from in recorded and task.renamed_from not in pipeline.tasks
     }
 
 

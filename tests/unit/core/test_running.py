@@ -21,7 +21,14 @@ from orchestrator import (
 )
 from orchestrator.core.system import SystemChance
 from orchestrator.domain.decide import decide
-from orchestrator.domain.events import ExecutionFinished, TaskClaimed, TaskCompleted, TaskFailed, TaskSkipped
+from orchestrator.domain.events import (
+    ExecutionFinished,
+    TaskClaimed,
+    TaskCompleted,
+    TaskFailed,
+    TaskSkipped,
+    ToolsResolved,
+)
 from orchestrator.errors import ExecutionExists
 from tests.unit.core.bench import Bench, begin, commits, journal, statuses, step, wait_until
 
