@@ -63,7 +63,7 @@ class PlanOptions(TypedDict, total=False):
 
 
 class RevisionMethods(ABC):
-    """The methods of an ``Orchestrator`` that plan, fork, explain and revise."""
+    """The methods of an ``Orchestrator`` that plan, fork, explain, revise and compare."""
 
     @property
     @abstractmethod
