@@ -10,7 +10,15 @@ from orchestrator.compiler.diagnostics import Collector, Path, kind_of
 from orchestrator.compiler.inputs import EXPECTED, TYPES, fits
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.domain.ids import ID_RULE, is_valid_id
-from orchestrator.domain.pipeline import ONCE, CheckpointWhen, Input, Isolation, OnInterrupted, RetryPolicy, Task
+from orchestrator.domain.pipeline import (
+    ONCE,
+    CheckpointWhen,
+    Input,
+    Isolation,
+    OnInterrupted,
+    RetryPolicy,
+    Task,
+)
 
 _CHOICES: tuple[tuple[str, Path, Any], ...] = (
     ("checkpoint", ("resume", "checkpoint"), CheckpointWhen),

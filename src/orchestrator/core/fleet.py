@@ -45,9 +45,11 @@ class Fleet:
         self._live = live
         self._servers: list[Server] = []
 
-    async def submit(self, pipeline: Pipeline, inputs: Mapping[str, Any], execution_id: str, place: Place) -> None:
+    async def submit(
+        self, pipeline: Pipeline, inputs: Mapping[str, Any], execution_id: str, place: Place, source: str = ""
+    ) -> None:
         """Create an execution that waits for a server. Raises ExecutionExists."""
-        await self._live.submit(pipeline, inputs, execution_id, place)
+        await self._live.submit(pipeline, inputs, execution_id, place, source)
         self._wake()
 
     async def enqueue(self, execution_id: ExecutionId, queue: str | None, priority: int | None) -> Place:

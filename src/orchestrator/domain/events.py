@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from orchestrator.domain.values import ValueRef
 
 
+CONDITION_FALSE = "condition is false"
+"""How the reason of a TaskSkipped begins where the task's own condition says so, and no person."""
+
+
 class ErrorInfo(NamedTuple):
     """An error as recorded: ``kind`` is what retry filters name, ``trace`` a shortened traceback or empty."""
 
