@@ -31,6 +31,7 @@ COMMANDS = {
     "show": ("show", "Show an execution, or one step of it."),
     "checkpoints": ("inspect", "List the checkpoints of an execution, newest first."),
     "history": ("inspect", "Show a pipeline's checkpoints, or an execution's facts."),
+    "diff": ("diff", "Show what differs between two executions, or two checkpoints."),
     "logs": ("logs", "Print what the steps logged."),
     "pause": ("steering", "Keep executions from going on."),
     "cancel": ("steering", "Cancel executions."),

@@ -69,6 +69,19 @@ def complete_checkpoint(context: click.Context, _parameter: click.Parameter, beg
     return _ask(context, question, begun)
 
 
+def complete_position(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return execution ids, newest first; once one is there with its @, its checkpoints."""
+    execution, at, _seq = begun.partition("@")
+    if not at:
+        return complete_execution(context, parameter, begun)
+
+    async def question(orchestrator: Orchestrator) -> Candidates:
+        found = await orchestrator.state_manager.list_checkpoints(execution, LIMIT)
+        return [(each["checkpoint_id"], each["reason"]) for each in found]
+
+    return _ask(context, question, begun)
+
+
 def complete_tool(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Return the names of the tools."""
     from click.shell_completion import CompletionItem

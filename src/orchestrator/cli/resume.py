@@ -124,7 +124,7 @@ async def _resume_here(common: Common, execution: str, wish: _Wish, options: Opt
     async with common.reading(execution) as reader:
         chosen = await _strategy(reader, execution, wish.strategy)
         if dry_run:
-            plan = await reader.plan_resume(execution, chosen, **back)
+            plan = await reader.plan(execution, chosen, **back)
             _print_plan(execution, plan, as_json=options.as_json)
             return
     while True:

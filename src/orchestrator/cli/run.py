@@ -73,12 +73,14 @@ def run_command(
     drive = Drive(common, Options(**options))
     pipeline = compile_file(Path(file), tools=drive.orchestrator.tools)
     inputs = read_inputs(pipeline, given, input_file)
-    run_async(_run(drive, pipeline, inputs, execution_id or drive.orchestrator.new_execution_id()))
+    run_async(_run(drive, pipeline, inputs, execution_id or drive.orchestrator.new_execution_id(), Path(file)))
 
 
-async def _run(drive: Drive, pipeline: Pipeline, inputs: dict[str, Any], execution_id: str) -> None:
+async def _run(drive: Drive, pipeline: Pipeline, inputs: dict[str, Any], execution_id: str, source: Path) -> None:
     async def start(admitted: Callable[[Engine], None]) -> Result:
-        return await drive.orchestrator.run_pipeline(pipeline, inputs, execution_id=execution_id, admitted=admitted)
+        return await drive.orchestrator.run_pipeline(
+            pipeline, inputs, execution_id=execution_id, admitted=admitted, source=source
+        )
 
     await drive.run(execution_id, start)
 

@@ -16,10 +16,15 @@ from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import (
+    NO_FILES,
     ONCE,
+    CachePolicy,
+    CacheScope,
     CheckpointWhen,
+    DeclaredFiles,
     Input,
     Isolation,
+    OnChange,
     OnInterrupted,
     Pipeline,
     RetryPolicy,
@@ -34,10 +39,16 @@ if TYPE_CHECKING:
     from orchestrator.ports.tools import Tools
 
 
-def compile_text(text: str | bytes, *, file: str = "<pipeline>", tools: Tools | None = None) -> Pipeline:
+_RARE = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_from", "cache"))
+
+
+def compile_text(
+    text: str | bytes, *, file: str = "<pipeline>", tools: Tools | None = None, default_id: str | None = None
+) -> Pipeline:
     """Return the pipeline that a YAML text describes; raise DefinitionError with every mistake in it.
 
-    ``file`` is the name shown in messages; without an ``id`` in the text, the pipeline is named after it. With
+    ``file`` is the name shown in messages; without an ``id`` in the text, the pipeline has the ``default_id``, else it
+    is named after the file. With
     ``tools``, unknown tools, actions and parameters are mistakes. Evaluates nothing but constant templates, needs no
     event loop, prints nothing, and raises nothing else, whatever the text.
 
@@ -52,7 +63,7 @@ def compile_text(text: str | bytes, *, file: str = "<pipeline>", tools: Tools | 
         version = root.value.get("version")
         if version is not None and type(version.value) in (int, float) and version.text is not None:
             plain["version"] = version.text
-        plain.setdefault("id", _id_of(file))
+        plain.setdefault("id", default_id or _id_of(file))
     try:
         pipeline = _compile(plain, Document(root, file), tools)
     except DefinitionError as error:
@@ -63,8 +74,13 @@ def compile_text(text: str | bytes, *, file: str = "<pipeline>", tools: Tools | 
     return pipeline
 
 
-def compile_file(path: str | os.PathLike[str], tools: Tools | None = None) -> Pipeline:
-    """Return the pipeline in a file; raise DefinitionError with every mistake, an unreadable file included."""
+def compile_file(
+    path: str | os.PathLike[str], tools: Tools | None = None, *, default_id: str | None = None
+) -> Pipeline:
+    """Return the pipeline in a file; raise DefinitionError with every mistake, an unreadable file included.
+
+    ``default_id`` is its id if the file tells none (None: the name of the file).
+    """
     from orchestrator.compiler.load import MAX_BYTES
 
     name = str(path)
@@ -78,7 +94,7 @@ def compile_file(path: str | os.PathLike[str], tools: Tools | None = None) -> Pi
     except (OSError, ValueError) as error:
         message, hint = f"cannot be read: {getattr(error, 'strerror', None) or error}", None
     else:
-        return compile_text(text, file=name, tools=tools)
+        return compile_text(text, file=name, tools=tools, default_id=default_id)
     raise DefinitionError([Diagnostic(message, file=name, hint=hint)])
 
 
@@ -113,7 +129,7 @@ def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
         mistakes.add((), f"expected a mapping with the pipeline's keys, got {kind_of(plain)}")
         mistakes.check()
     reading = Reading(mistakes)
-    found = PIPELINE.read(plain, (), reading)
+    found: Values = PIPELINE.read(plain, (), reading)
     if mistakes.full:
         raise mistakes.error()
     _stand_in(found)
@@ -194,7 +210,22 @@ def _task(step: Values) -> Task:
         checkpoint=CheckpointWhen(step["resume"]["checkpoint"]),
         on_interrupted=OnInterrupted(step["on_interrupted"]),
         isolation=Isolation(step["isolation"]),
+        **({} if _RARE.isdisjoint(step) else _rare(step)),
     )
+
+
+def _rare(step: Values) -> dict[str, Any]:
+    """Return what few steps have; most are spared the time."""
+    change, cache = step["on_change"], step["cache"]
+    files = DeclaredFiles(tuple(step["files"]["reads"]), tuple(step["files"]["writes"]))
+    return {
+        "files": NO_FILES if files == NO_FILES else files,
+        "output_schema": step["output_schema"],
+        "on_change": None if change is None else OnChange(change),
+        "migrate": step["migrate"],
+        "renamed_from": step["renamed_from"],
+        "cache": None if cache is None else CachePolicy(cache["ttl"], cache["key"], CacheScope(cache["scope"])),
+    }
 
 
 def _retry(given: Values) -> RetryPolicy:

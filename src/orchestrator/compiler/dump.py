@@ -8,21 +8,21 @@ from functools import cache
 from typing import Any
 
 from orchestrator.compiler.inputs import type_of
-from orchestrator.domain.pipeline import ONCE, CheckpointWhen, Input, Isolation, OnInterrupted, Pipeline, Task
+from orchestrator.domain.pipeline import (
+    NO_FILES,
+    ONCE,
+    CachePolicy,
+    CacheScope,
+    CheckpointWhen,
+    Input,
+    Isolation,
+    OnInterrupted,
+    Pipeline,
+    Task,
+)
+from orchestrator.domain.revision import RESUME_KEYS, RETRY_KEYS
 from orchestrator.domain.strategy import ResumeStrategy
 
-_RETRY = {
-    "max_attempts": "max_attempts",
-    "delay_seconds": "delay",
-    "backoff": "backoff",
-    "max_delay_seconds": "max_delay",
-    "jitter": "jitter",
-}
-_RESUME = {
-    "checkpoint_interval_seconds": "checkpoint_interval",
-    "max_retry_attempts": "max_retries",
-    "retry_failed_tasks": "retry_failed",
-}
 _CORE_NUMBER = re.compile(
     r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)$"
 )
@@ -110,7 +110,7 @@ def _resume(pipeline: Pipeline) -> dict[str, Any]:
     found: dict[str, Any] = {} if pipeline.resume_enabled else {"enabled": False}
     for name, value in pipeline.resume.to_dict().items():
         if value != usual[name]:
-            found[_RESUME.get(name, name)] = _number(value)
+            found[RESUME_KEYS[name]] = _number(value)
     return found
 
 
@@ -135,14 +135,39 @@ def _step(task: Task) -> dict[str, Any]:
         found["on_interrupted"] = str(task.on_interrupted)
     if task.isolation is not Isolation.NONE:
         found["isolation"] = str(task.isolation)
+    return found | _changing(task)
+
+
+def _changing(task: Task) -> dict[str, Any]:
+    """Return what a plan asks of a step that changes."""
+    found: dict[str, Any] = {}
+    if task.files != NO_FILES:
+        files = {"reads": list(task.files.reads), "writes": list(task.files.writes)}
+        found["files"] = {key: paths for key, paths in files.items() if paths}
+    if task.output_schema is not None:
+        found["output_schema"] = _copy(task.output_schema)
+    if task.on_change is not None:
+        found["on_change"] = str(task.on_change)
+    _texts(found, task, "migrate", "renamed_from")
+    if task.cache is not None:
+        found["cache"] = _cache(task.cache)
     return found
+
+
+def _cache(cache: CachePolicy) -> Any:
+    """Return a policy in its shortest form."""
+    found: dict[str, Any] = {} if cache.ttl_seconds is None else {"ttl": _number(cache.ttl_seconds)}
+    _texts(found, cache, "key")
+    if cache.scope is not CacheScope.PIPELINE:
+        found["scope"] = str(cache.scope)
+    return found or True
 
 
 def _retry(task: Task) -> Any:
     changed = {
         key: _number(getattr(task.retry, field))
-        for field, key in _RETRY.items()
-        if getattr(task.retry, field) != getattr(ONCE, field)
+        for field, key in RETRY_KEYS.items()
+        if field != "on" and getattr(task.retry, field) != getattr(ONCE, field)
     }
     if task.retry.on:
         changed["on"] = list(task.retry.on)

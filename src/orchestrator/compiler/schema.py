@@ -12,8 +12,8 @@ from typing import Any
 
 from orchestrator.compiler.diagnostics import Path
 from orchestrator.compiler.inputs import TYPES
-from orchestrator.compiler.shape import REQUIRED, WRONG, Choice, Items, Key, Short, Table, Value
-from orchestrator.domain.pipeline import CheckpointWhen, Isolation, OnInterrupted
+from orchestrator.compiler.shape import OFF, REQUIRED, WRONG, Choice, Items, Key, Short, Table, Value
+from orchestrator.domain.pipeline import CacheScope, CheckpointWhen, Isolation, OnChange, OnInterrupted
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -38,6 +38,13 @@ def _seconds(value: Any) -> Any:
     if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
         return float(found[1]) * _UNITS[found[2]]
     return _number(value, huge=float("inf"))
+
+
+def _cache(value: Any) -> Any:
+    """Read the short forms of a cache: true, false, and how old a result may be."""
+    if isinstance(value, bool):
+        return {} if value else OFF
+    return value if _seconds(value) is WRONG else {"ttl": value}
 
 
 def _text(value: Any) -> Any:
@@ -122,6 +129,34 @@ STEP_RESUME = Table(
     ),
     Key("checkpoint", Choice(CheckpointWhen), "When the step makes a checkpoint of its own.", default="after"),
 )
+FILES = Table(
+    "FilesModel",
+    "The files that a step reads and writes besides those its tool tells of.",
+    Key(
+        "reads",
+        TEXTS,
+        "Files whose content the result depends on: one path or a list, in the project or absolute.",
+        default=[],
+    ),
+    Key("writes", TEXTS, "Files that are there when the step has ended well: one path or a list.", default=[]),
+)
+CACHE = Table(
+    "CacheModel",
+    "Which results of other executions a step may take for its own.",
+    Key("ttl", DURATION, "How old a result may be: seconds, or text like `90s`, `1d`; without it, any age."),
+    Key("key", TEXT, "What else the result depends on, as a text with templates: a date, a version."),
+    Key(
+        "scope",
+        Choice(CacheScope),
+        "Whose results: those of the executions of this `pipeline`, or of all in the `store`.",
+        default="pipeline",
+    ),
+    short=Short(
+        _cache,
+        {"anyOf": [_BOOLEAN, DURATION.json]},
+        "true, false, how old a result may be (like '1d'), or a mapping",
+    ),
+)
 STEP = Table(
     "StepModel",
     "One step: which tool does what, with which parameters, after which steps.",
@@ -160,6 +195,26 @@ STEP = Table(
         Choice(Isolation),
         "`process` runs the step in a process of its own, which can be killed.",
         default="none",
+    ),
+    Key("files", FILES, "The files that the step reads and writes besides those its tool tells of.", default={}),
+    Key("output_schema", MAPPING, "What the result must be like: a JSON Schema (2020-12)."),
+    Key(
+        "on_change",
+        Choice(OnChange),
+        "What a resume does with the finished step if it is not what it was; without it, as the resume is told.",
+    ),
+    Key(
+        "migrate",
+        TEXT,
+        "Where the step has changed, what makes a result or saved progress of the new kind out of the old one: "
+        "`module:function`, called with `old`, and with `kind` (`result` or `state`) if it takes that.",
+    ),
+    Key("renamed_from", TEXT, "The id that the step had before: its result is found under that."),
+    Key(
+        "cache",
+        CACHE,
+        "Take the result of another execution where it has the same fingerprint: `true`, how old it may be, "
+        "or a mapping.",
     ),
 )
 INPUT = Table(
@@ -250,6 +305,6 @@ def table_at(path: Path) -> Table | None:
 
 def json_schema() -> dict[str, Any]:
     """Return the language as JSON Schema, with the second names of keys, for editors and for the reference."""
-    parts = {table.name: table.definition() for table in (INPUT, RESUME, RETRY, STEP, STEP_RESUME)}
+    parts = {table.name: table.definition() for table in (CACHE, FILES, INPUT, RESUME, RETRY, STEP, STEP_RESUME)}
     found = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": parts, **PIPELINE.definition()}
     return deepcopy(found)

@@ -16,6 +16,8 @@ WRONG: Any = object()
 """Read from a value that cannot be used; the mistake is noted."""
 REQUIRED: Any = object()
 """The default of a key that must be given."""
+OFF: Any = object()
+"""What a short form means that stands for no mapping at all."""
 
 
 class Reading:
@@ -162,11 +164,13 @@ class Table:
             if key.default is not REQUIRED:
                 self.defaults[key.name] = self._value(key, key.default, (), reading)
 
-    def read(self, value: Any, path: Path, reading: Reading) -> Values:
-        """Return what is given and can be used."""
+    def read(self, value: Any, path: Path, reading: Reading) -> Any:
+        """Return the Values that are given and can be used; None if a short form says that nothing is."""
         found = Values(self.defaults)
         if self.short and not isinstance(value, dict):
             value = self.short.meant(value)
+            if value is OFF:
+                return None
         if not isinstance(value, dict):
             reading.mismatch(path, self.short.expected if self.short else "a mapping", value)
             return found

@@ -1,15 +1,17 @@
 """A compiled pipeline as plain data, small and quick to read, for the store.
 
-Format 1 is a mapping of text, numbers, true, false, null, lists and mappings only::
+Format 2 adds fields of tasks to format 1, which is still written for pipelines without them, so that older versions
+read those. It is a mapping of text, numbers, true, false, null, lists and mappings only::
 
-    v             1
+    v             2, or 1
     id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled
     calls         [[tool, action], ...]: each pair once
     tasks         [id, ...] in the order of the definition
     call_of       [index into calls, ...], or one index if all tasks make the same call
     needs         per task: the index of the one task it needs, or a list of indexes
     more          [[index of the task, {field: value}], ...] for all that is not default; the fields are those of
-                  Task, with tasks as indexes; ``dependencies`` only where they differ from ``needs``
+                  Task, with tasks as indexes; ``dependencies`` only where they differ from ``needs``;
+                  ``retry``, ``files`` and ``cache`` are lists of their fields
 
 Keys whose value is the default are left out.
 """
@@ -20,14 +22,20 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from itertools import repeat
+from operator import attrgetter
 from typing import Any
 
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import (
+    NO_FILES,
     ONCE,
+    CachePolicy,
+    CacheScope,
     CheckpointWhen,
+    DeclaredFiles,
     Input,
     Isolation,
+    OnChange,
     OnInterrupted,
     Pipeline,
     RetryPolicy,
@@ -36,27 +44,36 @@ from orchestrator.domain.pipeline import (
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreDamaged, StoreIncompatible, UsageError
 
-FORMAT = 1
+FORMAT = 2
 """The newest format that is written, and read."""
-_PLAIN_FIELDS = ("name", "description", "condition", "timeout", "critical")
-_ENUMS: dict[str, Any] = {"checkpoint": CheckpointWhen, "on_interrupted": OnInterrupted, "isolation": Isolation}
-_TEXTS = ("name", "version", "description")
-_DEFAULTS: dict[str, Any] = {"critical": False} | {
-    field.name: field.default for field in fields(Task) if field.name in _ENUMS
+_PLAIN_FIELDS = ("name", "description", "condition", "timeout", "critical", "migrate", "renamed_from")
+_ENUMS: dict[str, Any] = {
+    "checkpoint": CheckpointWhen,
+    "on_interrupted": OnInterrupted,
+    "isolation": Isolation,
+    "on_change": OnChange,
 }
+_SINCE_2 = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_from", "cache"))
+_TEXTS = ("name", "version", "description")
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Task)}
+_SETTINGS = (*_PLAIN_FIELDS, *_ENUMS, "retry", "files", "output_schema", "cache")
+_settings = attrgetter(*_SETTINGS)
+_USUAL = tuple(_DEFAULTS[name] for name in _SETTINGS)
 
 
 def pack(pipeline: Pipeline) -> dict[str, Any]:
     """Return ``pipeline`` as plain data; ``unpack`` makes an equal one of it."""
     index = {task: number for number, task in enumerate(pipeline.tasks)}
     calls: dict[tuple[str, str | None], int] = {}
-    call_of, needs, more = [], [], []
+    call_of, needs = [], []
+    more: list[tuple[int, dict[str, Any]]] = []
     for number, task in enumerate(pipeline.tasks.values()):
         call_of.append(calls.setdefault((task.tool, task.action), len(calls)))
         needs.append(index[task.needs[0]] if len(task.needs) == 1 else [index[need] for need in task.needs])
         if extra := _extra(task, index):
-            more.append([number, extra])
-    packed: dict[str, Any] = {"v": FORMAT, "id": pipeline.id}
+            more.append((number, extra))
+    since = FORMAT if any(not _SINCE_2.isdisjoint(extra) for _, extra in more) else 1
+    packed: dict[str, Any] = {"v": since, "id": pipeline.id}
     packed |= {key: value for key in _TEXTS if (value := getattr(pipeline, key)) is not None}
     packed |= {
         "calls": [list(call) for call in calls],
@@ -65,7 +82,7 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
         "needs": needs,
     }
     rest = {
-        "more": more,
+        "more": [list(item) for item in more],
         "inputs": [list(astuple(item)) for item in pipeline.inputs.values()],
         "outputs": dict(pipeline.outputs),
         "output_reads": [index[task] for task in pipeline.output_reads],
@@ -103,17 +120,28 @@ def _extra(task: Task, index: Mapping[TaskId, int]) -> dict[str, Any]:
         extra["dependencies"] = [index[need] for need in task.dependencies]
     if task.reads is not None:
         extra["reads"] = [index[need] for need in task.reads]
+    return extra if _settings(task) == _USUAL else extra | _changed_settings(task)
+
+
+def _changed_settings(task: Task) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
     for name in _PLAIN_FIELDS:
         value = getattr(task, name)
-        if value != _DEFAULTS.get(name):
-            extra[name] = value
+        if value != _DEFAULTS[name]:
+            changed[name] = value
     for name in _ENUMS:
         value = getattr(task, name)
         if value is not _DEFAULTS[name]:
-            extra[name] = str(value)
+            changed[name] = str(value)
     if task.retry != ONCE:
-        extra["retry"] = [*astuple(task.retry)[:-1], list(task.retry.on)]
-    return extra
+        changed["retry"] = [*astuple(task.retry)[:-1], list(task.retry.on)]
+    if task.files != NO_FILES:
+        changed["files"] = [list(task.files.reads), list(task.files.writes)]
+    if task.output_schema is not None:
+        changed["output_schema"] = dict(task.output_schema)
+    if task.cache is not None:
+        changed["cache"] = [task.cache.ttl_seconds, task.cache.key, str(task.cache.scope)]
+    return changed
 
 
 def _changed(resume: ResumeStrategy) -> dict[str, Any]:
@@ -180,7 +208,7 @@ def _with_extra(task: Task, extra: Mapping[str, Any], ids: Sequence[Any]) -> Tas
     for name, value in extra.items():
         if name in _PLAIN_FIELDS:
             values[name] = value
-        elif name == "parameters":
+        elif name in ("parameters", "output_schema"):
             values[name] = dict(value)
         elif name in ("dependencies", "reads"):
             values[name] = _tuple(ids, value)
@@ -190,6 +218,12 @@ def _with_extra(task: Task, extra: Mapping[str, Any], ids: Sequence[Any]) -> Tas
             attempts, delay, backoff, longest, jitter, on = value
             kinds = tuple(_text(kind) for kind in on)
             values[name] = RetryPolicy(attempts, delay, backoff, longest, jitter, kinds)
+        elif name == "files":
+            reads, writes = value
+            values[name] = DeclaredFiles(tuple(map(_text, reads)), tuple(map(_text, writes)))
+        elif name == "cache":
+            ttl, key, scope = value
+            values[name] = CachePolicy(ttl, key, CacheScope(scope))
         else:
             raise ValueError(f"unknown field {name!r}")
     return Task(**values)

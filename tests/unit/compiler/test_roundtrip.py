@@ -230,8 +230,8 @@ def small() -> dict[str, Any]:
 
 
 def test_a_newer_format_is_incompatible_and_nonsense_is_damage() -> None:
-    with pytest.raises(StoreIncompatible, match="stored in format 2, and this version reads up to 1"):
-        unpack(small() | {"v": 2})
+    with pytest.raises(StoreIncompatible, match="stored in format 3, and this version reads up to 2"):
+        unpack(small() | {"v": 3})
     nonsense: Any
     for nonsense in (None, 3, [], {}, "x", {"v": "1"}, {"v": True}, {"v": 0}, {"v": 1}):
         with pytest.raises(StoreDamaged, match="damaged record definition"):

@@ -33,6 +33,10 @@ class MemoryMaintenance(MemoryLeases):
                 if holder is not None and holder.alive:
                     raise ExecutionOwned(execution_id, holder.owner)
                 del self._data.executions[execution_id]
+                for fingerprint in execution.fingerprints:
+                    del self._data.cache[fingerprint][execution.number]
+                    if not self._data.cache[fingerprint]:
+                        del self._data.cache[fingerprint]
                 for digest in execution.refs.difference(*(other.refs for other in self._data.executions.values())):
                     del self._data.values[digest]
 
@@ -64,6 +68,7 @@ class MemoryMaintenance(MemoryLeases):
                 "by_status": by_status,
                 "commits": len(records),
                 "values": len(self._data.values),
+                "cached": sum(map(len, self._data.cache.values())),
                 "blobs": 0,
                 "database_bytes": sum(map(len, records)) + sum(map(len, self._data.values.values())),
                 "blob_bytes": 0,

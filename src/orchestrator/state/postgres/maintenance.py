@@ -47,7 +47,7 @@ class PostgresMaintenance(PostgresJournal, PostgresLeases):
         """Delete what belongs to no execution any more."""
         while struck := await self._ask("struck"):
             for (row,) in struck:
-                for name in ("delete_journal", "delete_refs"):
+                for name in ("delete_journal", "delete_refs", "delete_cache"):
                     while len(await self._ask(name, row, CHUNK)) == CHUNK:
                         pass
             while len(await self._ask("delete_values", CHUNK)) == CHUNK:
@@ -120,7 +120,7 @@ class PostgresMaintenance(PostgresJournal, PostgresLeases):
 
     async def statistics(self) -> dict[str, Any]:
         """See ports.store.Maintenance; ``durability`` is what the server promises."""
-        statuses, commits, values, outside, size = (await self._ask("statistics", self._target.schema))[0]
+        statuses, commits, values, outside, cached, size = (await self._ask("statistics", self._target.schema))[0]
         by_status: dict[str, int] = json.loads(statuses)
         return {
             "executions": sum(by_status.values()),
@@ -128,6 +128,7 @@ class PostgresMaintenance(PostgresJournal, PostgresLeases):
             "commits": commits,
             "values": values,
             "blobs": outside,
+            "cached": cached,
             "database_bytes": size,
             "blob_bytes": sum(blob.size for blob in await self._outside.stored()),
             "durability": self.durability,

@@ -77,7 +77,7 @@ class RedisMaintenance(RedisLeases):
                 references[digest] = references.get(digest, 0) + 1
         blobs = {blob.digest.hex().encode() for blob in await self._outside.stored()}
         problems += [problem async for problem in self._misjudged(references, blobs)]
-        _, _, inside, _, outside, _ = await self._server.run("statistics")
+        _, _, inside, _, outside, *_ = await self._server.run("statistics")
         values = int(inside) + int(outside)
         if values > len(references) and not await self._is_rubbish():
             problems.append(f"{self.url}: {values - len(references)} values belong to no execution")
@@ -116,7 +116,7 @@ class RedisMaintenance(RedisLeases):
     async def statistics(self) -> dict[str, Any]:
         """See ports.store.Maintenance."""
         names = [status.value for status in ExecutionStatus]
-        _, executions, values, value_bytes, outside, counts = await self._server.run("statistics", *names)
+        _, executions, values, value_bytes, outside, cached, counts = await self._server.run("statistics", *names)
         commits = size = 0
         async for _name, _wrong, number, length in self._surveyed():
             commits += number
@@ -127,6 +127,7 @@ class RedisMaintenance(RedisLeases):
             "commits": commits,
             "values": int(values),
             "blobs": int(outside),
+            "cached": int(cached),
             "database_bytes": size + int(value_bytes),
             "blob_bytes": sum(blob.size for blob in await self._outside.stored()),
             "durability": self._server.promise.text,

@@ -133,12 +133,14 @@ class SqliteMaintenance(SqliteLeases):
             statuses: dict[str, int] = dict(rows)
             commits = db.execute("SELECT count(*) FROM journal").get
             values = db.execute("SELECT count(*) FROM vals").get
+            cached = db.execute("SELECT count(*) FROM cache").get
         blobs = await self._with_blobs(lambda: list(self._blobs.iterate()))
         return {
             "executions": sum(statuses.values()),
             "by_status": statuses,
             "commits": commits,
             "values": values,
+            "cached": cached,
             "blobs": len(blobs),
             "database_bytes": sum(
                 file.stat().st_size
