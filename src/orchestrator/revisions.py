@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.tools import Tools
     from orchestrator.settings import Settings
+
+_CLOCK_SECONDS = 2.0
+"""So coarse are the times of the coarsest file systems."""
 
 
 class PlanOptions(TypedDict, total=False):
@@ -129,17 +133,21 @@ class RevisionMethods(ABC):
 
         An execution goes on with what is recorded, whatever became of the file: whoever edited it should know.
         """
+        return self.edited_since(await self._live.load(valid_execution_id(execution_id)))
+
+    def edited_since(self, state: ExecutionState) -> str:
+        """Say the same of a state that is at hand; the file is read only if it was touched since the execution began."""
         from orchestrator.compiler.compile import compile_file
 
-        state = await self._live.load(valid_execution_id(execution_id))
         source = state.definition_source
         path = self.settings.project / source
-        if not source or state.pipeline is None or not path.is_file():
+        if not source or state.pipeline is None or not _touched_since(path, state.created_at):
             return ""
         try:
             found = compile_file(path, tools=self.tools, default_id=state.pipeline_id)
         except DefinitionError as error:
-            return f"{source} has {len(error.diagnostics)} mistakes by now; the recorded definition holds"
+            count = len(error.diagnostics)
+            return f"{source} has {count} mistake{'s'[: count != 1]} by now; the recorded definition holds"
         if self._adapters.codec.encode_pipeline(found).ref == state.definition:
             return ""
         return (
@@ -317,6 +325,18 @@ class RevisionMethods(ABC):
             return self._adapters.codec.encode(value)
         except UnstorableValue as error:
             raise ResumeError(f"the result given for {step!r} cannot be kept: {error}") from error
+
+
+def _touched_since(path: Path, moment: float) -> bool:
+    """Tell whether a file may be another one than at a moment: written, renamed or put there since.
+
+    The time of its last change of any kind (ctime) cannot be set back, as that of its contents can.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_ctime >= moment - _CLOCK_SECONDS
 
 
 def must_be(expected: Plan | str) -> Callable[[Plan], None]:
