@@ -136,7 +136,7 @@ class RevisionMethods(ABC):
         return self.edited_since(await self._live.load(valid_execution_id(execution_id)))
 
     def edited_since(self, state: ExecutionState) -> str:
-        """Say the same of a state that is at hand; the file is read only if it was touched since the execution began."""
+        """Say the same of a state that is at hand; a file that nobody touched since the execution began is not read."""
         from orchestrator.compiler.compile import compile_file
 
         source = state.definition_source

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": ("run", "Run a pipeline file as a new execution."),
+    "plan": ("plan", "Show what a resume would do with each step, and why."),
     "resume": ("resume", "Go on with an execution exactly where it was."),
     "submit": ("submit", "Give a pipeline file to the servers of the store."),
     "serve": ("serve", "Run what was submitted, and what others left behind."),
