@@ -127,7 +127,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
     def _adapters(self) -> Adapters:
         from orchestrator.compiler.resultschema import ResultSchemas
         from orchestrator.compiler.templates import Templates
-        from orchestrator.tools.looking import LocalFiles
+        from orchestrator.tools.looking import ProjectFiles
 
         settings = self._settings
         store: Store = open_store(settings.store, options_of(settings, self._clock, self._chance))
@@ -139,7 +139,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
             renderer=Templates(),
             codec=codec,
             tools=self.tools,
-            files=LocalFiles(),
+            files=ProjectFiles(),
             schemas=ResultSchemas(),
             clock=self._clock,
             chance=self._chance,

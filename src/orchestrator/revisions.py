@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import stat
+import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -17,7 +17,7 @@ from orchestrator.domain.changes import differences
 from orchestrator.domain.ids import ExecutionId, checkpoint_id, is_checkpoint_id, parse_checkpoint_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import OnChange, Pipeline, definition_of
-from orchestrator.domain.plan import Plan, PlanRequest, Revision
+from orchestrator.domain.plan import NO_SOURCE, Plan, PlanRequest, Revision, Source
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import DefinitionError, NoCheckpoint, PlanChanged, ResumeError, UnstorableValue, UsageError
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.tools import Tools
     from orchestrator.settings import Settings
-
-_CLOCK_SECONDS = 2.0
-"""So coarse are the times of the coarsest file systems."""
 
 
 class PlanOptions(TypedDict, total=False):
@@ -66,7 +63,7 @@ class PlanOptions(TypedDict, total=False):
 
 
 class RevisionMethods(ABC):
-    """The methods of an ``Orchestrator`` that plan, fork, explain and revise."""
+    """The methods of an ``Orchestrator`` that plan, fork, explain, revise and compare."""
 
     @property
     @abstractmethod
@@ -128,31 +125,26 @@ class RevisionMethods(ABC):
             raise UsageError("until is for a resume that runs here: a server runs an execution to its end")
         return await self._live.revise(name, await self._request(name, None, options), planned)
 
-    async def definition_on_disk(self, execution_id: str) -> str:
-        """Say how the file of an execution's definition differs from what is recorded; empty if it does not.
+    def definition_on_disk(self, plan: Plan) -> str:
+        """Say how the file of the definition that a plan goes on with differs from it by now; empty if it does not.
 
         An execution goes on with what is recorded, whatever became of the file: whoever edited it should know.
         """
-        return self.edited_since(await self._live.load(valid_execution_id(execution_id)))
-
-    def edited_since(self, state: ExecutionState) -> str:
-        """Say the same of a state that is at hand; a file that nobody touched since the execution began is not read."""
         from orchestrator.compiler.compile import compile_file
 
-        source = state.definition_source
+        source, digest = plan.source
         path = self.settings.project / source
-        if not source or state.pipeline is None or not _touched_since(path, state.created_at):
+        if not source or not path.is_file() or _sha256(path) == digest:
             return ""
         try:
-            found = compile_file(path, tools=self.tools, default_id=state.pipeline_id)
+            found = compile_file(path, tools=self.tools, default_id=plan.pipeline_id)
         except DefinitionError as error:
             count = len(error.diagnostics)
-            return f"{source} has {count} mistake{'s'[: count != 1]} by now; the recorded definition holds"
-        if self._adapters.codec.encode_pipeline(found).ref == state.definition:
+            return f"{source} has {count} mistake{'s' if count > 1 else ''} by now; the recorded definition holds"
+        if self._adapters.codec.encode_pipeline(found).ref.data == plan.definition:
             return ""
-        return (
-            f"{source} has changed since; the recorded definition holds (to go on with the file: --pipeline {source})"
-        )
+        how = f"to go on with the file: --pipeline {source}"
+        return f"{source} has changed since; the recorded definition holds ({how})"
 
     # -- forks ---------------------------------------------------------------------------------------------------
 
@@ -278,7 +270,6 @@ class RevisionMethods(ABC):
         """Return the revision that an edited pipeline is; None if it is what is recorded."""
         from orchestrator.compiler.compile import compile_file
 
-        source = ""
         if isinstance(edited, (str, Path)):
             source = self._source_of(edited)
             pipeline = compile_file(edited, tools=self.tools, default_id=state.pipeline_id or None)
@@ -307,13 +298,14 @@ class RevisionMethods(ABC):
         changed = tuple(component(change.path, change.old, change.new, "inputs") for change in differences(old, bound))
         return Revision(pipeline, definition, inputs, source, changed)
 
-    def _source_of(self, path: str | Path | None) -> str:
+    def _source_of(self, path: str | Path | None) -> Source:
         """Return a definition's file as it is recorded: relative to the project where it is inside."""
         if path is None or not str(path):
-            return ""
+            return NO_SOURCE
         full = Path(path).absolute()
         project = self.settings.project.absolute()
-        return full.relative_to(project).as_posix() if full.is_relative_to(project) else str(full)
+        text = full.relative_to(project).as_posix() if full.is_relative_to(project) else str(full)
+        return Source(text, _sha256(full))
 
     def _result(self, pipeline: Pipeline | None, step: str, value: Any) -> EncodedValue:
         task = None if pipeline is None else {str(name): task for name, task in pipeline.tasks.items()}.get(step)
@@ -325,18 +317,6 @@ class RevisionMethods(ABC):
             return self._adapters.codec.encode(value)
         except UnstorableValue as error:
             raise ResumeError(f"the result given for {step!r} cannot be kept: {error}") from error
-
-
-def _touched_since(path: Path, moment: float) -> bool:
-    """Tell whether a file may be another one than at a moment: written, renamed or put there since.
-
-    The time of its last change of any kind (ctime) cannot be set back, as that of its contents can.
-    """
-    try:
-        found = path.stat()
-    except OSError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_ctime >= moment - _CLOCK_SECONDS
 
 
 def must_be(expected: Plan | str) -> Callable[[Plan], None]:
@@ -360,6 +340,14 @@ def must_be(expected: Plan | str) -> Callable[[Plan], None]:
         )
 
     return check
+
+
+def _sha256(path: Path) -> str:
+    """Return the digest of a file; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _bound(pipeline: Pipeline | None, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,8 +64,8 @@ async def show_plan(
 ) -> None:
     """Print the plan of a resume, and the command that carries it out."""
     options = request.options()
-    note = "" if request.pipeline is not None else await reader.definition_on_disk(execution)
     plan = await reader.plan(execution, await strategy_of(reader, execution, strategy), **options)
+    note = "" if request.pipeline is not None else reader.definition_on_disk(plan)
     words = [*request.words(), *(word for each in strategy for word in ("--strategy", each))]
     command = carrying_out(reader.resume_command(execution), words, plan)
     if as_json:
@@ -73,7 +73,7 @@ async def show_plan(
         return
     if note:
         output.tell(f"note: {output.clean(note)}")
-    print_plan(plan, command, everything=everything)
+    print_plan(plan, "" if plan.changes_nothing else command, everything=everything)
 
 
 def carrying_out(command: str, words: Sequence[str], plan: Plan) -> str:
@@ -84,7 +84,7 @@ def carrying_out(command: str, words: Sequence[str], plan: Plan) -> str:
 
 
 def print_plan(plan: Plan, command: str, *, everything: bool) -> None:
-    """Print a plan: in one line, what else changes, step by step, and how to carry it out."""
+    """Print a plan: in one line, what else changes, step by step, and how to carry it out (empty: nothing to do)."""
     output.say(display.plan_line(plan), *display.plan_notes(plan))
     many = len(plan.decisions) > ROWS and not everything
     left: dict[str, int] = {}
@@ -102,5 +102,5 @@ def print_plan(plan: Plan, command: str, *, everything: bool) -> None:
         if more > 0:
             output.say(f"… and {more:,} more: {verb} (`orchestrator plan --all` lists them)")
     digest = output.style(plan.digest, "bold")
-    how = "nothing is to be run" if plan.changes_nothing else f"carry it out with: {output.clean(command)}"
+    how = f"carry it out with: {output.clean(command)}" if command else "there is nothing to run"
     output.say("", f"plan {digest}; {how}")

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from orchestrator.cli.driving import Drive
     from orchestrator.core.ending import Result
     from orchestrator.core.engine import Engine
-    from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.plan import Plan
     from orchestrator.domain.strategy import ResumeStrategy
 
@@ -130,30 +129,27 @@ class _Wish:
 
     async def start(self, drive: Drive, strategy: ResumeStrategy | None, admitted: Callable[[Engine], None]) -> Result:
         """Begin it, and see it through."""
-        orchestrator, display = drive.orchestrator, drive.display
-        planned: list[Plan] = []
+        orchestrator, planned = drive.orchestrator, False
 
         def note(plan: Plan) -> None:
-            planned.append(plan)
-            display.planned(self.execution, plan)
-
-        def begins(engine: Engine) -> None:
-            self._tell_of_file(drive, engine.recorder.state)
-            admitted(engine)
+            nonlocal planned
+            planned = True
+            drive.display.planned(self.execution, plan)
+            self._tell_of_file(drive, plan)
 
         result = await orchestrator.resume_pipeline(
-            self.execution, strategy, steal=self.ownership.steal, expect=self.expect, admitted=begins, planned=note,
+            self.execution, strategy, steal=self.ownership.steal, expect=self.expect, admitted=admitted, planned=note,
             **self.request.options(),
         )  # fmt: skip
         if not planned and not (self.options.as_json or self.options.quiet):
             output.say(f"execution {self.execution} is completed already; there is nothing to run")
-            self._tell_of_file(drive, await orchestrator.get_state(self.execution))
+            self._tell_of_file(drive, await orchestrator.plan(self.execution))
         return result
 
-    def _tell_of_file(self, drive: Drive, state: ExecutionState) -> None:
+    def _tell_of_file(self, drive: Drive, plan: Plan) -> None:
         """Say to whoever goes on with the recorded definition that its file is another one now."""
         if self.request.pipeline is None:
-            drive.note(drive.orchestrator.edited_since(state))
+            drive.note(drive.orchestrator.definition_on_disk(plan))
 
 
 async def _resume_here(common: Common, wish: _Wish) -> None:

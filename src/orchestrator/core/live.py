@@ -24,7 +24,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
-from orchestrator.domain.plan import Plan, PlanRequest
+from orchestrator.domain.plan import NO_SOURCE, Plan, PlanRequest, Source
 from orchestrator.domain.planner import plan
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
@@ -72,11 +72,11 @@ class LiveExecutions(Ledger):
         inputs: Mapping[str, Any],
         execution_id: str,
         admitted: Callable[[Engine], None] | None = None,
-        source: str = "",
+        source: Source = NO_SOURCE,
     ) -> ExecutionState:
         """Run a pipeline as a new execution to its end; ``admitted`` is called once the execution is durable.
 
-        ``source`` is the file that the pipeline came from, or empty.
+        ``source`` is the file that the pipeline came from.
         """
         recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", source)
         return await self._drive(Engine(pipeline, recorder, self._adapters, pipeline.resume), admitted)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import TaskError
 from orchestrator.tools.atomic import file_name, replacing, sha256_of
+from orchestrator.tools.looking import tell_written
 from orchestrator.tools.paths import STORE
 from orchestrator.tools.tables import sqltext
 from orchestrator.tools.tables.inputs import split_name
@@ -93,15 +94,17 @@ def write(
         columns = engine.columns(query)
         copied = engine.execute(f"COPY ({query}\n) TO {sqltext.literal(target)} ({form.options}, USE_TMP_FILE false)")
         rows = int(copied[0][0])
+        written, sha256 = os.fstat(descriptor), sha256_of(descriptor, context)
         about = {
             "path": place.path,
             "format": form.name,
             "rows": rows,
             "columns": columns,
-            "bytes": os.fstat(descriptor).st_size,
-            "sha256": sha256_of(descriptor, context),
+            "bytes": written.st_size,
+            "sha256": sha256,
         }
         about["preview"] = _preview(engine, query if form.name != "parquet" else None, target, columns, preview)
+    tell_written(context, place, written, sha256)
     return about
 
 
