@@ -57,6 +57,8 @@ PLACES = {
     "retry": "RetryModel",
     "resume": "ResumeModel",
     "step-resume": "StepResumeModel",
+    "files": "FilesModel",
+    "cache": "CacheModel",
 }
 """The mappings of the language, by the name the reference has for them -> their definition in the JSON schema."""
 
@@ -93,6 +95,12 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "resume": "resume: {critical: true}",
         "on_interrupted": "on_interrupted: ask",
         "isolation": "isolation: process",
+        "files": "files: {reads: model.bin, writes: report.pdf}",
+        "output_schema": "output_schema: {type: object, required: [rows]}",
+        "on_change": "on_change: keep",
+        "migrate": "migrate: flights.moving:to_rows",
+        "renamed_from": "renamed_from: fetch_data",
+        "cache": "cache: 1d",
     },
     "retry": {
         "max_attempts": "max_attempts: 5",
@@ -115,6 +123,8 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "validate_checkpoint_integrity": "validate_checkpoint_integrity: false",
     },
     "step-resume": {"critical": "critical: true", "checkpoint": "checkpoint: both"},
+    "files": {"reads": "reads: [model.bin, words.txt]", "writes": "writes: report.pdf"},
+    "cache": {"ttl": "ttl: 12h", "key": 'key: "{{ inputs.day }}"', "scope": "scope: store"},
 }
 """One line of YAML for each key; a test compiles them all."""
 
@@ -172,7 +182,8 @@ def _default(about: dict[str, Any]) -> str:
 
 _LINKS = {"RetryModel": "[retry](#retry)", "StepResumeModel": "[resume of a step](#resume-of-a-step)",
           "ResumeModel": "[resume](#resume)", "StepModel": "[step](#a-step)",
-          "InputModel": "[input](#an-input)"}  # fmt: skip
+          "InputModel": "[input](#an-input)", "FilesModel": "[files](#files)",
+          "CacheModel": "[cache](#cache)"}  # fmt: skip
 _WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false",
           "array": "list", "object": "mapping", "null": ""}  # fmt: skip
 

@@ -19,7 +19,7 @@ from orchestrator.core.keeper import POLL_SECONDS, LeaseKeeper
 from orchestrator.core.live import LiveExecutions
 from orchestrator.ports.tools import Identity
 from orchestrator.testing.clock import ManualClock, SeededChance
-from orchestrator.tools.looking import LocalFiles
+from orchestrator.tools.looking import ProjectFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -154,7 +154,7 @@ class Process:
             renderer=world.renderer,
             codec=world.codec,
             tools=self.tools,
-            files=LocalFiles(),
+            files=ProjectFiles(),
             schemas=ResultSchemas(),
             clock=self.clock,
             chance=world.chance,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.core.serving import Notice
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.pipeline import Compiled, Pipeline
+    from orchestrator.domain.plan import Source
     from orchestrator.ports.store import ExecutionSummary, QueueSummary
     from orchestrator.settings import Settings
 
@@ -63,7 +64,7 @@ class FleetMethods(ABC):
         """Remove what an execution left beside the store."""
 
     @abstractmethod
-    def _source_of(self, path: str | Path | None) -> str: ...
+    def _source_of(self, path: str | Path | None) -> Source: ...
 
     @abstractmethod
     def new_execution_id(self) -> str:

@@ -127,7 +127,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
     def _adapters(self) -> Adapters:
         from orchestrator.compiler.resultschema import ResultSchemas
         from orchestrator.compiler.templates import Templates
-        from orchestrator.tools.looking import LocalFiles
+        from orchestrator.tools.looking import ProjectFiles
 
         settings = self._settings
         store: Store = open_store(settings.store, options_of(settings, self._clock, self._chance))
@@ -139,7 +139,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
             renderer=Templates(),
             codec=codec,
             tools=self.tools,
-            files=LocalFiles(),
+            files=ProjectFiles(),
             schemas=ResultSchemas(),
             clock=self._clock,
             chance=self._chance,
@@ -350,8 +350,11 @@ class Orchestrator(RevisionMethods, FleetMethods):
         return chosen if limit is None else chosen[:limit]
 
     async def get_state(self, execution_id: str) -> ExecutionState:
-        """Return the folded state of an execution. Raises NoCheckpoint, CheckpointUnreadable."""
-        return await self._live.load(valid_execution_id(execution_id))
+        """Return the folded state of an execution, or as it was at a position (``EXECUTION@SEQ``).
+
+        Raises NoCheckpoint, CheckpointUnreadable.
+        """
+        return (await self._past(execution_id))[1]
 
     async def get_summary(self, execution_id: str) -> ExecutionSummary:
         """Return an execution as lists show it, without reading its journal. Raises UnknownExecution."""

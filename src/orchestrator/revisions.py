@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -16,7 +18,7 @@ from orchestrator.domain.changes import differences
 from orchestrator.domain.ids import ExecutionId, checkpoint_id, is_checkpoint_id, parse_checkpoint_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import OnChange, Pipeline, definition_of
-from orchestrator.domain.plan import Plan, PlanRequest, Revision
+from orchestrator.domain.plan import NO_SOURCE, Plan, PlanRequest, Revision, Source
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import DefinitionError, NoCheckpoint, PlanChanged, ResumeError, UnstorableValue, UsageError
 
@@ -62,7 +64,7 @@ class PlanOptions(TypedDict, total=False):
 
 
 class RevisionMethods(ABC):
-    """The methods of an ``Orchestrator`` that plan, fork, explain and revise."""
+    """The methods of an ``Orchestrator`` that plan, fork, explain, revise and compare."""
 
     @property
     @abstractmethod
@@ -124,27 +126,26 @@ class RevisionMethods(ABC):
             raise UsageError("until is for a resume that runs here: a server runs an execution to its end")
         return await self._live.revise(name, await self._request(name, None, options), planned)
 
-    async def definition_on_disk(self, execution_id: str) -> str:
-        """Say how the file of an execution's definition differs from what is recorded; empty if it does not.
+    def definition_on_disk(self, plan: Plan) -> str:
+        """Say how the file of the definition that a plan goes on with differs from it by now; empty if it does not.
 
         An execution goes on with what is recorded, whatever became of the file: whoever edited it should know.
         """
         from orchestrator.compiler.compile import compile_file
 
-        state = await self._live.load(valid_execution_id(execution_id))
-        source = state.definition_source
+        source, digest = plan.source
         path = self.settings.project / source
-        if not source or state.pipeline is None or not path.is_file():
+        if not source or not path.is_file() or _sha256(path) == digest:
             return ""
         try:
-            found = compile_file(path, tools=self.tools, default_id=state.pipeline_id)
+            found = compile_file(path, tools=self.tools, default_id=plan.pipeline_id)
         except DefinitionError as error:
-            return f"{source} has {len(error.diagnostics)} mistakes by now; the recorded definition holds"
-        if self._adapters.codec.encode_pipeline(found).ref == state.definition:
+            count = len(error.diagnostics)
+            return f"{source} has {count} mistake{'s' if count > 1 else ''} by now; the recorded definition holds"
+        if self._adapters.codec.encode_pipeline(found).ref.data == plan.definition:
             return ""
-        return (
-            f"{source} has changed since; the recorded definition holds (to go on with the file: --pipeline {source})"
-        )
+        how = f"to go on with the file: --pipeline {source}"
+        return f"{source} has changed since; the recorded definition holds ({how})"
 
     # -- forks ---------------------------------------------------------------------------------------------------
 
@@ -160,9 +161,9 @@ class RevisionMethods(ABC):
         """Create an execution that begins with what another has recorded, and return its id; durable on return.
 
         ``execution`` is an execution, or a position in one (``EXECUTION@SEQ``). ``inputs`` are those that are to be
-        other ones. Values are shared, not copied; the original is never altered. Nothing runs yet: ``resume_pipeline``
-        runs it. Raises NoCheckpoint, ExecutionExists, DefinitionError for wrong inputs, ValueGone if the original is
-        removed meanwhile, and what ``plan`` raises.
+        other ones; what depends on them runs again. Values are shared, not copied; the original is never altered.
+        Nothing runs yet: ``resume_pipeline`` runs it. Raises NoCheckpoint, ExecutionExists, DefinitionError for wrong
+        inputs, ValueGone if the original is removed meanwhile, and what ``plan`` raises.
         """
         name = valid_execution_id(execution_id) if execution_id is not None else self.new_execution_id()
         if options.get("until") is not None:
@@ -198,7 +199,8 @@ class RevisionMethods(ABC):
             changed = tuple(sorted(key for key in bound if key not in old or differences(old[key], bound[key])))
             changes = Changes(codec.encode(bound), changed, by, why)
         fork = fork_of(source, past, changes, self._adapters.clock.now())
-        return fork, await self._request(ExecutionId(name), None, options, fork.state)
+        request = await self._request(ExecutionId(name), None, options, fork.state)
+        return fork, replace(request, follow=bool(changes.names))
 
     async def _past(self, execution: str) -> tuple[ExecutionId, ExecutionState]:
         """Return the execution that a text names, and its state, at the position if it names one."""
@@ -270,7 +272,6 @@ class RevisionMethods(ABC):
         """Return the revision that an edited pipeline is; None if it is what is recorded."""
         from orchestrator.compiler.compile import compile_file
 
-        source = ""
         if isinstance(edited, (str, Path)):
             source = self._source_of(edited)
             pipeline = compile_file(edited, tools=self.tools, default_id=state.pipeline_id or None)
@@ -299,13 +300,14 @@ class RevisionMethods(ABC):
         changed = tuple(component(change.path, change.old, change.new, "inputs") for change in differences(old, bound))
         return Revision(pipeline, definition, inputs, source, changed)
 
-    def _source_of(self, path: str | Path | None) -> str:
+    def _source_of(self, path: str | Path | None) -> Source:
         """Return a definition's file as it is recorded: relative to the project where it is inside."""
         if path is None or not str(path):
-            return ""
+            return NO_SOURCE
         full = Path(path).absolute()
         project = self.settings.project.absolute()
-        return full.relative_to(project).as_posix() if full.is_relative_to(project) else str(full)
+        text = full.relative_to(project).as_posix() if full.is_relative_to(project) else str(full)
+        return Source(text, _sha256(full))
 
     def _result(self, pipeline: Pipeline | None, step: str, value: Any) -> EncodedValue:
         task = None if pipeline is None else {str(name): task for name, task in pipeline.tasks.items()}.get(step)
@@ -340,6 +342,14 @@ def must_be(expected: Plan | str) -> Callable[[Plan], None]:
         )
 
     return check
+
+
+def _sha256(path: Path) -> str:
+    """Return the digest of a file; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _bound(pipeline: Pipeline | None, inputs: Mapping[str, Any]) -> dict[str, Any]:

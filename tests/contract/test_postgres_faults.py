@@ -360,6 +360,7 @@ class TestBrokenConnections:
             assert await store.get(value(2000).ref) == value(2000).payload
             assert (await store.summary(ExecutionId(name))).holder is None
             assert (await store.summary(ExecutionId(name))).seq == len(LIFE)
+            assert (await store.statistics())["cached"] == piece
         assert piece > 15
         assert await store.check() == []
 
@@ -509,7 +510,8 @@ async def life(store: PostgresStore, name: str) -> None:
     await store.release(lease)
     heir = await store.acquire(ExecutionId(name), "heir")
     await add(store, heir, 2, completed("a", value(2000).ref), claimed("b"), values=[value(2000)])
-    await add(store, heir, 4, finished())
+    await store.remember(ExecutionId(name), ENTRY)
+    await add(store, heir, 4, finished(), values=[value(2000).ref])
     await store.release(heir)
 
 

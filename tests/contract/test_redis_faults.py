@@ -122,12 +122,15 @@ async def _life(store: RedisStore) -> list[Any]:
     (lease,) = await store.take("server", ["q"], 2)
     await store.request_cancel(X, "somebody")
     await store.hide_checkpoint(X, Seq(1))
-    await store.submit(ExecutionId("y"), [created("other")], [value(2000)], Place("r"))
+    await store.submit(ExecutionId("y"), [created("other")], [KEPT[0].ref], Place("r"))
+    await store.remember(X, ENTRY)
+    assert await store.recall(ENTRY.fingerprint) == ENTRY
     seq = await add(store, lease, seq, finished())
     await store.remove([ExecutionId("y")])
     summary = await store.summary(X)
     found = await store.statistics()
-    return [seq, lease.epoch, summary, await store.hidden(X), await facts(store), found["values"], await store.queues()]
+    counts = (found["values"], found["cached"])
+    return [seq, lease.epoch, summary, await store.hidden(X), await facts(store), counts, await store.queues()]
 
 
 @pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)])

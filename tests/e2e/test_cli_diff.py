@@ -41,6 +41,8 @@ def test_what_differs_is_a_table_and_what_does_not_one_line(ran: Program) -> Non
     assert re.match(r"b  a2@\d+ +report +failed +2/4 .* 1 failed", lines[2])
     assert r"  who: 'you' → 'Ann\x1b[2J'" in lines
     assert "  limit: 5 → 1" in lines
+    assert "definition: differs: steps 1 added, 1 removed, 1 changed" in lines
+    assert re.search(r"\nadded +added\ngone +removed\nlast +changed +parameters.command \(length\): 2 → 1\n", told)
     assert "steps: 5 of 5 steps differ: 1 only in a, 1 only in b, 2 by status, 1 by result" in lines
     assert re.search(r"\ngreet +result +\d+ B +\d+ B +stdout: 'you\\n' → 'Ann", told)
     assert re.search(r"\ncheck +status +completed +failed +b: exit: test ended with exit code 1\n", told)
@@ -54,13 +56,15 @@ def test_what_differs_is_a_table_and_what_does_not_one_line(ran: Program) -> Non
 
 def test_of_what_is_equal_each_section_is_one_line(ran: Program) -> None:
     lines = ran.within("diff", "a1", "a1", "--exit-code").stdout.splitlines()[4:]
-    assert lines[-4:-1] == ["inputs: same", "steps: same (4 steps)", "outputs: same"]
+    assert lines[:-1] == ["definition: same", "inputs: same", "steps: same (4 steps)", "outputs: same"]
     assert re.fullmatch(r"timings: (.*) → \1 \(\+0 ms\)", lines[-1])
 
 
 def test_scripts_get_json_and_if_they_want_it_an_exit_code(ran: Program) -> None:
     found = json.loads(ran.within("diff", "a1", "a2", "--json", "--exit-code", code=1).stdout)
     assert found["equal"] is False
+    assert found["definition"]["added"] == ["added"]
+    assert found["definition"]["changed"]["last"][1] == {"path": "parameters.command[0]", "old": "echo", "new": "date"}
     assert found["inputs"][1] == {"path": "limit", "old": 5, "new": 1}
     assert found["outputs"] == {"changes": [{"path": "said", "old": "you\n"}]}
     assert found["counts"] == {"result": 1, "status": 2, "only in a": 1, "only in b": 1}
@@ -79,7 +83,7 @@ def test_two_checkpoints_tell_what_happened_in_between(ran: Program) -> None:
     found = json.loads(ran.within("diff", "a1@2", "a1", "--json", "--exit-code", code=1).stdout)
     assert [found["a"]["completed"], found["b"]["completed"]] == [0, 4]
     assert found["counts"] == {"status": 4}
-    assert found["inputs"] == []
+    assert (found["definition"], found["inputs"]) == (None, [])
 
 
 def test_of_many_steps_the_first_are_shown(tmp_path: Path) -> None:
@@ -127,9 +131,9 @@ def test_neither_a_store_that_is_not_there_nor_a_damaged_one(tmp_path: Path) -> 
 
 def test_executions_are_completed_and_behind_the_at_their_checkpoints(ran: Program) -> None:
     def completed(line: str) -> set[str]:
-        variables = {"_ORCHESTRATOR_COMPLETE": "bash_complete", "COMP_WORDS": line}
-        rows = ran.within(**variables, COMP_CWORD=str(len(line.split(" ")) - 1)).stdout.splitlines()
-        return {row.split(",")[-1] for row in rows if row}
+        place = str(len(line.split(" ")) - 1)
+        told = ran.within(_ORCHESTRATOR_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=place).stdout
+        return {row.split(",")[-1] for row in told.splitlines() if row}
 
     assert completed("orchestrator diff a") == {"a1", "a2"}
     assert completed("orchestrator diff a1 a2@") >= {"a2@1"}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.changes import Change
     from orchestrator.domain.diff import Contents, Diff, Side, TaskDiff, TaskSide
+    from orchestrator.domain.revision import PipelineChanges
 
 ROWS = 50
 """Steps shown of those that differ."""
@@ -78,6 +79,7 @@ def diff_object(diff: Diff) -> dict[str, Any]:
         "equal": diff.equal,
         "a": _side_object(diff.a),
         "b": _side_object(diff.b),
+        "definition": _definition_object(diff.definition),
         "inputs": _change_objects(diff.inputs),
         "counts": {difference.value: count for difference, count in diff.counts().items()},
         "tasks": [_task_object(each) for each in diff.differing()],
@@ -99,6 +101,18 @@ def _side_object(side: Side) -> dict[str, Any]:
         "completed": side.done,
         "total": side.total,
         "seconds": side.seconds,
+    }
+
+
+def _definition_object(changes: PipelineChanges) -> dict[str, Any] | None:
+    if not changes:
+        return None
+    return {
+        "added": list(changes.added),
+        "removed": list(changes.removed),
+        "renamed": changes.renamed,
+        "changed": {name: _change_objects(parts) for name, parts in changes.changed.items()},
+        "settings": _change_objects(changes.settings),
     }
 
 
@@ -157,6 +171,7 @@ def _print(diff: Diff, *, everything: bool) -> None:
         paint=output.paint_status,
     )
     output.say("")
+    _print_definition(diff.definition, everything=everything)
     _section("inputs", [str(each) for each in diff.inputs] or None)
     _print_steps(diff, everything=everything)
     _section("outputs", _where(diff.outputs) if diff.outputs is not None else None)
@@ -172,6 +187,37 @@ def _side_row(side: Side) -> Sequence[str]:
         duration(side.seconds),
         _error(side.error),
     )
+
+
+def _print_definition(changes: PipelineChanges, *, everything: bool) -> None:
+    if not changes:
+        _section("definition", None)
+        return
+    words = [
+        ("added", len(changes.added)),
+        ("removed", len(changes.removed)),
+        ("renamed", len(changes.renamed)),
+        ("changed", len(changes.changed)),
+    ]
+    told = ", ".join(f"{count:,} {word}" for word, count in words if count)
+    output.say(f"{output.style('definition', 'bold')}: differs" + (f": steps {told}" if told else ""))
+    rows = list(_definition_rows(changes))
+    shown = rows if everything else rows[:ROWS]
+    output.table(("step", "in b", "what"), shown)
+    _more(len(rows) - len(shown))
+
+
+def _definition_rows(changes: PipelineChanges) -> Iterable[Sequence[str]]:
+    yield from (("", "changed", str(each)) for each in changes.settings)
+    yield from ((name, "added", "") for name in changes.added)
+    yield from ((name, "removed", "") for name in changes.removed)
+    yield from ((name, "renamed", f"was {was}") for name, was in changes.renamed.items())
+    yield from ((name, "changed", str(each)) for name, parts in changes.changed.items() for each in parts)
+
+
+def _more(count: int) -> None:
+    if count:
+        output.say(f"… and {count:,} more (--all shows them)")
 
 
 def _section(name: str, lines: Sequence[str] | None) -> None:
@@ -199,8 +245,7 @@ def _print_steps(diff: Diff, *, everything: bool) -> None:
     shown = found if everything else found[:ROWS]
     rows = [row for each in shown for row in _step_rows(each)]
     output.table(("step", "differs", "a", "b", "where or why"), rows, paint=output.paint_status)
-    if len(shown) < len(found):
-        output.say(f"… and {len(found) - len(shown):,} more (--all shows them)")
+    _more(len(found) - len(shown))
 
 
 def _step_rows(each: TaskDiff) -> Iterable[Sequence[str]]:

@@ -11,9 +11,10 @@ from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
 
+from orchestrator.compiler.changing import check_texts, is_function
 from orchestrator.compiler.diagnostics import Collector, NoSource, Path, Source, kind_of
 from orchestrator.compiler.expressions import RESERVED, Expression
-from orchestrator.compiler.fields import check_inputs, check_settings, check_texts, is_default
+from orchestrator.compiler.fields import check_inputs, check_settings, is_default
 from orchestrator.compiler.graph import cycle_text, cycles
 from orchestrator.compiler.limits import MAX_WORK, Meter, TemplateFault
 from orchestrator.compiler.plain import plain_copy
@@ -105,6 +106,7 @@ class _Builder:
         self.tools = tools
         self.bare_calls: dict[tuple[str, str | None], Sequence[Problem]] = {}
         self.constants_left = _CONSTANTS
+        self.renamed: dict[str, int] = {}  # former id -> index of the task that had it
         self.first: dict[Any, int] = {}  # id -> index of the first task of that name
 
     # --- the pipeline itself ---
@@ -161,11 +163,14 @@ class _Builder:
             base = self._base(index, task.id)
             parameters = self._parameters(base, task)
             reads = self._reads(base, task, parameters, names)
-        if reads or len(dependencies) > 1:
-            needs = tuple(dict.fromkeys(dependencies + (reads or ())))
         changes: dict[str, Any] = {}
         if not is_default(task):
-            changes = check_settings(self.mistakes, self._base(index, task.id), task)
+            base = self._base(index, task.id)
+            changes = check_settings(self.mistakes, base, task)
+            self._changing(index, base, task, names)
+            reads = self._reads_besides(base, replace(task, **changes), names, reads)
+        if reads or len(dependencies) > 1:
+            needs = tuple(dict.fromkeys(dependencies + (reads or ())))
         self._tool(index, task, parameters)
         if changes or dependencies is not task.dependencies or parameters is not task.parameters or reads is not None:
             return replace(task, dependencies=dependencies, parameters=parameters, needs=needs, reads=reads, **changes)
@@ -216,6 +221,35 @@ class _Builder:
         except TemplateFault as fault:
             self.mistakes.add(path, str(fault))
         return tuple(found)
+
+    def _reads_besides(
+        self, base: Path, task: Task, names: Names, reads: tuple[Any, ...] | None
+    ) -> tuple[Any, ...] | None:
+        """Return ``reads`` with the tasks that the templates in files and cache read."""
+        files = {"reads": task.files.reads, "writes": task.files.writes}
+        texts = {"files": files, "cache": {"key": task.cache.key if task.cache is not None else None}}
+        found = self._templates(base, texts, names, task.id)
+        return reads if found is None else tuple(dict.fromkeys((*(reads or ()), *found)))
+
+    def _changing(self, index: int, base: Path, task: Any, names: Names) -> None:
+        """Check what a step was called before, and the function that makes its old result a new one."""
+        former = task.renamed_from
+        if isinstance(former, str) and former != task.id:
+            path = (*base, "renamed_from")
+            if former in names.tasks:
+                self.mistakes.add(path, f"{former} is still a step of this file", "a step that is renamed is gone")
+            elif self.renamed.setdefault(former, index) != index:
+                first = self.mistakes.source.place(("steps", self.renamed[former], "renamed_from"))
+                hint = f"the first is at {first[0]}:{first[1]}" if first[0] else None
+                self.mistakes.add(path, f"two steps are renamed from {former!r}", hint)
+        if self.tools is None or not isinstance(task.migrate, str) or not is_function(task.migrate):
+            return
+        given = {"old": "{{ old }}", "kind": "{{ kind }}"}
+        if self.tools.check("python", task.migrate, given, is_template):
+            del given["kind"]
+            for problem in self.tools.check("python", task.migrate, given, is_template):
+                hint = problem.hint or "it is called with old, and with kind if it takes that"
+                self.mistakes.add((*base, "migrate"), problem.message, hint)
 
     def _templates(self, path: Path, value: Any, names: Names, own: str | None) -> dict[str, None] | None:
         """Check the templates in a value; return the tasks they read in order, None if there are no templates."""

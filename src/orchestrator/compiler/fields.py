@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.compiler.changing import check_changing, check_texts, is_number
 from orchestrator.compiler.diagnostics import Collector, Path, kind_of
 from orchestrator.compiler.inputs import EXPECTED, TYPES, fits
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.domain.ids import ID_RULE, is_valid_id
 from orchestrator.domain.pipeline import (
+    NO_FILES,
     ONCE,
     CheckpointWhen,
     Input,
@@ -73,6 +75,12 @@ def is_default(task: Any) -> bool:
         and task.checkpoint is CheckpointWhen.AFTER
         and task.on_interrupted is OnInterrupted.RERUN
         and task.isolation is Isolation.NONE
+        and task.files is NO_FILES
+        and task.output_schema is None
+        and task.on_change is None
+        and task.migrate is None
+        and task.renamed_from is None
+        and task.cache is None
     )
 
 
@@ -82,7 +90,7 @@ def check_settings(mistakes: Collector, base: Path, task: Task | Any) -> dict[st
     check_texts(mistakes, base, {"name": task.name, "description": task.description, "action": task.action})
     if not isinstance(task.tool, str) or not task.tool:
         mistakes.add((*base, "tool"), f"expected the name of a tool, got {kind_of(task.tool)}")
-    if task.timeout is not None and not _is_number(task.timeout, above=0):
+    if task.timeout is not None and not is_number(task.timeout, above=0):
         mistakes.add((*base, "timeout"), f"expected more than 0 seconds, got {kind_of(task.timeout)}")
     if not isinstance(task.critical, bool):
         mistakes.add((*base, "resume", "critical"), f"expected true or false, got {kind_of(task.critical)}")
@@ -96,7 +104,7 @@ def check_settings(mistakes: Collector, base: Path, task: Task | Any) -> dict[st
             mistakes.add((*base, *path), f"expected one of {', '.join(kind)}, got {kind_of(value)}")
     if task.retry is not ONCE and _check_retry(mistakes, (*base, "retry"), task.retry):
         changes["retry"] = replace(task.retry, on=tuple(task.retry.on))
-    return changes
+    return changes | check_changing(mistakes, base, task)
 
 
 def _check_retry(mistakes: Collector, path: Path, retry: Any) -> bool:
@@ -109,7 +117,7 @@ def _check_retry(mistakes: Collector, path: Path, retry: Any) -> bool:
         mistakes.add((*path, "max_attempts"), f"expected 1 or more, got {kind_of(attempts)}")
     for field, name, least in _RETRY_NUMBERS:
         value = getattr(retry, field)
-        if not _is_number(value, least=least):
+        if not is_number(value, least=least):
             mistakes.add((*path, name), f"expected {least} or more, got {kind_of(value)}")
     jitter: Any = retry.jitter
     if not isinstance(jitter, bool):
@@ -119,21 +127,3 @@ def _check_retry(mistakes: Collector, path: Path, retry: Any) -> bool:
         mistakes.add((*path, "on"), "expected kinds of error, as text")
         return False
     return not isinstance(kinds, tuple)
-
-
-def check_texts(mistakes: Collector, path: Path, texts: Mapping[str, Any]) -> None:
-    """Note which of ``texts`` is neither text nor None."""
-    for key, value in texts.items():
-        if value is None:
-            continue
-        if not isinstance(value, str):
-            mistakes.add((*path, key), f"expected text, got {kind_of(value)}")
-        else:
-            plain_copy(value, mistakes.under((*path, key)))
-
-
-def _is_number(value: Any, *, least: float | None = None, above: float | None = None) -> bool:
-    """Tell whether ``value`` is a finite number (true is none) within the bound."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < float("inf"):
-        return False
-    return (least is None or value >= least) and (above is None or value > above)

@@ -69,7 +69,7 @@ def fork_of(source: str, past: ExecutionState, changes: Changes, now: float) -> 
         ExecutionForked(now, checkpoint_id(source, past.seq), list(changes.names), changes.by, changes.why),
     ]
     if past.definition_source:
-        events.append(DefinitionLoaded(now, past.definition_source))
+        events.append(DefinitionLoaded(now, past.definition_source, past.definition_digest))
     if past.context is not None:
         events.append(
             CheckpointMade(now, "manual", None, {"forked_from": checkpoint_id(source, past.seq)}, past.context)

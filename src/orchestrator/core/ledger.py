@@ -12,6 +12,7 @@ from orchestrator.core.recovery import load_state
 from orchestrator.domain.events import DefinitionLoaded, Event, ExecutionCreated, ExecutionStarted
 from orchestrator.domain.execution import ExecutionState
 from orchestrator.domain.ids import ExecutionId
+from orchestrator.domain.plan import NO_SOURCE, Source
 from orchestrator.errors import (
     CheckpointUnreadable,
     NoCheckpoint,
@@ -63,7 +64,7 @@ class Ledger:
         inputs: Mapping[str, Any],
         execution_id: str,
         origin: str,
-        source: str = "",
+        source: Source = NO_SOURCE,
     ) -> Recorder:
         """Create an execution and own it; durable on return (I0). Raises ExecutionExists."""
         records = self._records
@@ -95,7 +96,7 @@ class Ledger:
         return ExecutionCreated(now, pipeline_id, definition, encoded_inputs.ref, total, origin), values
 
     async def submit(
-        self, pipeline: Pipeline, inputs: Mapping[str, Any], execution_id: str, place: Place, source: str = ""
+        self, pipeline: Pipeline, inputs: Mapping[str, Any], execution_id: str, place: Place, source: Source = NO_SOURCE
     ) -> None:
         """Create an execution that waits for a server; durable on return (I0). Raises ExecutionExists."""
         created, values = self._first_fact(pipeline, pipeline.id, inputs, "run")
@@ -137,8 +138,8 @@ class Ledger:
         await self._records.store.release(recorder.lease)
 
 
-def _from_file(at: float, source: str) -> list[DefinitionLoaded]:
-    return [DefinitionLoaded(at, source)] if source else []
+def _from_file(at: float, source: Source) -> list[DefinitionLoaded]:
+    return [DefinitionLoaded(at, *source)] if source.path else []
 
 
 def check_epoch(store: Store, lease: Lease, state: ExecutionState) -> None:

@@ -21,10 +21,11 @@ from orchestrator.domain.events import (
     ResultSet,
     ResumePlanned,
     TaskProgressed,
+    TaskTraced,
 )
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
-from orchestrator.domain.plan import Plan, PlanRequest
+from orchestrator.domain.plan import NO_SOURCE, Plan, PlanRequest, Source
 from orchestrator.domain.planner import plan
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
@@ -72,11 +73,11 @@ class LiveExecutions(Ledger):
         inputs: Mapping[str, Any],
         execution_id: str,
         admitted: Callable[[Engine], None] | None = None,
-        source: str = "",
+        source: Source = NO_SOURCE,
     ) -> ExecutionState:
         """Run a pipeline as a new execution to its end; ``admitted`` is called once the execution is durable.
 
-        ``source`` is the file that the pipeline came from, or empty.
+        ``source`` is the file that the pipeline came from.
         """
         recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", source)
         return await self._drive(Engine(pipeline, recorder, self._adapters, pipeline.resume), admitted)
@@ -191,6 +192,9 @@ class LiveExecutions(Ledger):
             state.apply(event)
             events.append(event)
             values += [value for value in more if not value.ref.inline]
+        traced = [seen.path for event in events if isinstance(event, TaskTraced) for seen in event.writes]
+        if traced:
+            await asyncio.to_thread(adapters.files.hold, adapters.project, traced, execution_id)
         owner = describe_owner(adapters.clock.now())
         admission = Admission(completed=state.done_count)
         lease = await adapters.store.create(execution_id, owner, events, values, admission=admission)

@@ -13,18 +13,24 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.domain.changes import differences
-from orchestrator.domain.execution import DONE, TaskStatus
 from orchestrator.domain.ids import checkpoint_id
+from orchestrator.domain.revision import PipelineChanges, pipeline_changes
+from orchestrator.domain.tasks import DONE, STUCK, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from orchestrator.domain.changes import Change
     from orchestrator.domain.events import ErrorInfo
-    from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskState
+    from orchestrator.domain.execution import ExecutionState, ExecutionStatus
     from orchestrator.domain.ids import ExecutionId, TaskId
+    from orchestrator.domain.tasks import TaskState
     from orchestrator.domain.values import ValueRef
 
+FAILING = STUCK | {TaskStatus.RETRYING}
+INTERRUPTED = "interrupted"
+"""The kind of error of an attempt that was cut off."""
+NO_CHANGES = PipelineChanges((), (), {}, {}, [])
 MAX_CHANGES = 100
 """Parts of the inputs, or of the outputs, that are told of."""
 
@@ -43,7 +49,8 @@ class TaskDifference(StrEnum):
 class TaskSide(NamedTuple):
     """A task in one of the two, as recorded.
 
-    ``seconds`` is what its last attempt took, None if none has ended. ``value`` refers to its result.
+    ``seconds`` is what its last attempt took, None if it has not ended by itself (or the result is from elsewhere).
+    ``value`` refers to its result; ``error`` is what it has failed with, and is not over yet.
     """
 
     status: TaskStatus
@@ -106,7 +113,7 @@ class Side(NamedTuple):
 
 
 class Position(NamedTuple):
-    """What is compared: the state of an execution at a position, and its inputs."""
+    """What is compared: the state of an execution at a position, with its pipeline, and its inputs."""
 
     execution_id: ExecutionId
     state: ExecutionState
@@ -117,12 +124,14 @@ class Position(NamedTuple):
 class Diff:
     """What differs from ``a`` to ``b``.
 
-    ``inputs`` holds the parts of the inputs that differ, ``tasks`` every task: those of b in its order, then those that
-    only a has. ``outputs`` tells where the outputs differ; None where they do not.
+    ``definition`` is empty (false) where both are of the same one. ``inputs`` holds the parts of the inputs that
+    differ, ``tasks`` every task: those of b in its order, then those that only a has. ``outputs`` tells where the
+    outputs differ; None where they do not.
     """
 
     a: Side
     b: Side
+    definition: PipelineChanges
     inputs: tuple[Change, ...]
     tasks: tuple[TaskDiff, ...]
     outputs: Contents | None
@@ -131,7 +140,8 @@ class Diff:
     def equal(self) -> bool:
         """Whether nothing differs but times, attempts and ids."""
         return (
-            not self.inputs
+            not self.definition
+            and not self.inputs
             and self.outputs is None
             and self.a.status is self.b.status
             and next(self._differing(), None) is None
@@ -151,20 +161,29 @@ class Diff:
         found = sorted(changed, reverse=True) if limit is None else heapq.nlargest(limit, changed)
         return [self.tasks[-number] for _seconds, number in found]
 
-    def _differing(self) -> Iterable[TaskDiff]:
+    def _differing(self) -> Iterator[TaskDiff]:
         return (each for each in self.tasks if each.difference is not TaskDifference.NONE)
 
 
 def diff_of(a: Position, b: Position) -> Diff:
     """Return what differs from ``a`` to ``b``: O(tasks), plus the size of their inputs; nothing is loaded."""
     one, other = a.state, b.state
+    changes = NO_CHANGES
+    if one.pipeline is not None and other.pipeline is not None and not _same_definition(one, other):
+        changes = pipeline_changes(one.pipeline, other.pipeline)
     return Diff(
         _side(a),
         _side(b),
+        changes,
         tuple(differences(a.inputs, b.inputs, limit=MAX_CHANGES)),
-        tuple(_tasks(one, other)),
+        tuple(_tasks(one, other, changes.renamed)),
         None if one.outputs == other.outputs else NOT_LOADED,
     )
+
+
+def _same_definition(one: ExecutionState, other: ExecutionState) -> bool:
+    """Tell by its digest whether the definition is the same; where it is not, the definitions may still be equal."""
+    return one.definition is not None and one.definition == other.definition
 
 
 def _side(position: Position) -> Side:
@@ -181,47 +200,44 @@ def _side(position: Position) -> Side:
     )
 
 
-def _tasks(one: ExecutionState, other: ExecutionState) -> Iterable[TaskDiff]:
+def _tasks(one: ExecutionState, other: ExecutionState, renamed: Mapping[TaskId, TaskId]) -> Iterable[TaskDiff]:
+    """Pair the tasks; ``renamed`` maps those of b to what they were, which no other task is then compared with."""
     olds = dict(one.tasks)
-    renamed = _renamed(one, other)
+    taken = set(renamed.values())
     for name, new in other.tasks.items():
         was = renamed.get(name)
-        old = olds.pop(was or name, None)
+        old = olds.pop(was or name, None) if was is not None or name not in taken else None
+        b = _task(new)
         if old is None:
-            yield TaskDiff(name, TaskDifference.ONLY_B, None, _task(new))
+            yield TaskDiff(name, TaskDifference.ONLY_B, None, b)
             continue
-        difference = _difference(old, new)
-        contents = NOT_LOADED if difference is TaskDifference.RESULT else None
-        yield TaskDiff(name, difference, _task(old), _task(new), was, contents)
+        a = _task(old)
+        difference = _difference(a, b)
+        yield TaskDiff(name, difference, a, b, was, NOT_LOADED if difference is TaskDifference.RESULT else None)
     for name, old in olds.items():
         yield TaskDiff(name, TaskDifference.ONLY_A, _task(old), None)
 
 
-def _renamed(one: ExecutionState, other: ExecutionState) -> dict[TaskId, TaskId]:
-    """Return which tasks of ``other`` are tasks of ``one`` by another name: new id -> old id."""
-    found: dict[TaskId, TaskId] = {}
-    for name, task in other.pipeline.tasks.items() if other.pipeline is not None else ():
-        old = task.renamed_from
-        if old is not None and old in one.tasks and old not in other.tasks and name not in one.tasks:
-            found.setdefault(old, name)
-    return {new: old for old, new in found.items()}
-
-
 def _task(state: TaskState) -> TaskSide:
+    error = state.error if state.status in FAILING else None
+    if state.status is TaskStatus.COMPLETED:
+        ran = not (state.source or state.pinned)
+    else:
+        ran = error is not None and error.kind != INTERRUPTED  # when it broke off, nobody has seen
     seconds = None
-    if state.started_at is not None and state.ended_at is not None and state.ended_at >= state.started_at:
+    if ran and state.started_at is not None and state.ended_at is not None and state.ended_at >= state.started_at:
         seconds = state.ended_at - state.started_at
-    return TaskSide(state.status, state.attempt, seconds, state.value, state.error)
+    return TaskSide(state.status, state.attempt, seconds, state.value, error)
 
 
-def _difference(old: TaskState, new: TaskState) -> TaskDifference:
-    if old.status is not new.status:
+def _difference(a: TaskSide, b: TaskSide) -> TaskDifference:
+    if a.status is not b.status:
         return TaskDifference.STATUS
-    if old.status in DONE:
-        return TaskDifference.NONE if old.value == new.value else TaskDifference.RESULT
-    return TaskDifference.NONE if _failure(old) == _failure(new) else TaskDifference.ERROR
+    if a.status in DONE and a.value != b.value:
+        return TaskDifference.RESULT
+    return TaskDifference.NONE if _failure(a) == _failure(b) else TaskDifference.ERROR
 
 
-def _failure(task: TaskState) -> tuple[str, str] | None:
+def _failure(task: TaskSide) -> tuple[str, str] | None:
     """Return what went wrong; where in the code it did, does not count."""
     return (task.error.kind, task.error.message) if task.error is not None else None

@@ -251,10 +251,14 @@ class ResumePlanned(NamedTuple):
 
 
 class DefinitionLoaded(NamedTuple):
-    """The execution's definition came from this file: a path in the project folder, or an absolute one."""
+    """The execution's definition came from this file: a path in the project folder, or an absolute one.
+
+    ``digest`` is the SHA-256 of the file in hexadecimal, as it was when it was read; empty if that is not known.
+    """
 
     at: float
     source: str
+    digest: str = ""
 
 
 class ExecutionForked(NamedTuple):

@@ -75,8 +75,8 @@ class ExecutionState:
     ``ready`` holds the tasks that may begin, in the order they became so; ``running`` those claimed and not ended.
     ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
     ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
-    present one, ``definition_source`` is the file it came from, or empty. ``forked_from`` is a position of another
-    execution.
+    present one, ``definition_source`` is the file it came from, or empty, and ``definition_digest`` that file's.
+    ``forked_from`` is a position of another execution.
 
     A DefinitionChanged can be folded once ``offer`` has been given the definition that it speaks of.
     """
@@ -90,6 +90,7 @@ class ExecutionState:
         "counts",
         "created_at",
         "definition",
+        "definition_digest",
         "definition_source",
         "dependents",
         "epoch",
@@ -137,6 +138,7 @@ class ExecutionState:
         self.versions = 1
         self.definition: ValueRef | None = None
         self.definition_source = ""
+        self.definition_digest = ""
         self.forked_from = ""
         self.changed_inputs: frozenset[str] = frozenset()
         self.calls: dict[tuple[str, str | None], Call] = {}
@@ -466,7 +468,7 @@ class ExecutionState:
         self.versions += 1
         self.total = event.total
         self.definition = event.definition
-        self.definition_source = event.source or self.definition_source
+        self.definition_source, self.definition_digest = event.source, ""
         self.inputs = event.inputs
         self.tasks = found
         self.dependents = _dependents(after.tasks)
@@ -488,6 +490,7 @@ class ExecutionState:
 
     def _loaded(self, event: DefinitionLoaded) -> None:
         self.definition_source = event.source
+        self.definition_digest = event.digest
 
     def _forked(self, event: ExecutionForked) -> None:
         self.forked_from = event.source

@@ -46,6 +46,16 @@ class Decision(NamedTuple):
     conditional: bool = False
 
 
+class Source(NamedTuple):
+    """The file that a definition came from, as recorded (see DefinitionLoaded); ``path`` is empty for none."""
+
+    path: str = ""
+    digest: str = ""
+
+
+NO_SOURCE = Source()
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """An edited definition to go on with: the pipeline, its inputs, both as the store will have them, and its file.
@@ -56,7 +66,7 @@ class Revision:
     pipeline: Pipeline
     definition: EncodedValue
     inputs: EncodedValue
-    source: str = ""
+    source: Source = NO_SOURCE
     changed_inputs: tuple[Component, ...] = ()
 
 
@@ -73,6 +83,7 @@ class PlanRequest:
     - ``until``: run only this task and what it needs (None: everything).
     - ``on_change``: what becomes of a finished task whose fingerprint is another one and that does not say so itself.
       None means rerun under a revision, keep without one: a plain resume repeats nothing.
+    - ``follow``: as under a revision, finished tasks follow their changes: the inputs are other ones.
     - ``strategy``: None means the pipeline's own. ``by`` and ``why`` are for the record.
     """
 
@@ -85,6 +96,7 @@ class PlanRequest:
     results: Mapping[str, EncodedValue] = field(default_factory=lambda: MappingProxyType({}))
     until: str | None = None
     on_change: OnChange | None = None
+    follow: bool = False
     strategy: ResumeStrategy | None = None
     by: str = ""
     why: str = ""
@@ -100,7 +112,7 @@ class PlanRequest:
             "set_result": sorted(self.results),
             "until": self.until,
             "on_change": None if self.on_change is None else self.on_change.value,
-            "pipeline": None if self.revision is None else self.revision.source or self.revision.pipeline.id,
+            "pipeline": None if self.revision is None else self.revision.source.path or self.revision.pipeline.id,
         }
         return {key: value for key, value in found.items() if value}
 
@@ -125,7 +137,8 @@ class Plan:
     """The decisions in the pipeline's order, and the facts that carry them out.
 
     ``removed`` are tasks that an edited definition has no more, with what they were. ``until`` are the only tasks that
-    the run is about (None: all).
+    the run is about (None: all). ``definition`` is the digest (or the whole, if it is small) of the definition that it
+    goes on with, ``source`` the file that came from.
     """
 
     decisions: tuple[Decision, ...]
@@ -134,6 +147,8 @@ class Plan:
     until: frozenset[TaskId] | None = None
     changed_inputs: tuple[Component, ...] = ()
     definition: bytes = field(default=b"", repr=False)
+    source: Source = NO_SOURCE
+    pipeline_id: str = ""
 
     def counts(self) -> dict[Verb, int]:
         """Return how many tasks each verb has."""

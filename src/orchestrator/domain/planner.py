@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import (
     DefinitionChanged,
+    DefinitionLoaded,
     Event,
     ResultSet,
     TaskInterrupted,
@@ -21,7 +22,7 @@ from orchestrator.domain.fingerprint import Component, Present, call_changes, fi
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.order import in_order, needed_for
 from orchestrator.domain.pipeline import OnChange, OnInterrupted
-from orchestrator.domain.plan import Decision, Evidence, Plan, PlanRequest, Verb
+from orchestrator.domain.plan import Decision, Evidence, Plan, PlanRequest, Source, Verb
 from orchestrator.domain.retry import CRASH_LIMIT, failure_limit, is_exhausted
 from orchestrator.domain.revision import called_alike, changed_parts
 from orchestrator.errors import NoCheckpoint, PipelineChanged, ResumeError
@@ -117,6 +118,8 @@ class _Planner:
             until,
             revision.changed_inputs if revision is not None else (),
             definition.data if definition is not None else b"",
+            Source(self.state.definition_source, self.state.definition_digest) if revision is None else revision.source,
+            self.pipeline.id,
         )
 
     def _facts(self) -> list[Event]:
@@ -135,8 +138,10 @@ class _Planner:
             renamed = {str(new): str(old) for new, old in self.renamed.items()}
             total = len(self.pipeline.tasks)
             facts.append(
-                DefinitionChanged(self.now, definition, inputs, total, renamed, revision.source, self.request.by)
+                DefinitionChanged(self.now, definition, inputs, total, renamed, revision.source.path, self.request.by)
             )
+            if revision.source.path:
+                facts.append(DefinitionLoaded(self.now, *revision.source))
         facts += self.events
         facts += [TasksReset(self.now, names, reason, forgive) for (reason, forgive), names in self.resets.items()]
         if self.invalid:
@@ -264,7 +269,8 @@ class _Planner:
             return Decision(name, Verb.REUSE, _since(prior))
         if known.kept is not None:
             return Decision(name, Verb.RERUN, _summary(changes), changes)
-        policy = asked or (OnChange.RERUN if self.request.revision is not None else OnChange.KEEP)
+        follows = self.request.follow or self.request.revision is not None
+        policy = asked or (OnChange.RERUN if follows else OnChange.KEEP)
         if policy is OnChange.KEEP:
             why = "on_change is keep" if asked is not None else f"run it again with --rerun {name}"
             return Decision(name, Verb.REUSE, f"kept, though {_summary(changes)} ({why})", changes)

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.compiler import compile_text
 from orchestrator.errors import DefinitionError, TaskError
-from orchestrator.ports.tools import Problem, ToolCall
+from orchestrator.ports.tools import Identity, Problem, ToolCall
 
 FILES: dict[str, dict[str, type]] = {"read": {"path": str}, "write": {"path": str, "content": object}}
 
@@ -19,6 +19,9 @@ class FakeTools:
 
     def resolve(self, tool: str, action: str | None) -> ToolCall:
         raise TaskError(f"{tool}.{action} is not called here", kind="tool")
+
+    def identity(self, tool: str, action: str | None) -> Identity:
+        return Identity(self.resolve(tool, action).version, {})
 
     def check(
         self, tool: str, action: str | None, parameters: Mapping[str, Any], is_template: Callable[[Any], bool]

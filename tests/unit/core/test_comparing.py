@@ -83,10 +83,8 @@ async def test_only_the_first_results_are_looked_into_and_none_if_nobody_wants_t
 async def test_two_positions_of_one_execution_tell_what_happened_in_between(
     bench: Bench, orchestrator: Orchestrator
 ) -> None:
-    parts = {"outputs": {"it": "{{ b.result }}"}}
-    await orchestrator.run_pipeline(
-        bench.pipeline(step("a", value=1), step("b", after="a", value=2), **parts), execution_id="e"
-    )
+    steps = step("a", value=1), step("b", after="a", value=2)
+    await orchestrator.run_pipeline(bench.pipeline(*steps, outputs={"it": "{{ b.result }}"}), execution_id="e")
     checkpoints = await orchestrator.state_manager.list_checkpoints("e")
     (past,) = (each["checkpoint_id"] for each in checkpoints if each["task"] == "a")
     found = await orchestrator.diff(past, "e")
@@ -96,6 +94,21 @@ async def test_two_positions_of_one_execution_tell_what_happened_in_between(
     assert found.slowest() == []
     assert not found.inputs
     assert (await orchestrator.diff(found.b.checkpoint_id, "e")).equal
+
+
+async def test_before_and_after_an_edit_of_one_execution(bench: Bench, orchestrator: Orchestrator) -> None:
+    await orchestrator.run_pipeline(bench.pipeline(step("a", value=1), step("b", value=2)), execution_id="e")
+    past = (await orchestrator.diff("e", "e")).a.checkpoint_id
+    edited = bench.pipeline({**step("c", value=1), "renamed_from": "a"}, step("b", value=3))
+    await orchestrator.resume_pipeline("e", pipeline=edited)
+    found = await orchestrator.diff(past, "e")
+    assert found.definition.renamed == {"c": "a"}
+    assert found.definition.changed["b"] == [Change("parameters.value", 2, 3)]
+    assert [(each.task, each.was, each.difference.value) for each in found.tasks] == [
+        ("c", "a", "none"),
+        ("b", None, "result"),
+    ]
+    assert [each.task for each in found.slowest()] in ([], ["b"])
 
 
 BAD: dict[str, tuple[str, type[OrchestratorError], int, str]] = {

@@ -8,7 +8,15 @@ import pytest
 
 from orchestrator.domain.changes import MISSING, Change
 from orchestrator.domain.diff import Diff, Position, TaskDifference, diff_of
-from orchestrator.domain.events import Event, ExecutionFinished, TaskCompleted
+from orchestrator.domain.events import (
+    Event,
+    ExecutionFinished,
+    ResultSet,
+    TaskCompleted,
+    TaskInterrupted,
+    TaskReused,
+    TasksReset,
+)
 from orchestrator.domain.execution import ExecutionState
 from orchestrator.domain.ids import ExecutionId
 from orchestrator.domain.pipeline import Pipeline
@@ -53,6 +61,11 @@ CASES: dict[str, tuple[list[Event], list[Event], TaskDifference]] = {
         [failed("a")._replace(error=failed("a").error._replace(message="it blew up"))],
         TaskDifference.ERROR,
     ),
+    "failed, and is to run again": (
+        [claimed("a"), failed("a"), TasksReset(3.0, ["a"], "asked", forgive=True)],
+        [],
+        TaskDifference.NONE,
+    ),
     "failed elsewhere in the code": (
         [failed("a")],
         [failed("a")._replace(error=failed("a").error._replace(trace="line 3"))],
@@ -84,7 +97,8 @@ def test_tasks_of_one_only_come_where_b_has_them_and_then_those_of_a() -> None:
     ("needs", "renames", "pairs"),
     [
         ({"new": (), "b": ()}, {"new": "a"}, [("new", "a"), ("b", None)]),
-        ({"new": (), "a": (), "b": ()}, {"new": "a"}, [("new", None), ("a", None), ("b", None)]),
+        ({"a": (), "new": (), "b": ()}, {"new": "a"}, [("a", None), ("new", "a"), ("b", None)]),
+        ({"b": (), "a": ()}, {"b": "a", "a": "b"}, [("b", "a"), ("a", "b")]),
         ({"new": (), "newer": (), "b": ()}, {"new": "a", "newer": "a"}, [("new", "a"), ("newer", None), ("b", None)]),
         ({"a": (), "b": ()}, {"a": "never"}, [("a", None), ("b", None)]),
     ],
@@ -96,10 +110,22 @@ def test_a_renamed_task_is_compared_with_what_it_was(
     tasks = {name: replace(task, renamed_from=renames.get(name)) for name, task in plain.tasks.items()}
     found = diff(state(*DONE), state(definition=replace(plain, tasks=tasks)))
     assert [(each.task, each.was) for each in found.tasks if each.b is not None] == pairs
-    renamed = [each for each in found.tasks if each.was is not None]
-    assert all(each.a is not None and each.a.attempts == 1 for each in renamed)
-    gone = [each.task for each in found.tasks if each.difference is TaskDifference.ONLY_A]
-    assert gone == [name for name in NEEDS if name not in needs and name not in renames.values()]
+    of_a = [each.a for each in found.tasks if (each.was or each.task) == "a" and each.a is not None]
+    assert [each.attempts for each in of_a] == [1]
+    assert not [each for each in found.tasks if each.difference is TaskDifference.ONLY_A]
+    assert found.definition
+
+
+def test_the_definition_is_the_same_whatever_the_order_of_steps_and_keys_or_not() -> None:
+    one = pipeline(NEEDS, parameters={"x": 1, "y": 2})
+    same = replace(one, tasks={name: replace(task, parameters={"y": 2, "x": 1}) for name, task in one.tasks.items()})
+    found = diff(state(definition=one), state(definition=same))
+    assert not found.definition
+    assert found.equal
+    described = replace(one, description="words only")
+    told = diff(state(definition=one), state(definition=described))
+    assert told.definition.settings == [Change("description", MISSING, "words only")]
+    assert not told.equal
 
 
 def test_inputs_are_compared_part_by_part_and_outputs_by_digest() -> None:
@@ -133,10 +159,29 @@ def test_the_largest_changes_of_time_come_first_and_what_did_not_end_twice_has_n
     assert [each.slower for each in found.tasks] == [1.0, -4.0, 0.0, None, None]
 
 
-def test_a_clock_that_went_back_makes_no_time() -> None:
-    found = diff(state(claimed("a", 1, 10.0), completed("a", 1, 9.0)), state(*DONE))
-    assert found.tasks[0].a is not None
-    assert found.tasks[0].a.seconds is None
+TIMES: dict[str, tuple[list[Event], float | None]] = {
+    "completed": ([claimed("a", 1, 10.0), completed("a", 1, 13.0)], 3.0),
+    "failed": ([claimed("a", 1, 10.0), failed("a", at=12.0)], 2.0),
+    "due again": ([claimed("a", 1, 10.0), failed("a", at=12.0, retry_at=20.0)], 2.0),
+    "the last attempt counts": ([claimed("a"), failed("a"), claimed("a", 2, 20.0), completed("a", 2, 21.0)], 1.0),
+    "running": ([claimed("a", 1, 10.0)], None),
+    "found cut off a day later": ([claimed("a"), TaskInterrupted(86400.0, "a", 1, "rerun", "")], None),
+    "found cut off, and failed": ([claimed("a"), TaskInterrupted(86400.0, "a", 1, "fail", "")], None),
+    "skipped after it failed": ([claimed("a"), failed("a"), skipped("a", 50.0)], None),
+    "to run again": ([*DONE, TasksReset(50.0, ["a"], "asked", forgive=True)], None),
+    "taken from elsewhere": ([TaskReused(50.0, "a", value("a"), None, "other@3")], None),
+    "given": ([claimed("a"), failed("a"), ResultSet(50.0, "a", value("a"), "me", "")], None),
+    "a clock that went back": ([claimed("a", 1, 10.0), completed("a", 1, 9.0)], None),
+}
+
+
+@pytest.mark.parametrize(("events", "seconds"), TIMES.values(), ids=TIMES)
+def test_what_an_attempt_took_is_known_of_those_that_ended_by_themselves(
+    events: list[Event], seconds: float | None
+) -> None:
+    side = diff(state(*events), state()).tasks[0].a
+    assert side is not None
+    assert side.seconds == seconds
 
 
 def test_ten_thousand_tasks_cost_as_much_each_as_a_hundred() -> None:

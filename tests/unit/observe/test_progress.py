@@ -141,7 +141,10 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
             "until": ["t"],
         },
     ),
-    (DefinitionLoaded(AT, "p.yaml"), {"event": "definition_loaded", "source": "p.yaml"}),
+    (
+        DefinitionLoaded(AT, "p.yaml", "ab"),
+        {"event": "definition_loaded", "source": "p.yaml", "sha256": "ab"},
+    ),
     (
         ExecutionForked(AT, "e0@3", ["day"], "me", "why"),
         {"event": "execution_forked", "source": "e0@3", "inputs": ["day"], "by": "me", "reason": "why"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.domain.files import FileSeen, Trace, missing
 from orchestrator.domain.values import ValueRef
 from orchestrator.errors import StoreDamaged, StoreIncompatible
 from orchestrator.ports.store import CacheEntry
@@ -15,15 +16,19 @@ from orchestrator.state.records import PLAIN, Kind, Sealing, context_of
 FINGERPRINT = bytes(range(32))
 AT = 1_700_000_000.25
 KEYED = Encryption({"k": bytes(32)})
-ENTRY = CacheEntry(FINGERPRINT, AT, "x@7", ValueRef(b"the secret", 10, inline=True))
+SEEN = FileSeen("rep\udcffort.csv", 12, 1_700_000_000_123_456_789, "ab" * 32)
+TRACE = Trace((SEEN, missing("no.csv")), (SEEN,), inputs=True)
+ENTRY = CacheEntry(FINGERPRINT, AT, "x@7", ValueRef(b"the secret", 10, inline=True), TRACE)
+GOOD = [AT, "x@7", b"", 0, True]
 both = pytest.mark.parametrize("sealing", [PLAIN, KEYED], ids=["plain", "encrypted"])
 
 
 @both
 @pytest.mark.parametrize("source", ["x@7", "\udcff@1"])
 def test_what_is_sealed_is_opened(sealing: Sealing, source: str) -> None:
-    for value in (ENTRY.value, ValueRef(bytes(32), 10**9, inline=False)):
-        entry = ENTRY._replace(source=source, value=value)
+    large = ValueRef(bytes(32), 10**9, inline=False)
+    for value, trace in ((ENTRY.value, TRACE), (large, None), (large, Trace()), (ENTRY.value, Trace(writes=(SEEN,)))):
+        entry = ENTRY._replace(source=source, value=value, trace=trace)
         assert open_entry(FINGERPRINT, AT, seal_entry(entry, sealing), sealing) == entry
 
 
@@ -55,7 +60,12 @@ def test_an_entry_moved_elsewhere_is_damage(sealing: Sealing) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [None, [], [AT, "x@7"], [1, "x@7", b"", 0, True], [AT, "x@7", b"", 0, 1], {"at": AT}, [AT, "x", b"", 0, True, 1]],
+    [
+        *(None, [], [AT, "x@7"], {"at": AT}, [AT, "x@7", b"", 0, True]),
+        *([1, "x@7", b"", 0, True, None], [AT, "x@7", b"", 0, 1, None], [AT, "x@7", b"", 0, True, None, 1]),
+        *([*GOOD, 1], [*GOOD, []], [*GOOD, [[], [], None]], [*GOOD, [None, [], True]], [*GOOD, [[1], [], True]]),
+        *([*GOOD, [[[]], [], True]], [*GOOD, [[["a", 1, 2, 3]], [], True]], [*GOOD, [[["a", 1, 2, "d", 5]], [], True]]),
+    ],
     ids=repr,
 )
 def test_what_is_no_entry_is_damage(fields: object) -> None:

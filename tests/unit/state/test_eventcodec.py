@@ -47,7 +47,7 @@ events = st.one_of(
     st.builds(ev.ResultSet, reals, ids, refs, texts, texts),
     st.builds(ev.DefinitionChanged, reals, refs, refs, counts, labels, texts, texts),
     st.builds(ev.ResumePlanned, reals, texts, texts, texts, plain, st.none() | st.lists(ids, max_size=5)),
-    st.builds(ev.DefinitionLoaded, reals, texts),
+    st.builds(ev.DefinitionLoaded, reals, texts, texts),
     st.builds(ev.ExecutionForked, reals, texts, st.lists(texts, max_size=3), texts, texts),
 )
 NONE = encode_value(None).ref

@@ -23,9 +23,9 @@ class SqliteCache(SqliteLeases):
     """See ports.store.Cache."""
 
     async def remember(self, execution_id: ExecutionId, entry: CacheEntry) -> None:
-        """See ports.store.Cache."""
+        """See ports.store.Cache. Without fsync: the next commit of facts brings it to the disk as well."""
         record = seal_entry(entry, self._sealing)
-        with self._transaction() as db:
+        with self._transaction(durable=False) as db:
             db.execute(_REMEMBER, (execution_id, entry.fingerprint, float(entry.at), record))
 
     async def recall(self, fingerprint: bytes) -> CacheEntry | None:

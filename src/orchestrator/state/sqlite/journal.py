@@ -219,7 +219,7 @@ class SqliteJournal(SqliteLeases):
                     self._after_error(error)
                     raise translate(error, self.path) from error
             return facts.last
-        with self._transaction(durable=facts.durable) as db:
+        with self._transaction(durable=facts.durable or None) as db:
             self._insert(db, facts, held, binding)
         if facts.gives_back:
             self._let_go(facts.lease.execution_id)
@@ -287,7 +287,7 @@ class SqliteJournal(SqliteLeases):
                 ready.append((number, facts, held, self._bind(facts, held)))
             except (OrchestratorError, LeaseLost) as error:
                 refused[number] = error
-        with self._transaction(durable=any(facts.durable for facts in batch)) as db:
+        with self._transaction(durable=any(facts.durable for facts in batch) or None) as db:
             for number, facts, held, binding in ready:
                 try:
                     self._insert(db, facts, held, binding)

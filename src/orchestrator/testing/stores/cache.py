@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.files import FileSeen, Trace, missing
 from orchestrator.domain.ids import ExecutionId
 from orchestrator.domain.values import ValueRef
 from orchestrator.ports.store import CacheEntry, Store
@@ -24,7 +25,8 @@ class CacheTests(StoreFixtures):
     async def test_what_was_remembered_is_recalled_by_every_handle(self, store: Store, other: Store) -> None:
         await admit(store)
         for seed, ref in enumerate((value(0).ref, value(1000).ref, value(200_000).ref)):
-            one = entry(AT + 0.1 + seed, f"x@{seed}", ref, seed)
+            trace = Trace((FileSeen("in.csv", seed, 2**60, "0" * 64),), (missing("out.csv"),), inputs=seed > 0)
+            one = entry(AT + 0.1 + seed, f"x@{seed}", ref, seed)._replace(trace=trace)
             await store.remember(X, one)
             assert await store.recall(one.fingerprint) == await other.recall(one.fingerprint) == one
 
