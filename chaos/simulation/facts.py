@@ -131,6 +131,7 @@ class Facts:
     wanted: set[str] | None = None
     plan: Planned | None = None
     origin: Facts | None = None
+    revised: bool = False
     calls: dict[str | None, Call] = field(default_factory=dict)
     before: dict[str, Any] | None = None
     history: list[Event] = field(default_factory=list)
@@ -237,6 +238,7 @@ class Facts:
         self.cancelled = self.finished = False
         self.limit = event.strategy["max_retry_attempts"]
         self.may_redo = not event.strategy["preserve_completed_tasks"]
+        self._nothing_lost()
         self.request, self.wanted, self.plan, self.before, self.origin = {}, None, None, None, None
 
     def _running(self, what: str, task: str, attempt: int) -> TaskFacts:
@@ -377,6 +379,7 @@ class Facts:
     # -- plans ---------------------------------------------------------------------------------------------------
 
     def _planned(self, event: said.ResumePlanned) -> None:
+        self._nothing_lost()
         self.plan, self.request = self.planned(self.epoch), event.request
         self.origin = self.before = None  # in a fork, what it begins with ends here
         if self.plan is None or self.plan.digest != event.digest:
@@ -423,7 +426,8 @@ class Facts:
         last = state.last()
         if "from" in asked and last is not None and last.done_seq > asked["from"]:
             return True
-        return ("pipeline" in asked or asked.get("on_change") == "rerun") and self._has_changed(name)
+        follows = "pipeline" in asked or "set_result" in asked or asked.get("on_change") == "rerun"
+        return follows and self._has_changed(name)
 
     def _all_needs(self, task: str) -> set[str]:
         found = {task}
@@ -438,8 +442,8 @@ class Facts:
     def _invalidated(self, event: said.TasksInvalidated) -> None:
         for name in event.tasks:
             state = self.tasks[name]
-            if self.origin is not None and self.origin.tasks[name].kept is not None:
-                state.kept = self.origin.tasks[name].kept
+            if self.origin is not None and (self.origin.revised or self.origin.tasks[name].kept is not None):
+                state.kept = state.last()
                 state.status, state.value = "pending", None
             elif state.status in DONE:
                 if not self.may_redo and not any(key in self.request for key in ASKS):
@@ -496,7 +500,7 @@ class Facts:
             raise Violation("I4", f"the definition renames {event.renamed}; its author wrote {renamed}")
         if self.decode(event.inputs) != scenario.inputs:
             raise Violation("I4", f"the inputs are {self.decode(event.inputs)} now; they should be {scenario.inputs}")
-        self.scenario = scenario
+        self.scenario, self.revised = scenario, True
         known = self.tasks
         self.tasks = {str(name): known.get(renamed.get(name, name)) or TaskFacts() for name in new}
 
@@ -507,6 +511,15 @@ class Facts:
             raise Violation("I11", f"the execution says at {self.seq} that it is a fork")
         self.origin = self.past(event.source)
         self.request = {"on_change": "rerun"} if event.inputs else {}
+        self.revised = self.origin.revised or bool(event.inputs)
+
+    def _nothing_lost(self) -> None:
+        """Hold what a fork begins with against what there was, if nothing had been edited there and nothing is here."""
+        if self.origin is None or self.revised:
+            return
+        for name, task in self.origin.tasks.items():
+            if task.last() is not None and self.tasks[name].last() is None:
+                raise Violation("I2", f"{name} was {task.status}, and its result is lost in the fork")
 
     def _forked_from(self, task: str) -> Kept:
         last = None if self.origin is None else self.origin.tasks[task].last()

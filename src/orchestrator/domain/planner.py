@@ -269,7 +269,9 @@ class _Planner:
             return Decision(name, Verb.REUSE, _since(prior))
         if known.kept is not None:
             return Decision(name, Verb.RERUN, _summary(changes), changes)
-        follows = self.request.follow or self.request.revision is not None
+        # Whoever gives a result wants it used: a step that read another one there follows it.
+        given = any(read in self.request.results for read in task.reads or ())
+        follows = self.request.follow or self.request.revision is not None or given
         policy = asked or (OnChange.RERUN if follows else OnChange.KEEP)
         if policy is OnChange.KEEP:
             why = "on_change is keep" if asked is not None else f"run it again with --rerun {name}"
