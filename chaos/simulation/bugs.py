@@ -13,6 +13,7 @@ from itertools import count
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from chaos.simulation.bugs_plans import BUGS_OF_PLANS
 from orchestrator.core import engine, live, scope
 from orchestrator.core.engine import Engine
 from orchestrator.core.keeper import LeaseKeeper
@@ -384,7 +385,7 @@ def serves_what_others_own() -> None:
     _plant(MemoryStore, "_is_owned", lambda _self, _execution: False)
 
 
-BUGS: dict[str, Callable[[], None]] = {
+BUGS: dict[str, Callable[[], None]] = BUGS_OF_PLANS | {
     function.__name__: function
     for function in (
         drops_the_fence,

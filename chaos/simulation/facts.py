@@ -268,16 +268,7 @@ class Facts:
         if event.attempt != state.attempt + 1:
             raise Violation("I8", f"{what} after attempt {state.attempt}")
         self._needs_are_done(what, event.task)
-        basis = self.now(event.task, self.value, self.call_of(self.epoch))
-        if not basis.runs:
-            raise Violation("I4", f"{what}: its condition is false")
-        if self.calls.get(basis.action) != basis.call:
-            raise Violation("I4", f"{what}: its call is {basis.call}, recorded is {self.calls.get(basis.action)}")
-        if isinstance(event.parameters, tuple) and self.decode(event.parameters) != basis.parameters:
-            raise Violation("I4", f"{what} with {self.decode(event.parameters)}; it is given {basis.parameters}")
-        if self.wanted is not None and event.task not in self.wanted:
-            raise Violation("I1", f"{what}, and only {sorted(self.wanted)} were asked for")
-        self._as_planned(what, event.task, ("run", "rerun"))
+        basis = self._is_computed_of(what, event)
         if state.kept is not None and state.kept.basis == basis:
             raise Violation("I1", f"{what}, and it is given what its result of before was computed of")
         waited = state.status == "retrying" and state.tries_epoch == self.epoch
@@ -289,6 +280,20 @@ class Facts:
         definition = self.definition(event.task)
         claim = ClaimFact(self.seq, self.epoch, waited, definition, basis.parameters)
         self.claims[event.task, event.attempt] = claim
+
+    def _is_computed_of(self, what: str, event: said.TaskClaimed) -> Basis:
+        """Return what an attempt is computed of, which the journal must say, and the plan must want."""
+        basis = self.now(event.task, self.value, self.call_of(self.epoch))
+        if not basis.runs:
+            raise Violation("I4", f"{what}: its condition is false")
+        if self.calls.get(basis.action) != basis.call:
+            raise Violation("I4", f"{what}: its call is {basis.call}, recorded is {self.calls.get(basis.action)}")
+        if isinstance(event.parameters, tuple) and self.decode(event.parameters) != basis.parameters:
+            raise Violation("I4", f"{what} with {self.decode(event.parameters)}; it is given {basis.parameters}")
+        if self.wanted is not None and event.task not in self.wanted:
+            raise Violation("I1", f"{what}, and only {sorted(self.wanted)} were asked for")
+        self._as_planned(what, event.task, ("run", "rerun"))
+        return basis
 
     def _needs_are_done(self, what: str, task: str) -> None:
         for need in self.needs(task):

@@ -48,7 +48,7 @@ PATIENCE_SECONDS = 20_000.0
 CANCEL_SECONDS = 20.0
 RESUMES = 80
 """How many undisturbed resumes may be needed: each gives failing steps another round of tries."""
-EDITED = 0.4
+EDITED = 0.25
 """How likely the definitions of a seed's executions are edited while they go on."""
 FORKS = 2
 SQLITE_EVERY = 25
@@ -306,7 +306,7 @@ class Simulation:
         while world.dangers and world.steps < bound:
             if chance.random() < lively:
                 self._incident(scenarios)
-            if self._edits is not None and self._edits.random() < lively:
+            if self._edits is not None and self._edits.random() < 2 * lively:
                 self._wish(self._edits, scenarios)
             for scenario in scenarios:
                 if not self._worked_on() and chance.random() < 0.5:
@@ -374,7 +374,7 @@ class Simulation:
         if case.creator is not None and not case.facts.seq:
             return  # a fork that never came to be
         if edits is not None:
-            for _ in range(edits.choice((0, 1, 1, 2))):
+            for _ in range(edits.choice((1, 2, 3))):
                 self._wish(edits, scenarios)
                 self.quiet()
             self._go_on(scenario)
