@@ -72,7 +72,9 @@ def validator_of(schema: Mapping[str, Any]) -> Any:
     """Return what ``mistakes`` holds values against a schema with."""
     from referencing import Registry
 
-    return _validators()(dict(schema), registry=Registry())
+    # With $schema in it, the library would go on with a class of its own wherever the schema refers to itself.
+    bare = {key: part for key, part in schema.items() if key != "$schema"}
+    return _validators()(bare, registry=Registry())
 
 
 def metaschema() -> Any:
