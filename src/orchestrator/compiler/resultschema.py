@@ -134,6 +134,7 @@ def _validators() -> Any:
         "anyOf": _any_of,
         "multipleOf": _multiple_of,
         "oneOf": _one_of,
+        "properties": _properties,
         "propertyNames": _names,
         "type": _type,
         "uniqueItems": _unique,
@@ -222,6 +223,15 @@ def _multiple_of(validator: Any, wanted: Any, instance: Any, _: Any) -> Iterator
 
     if validator.is_type(instance, "number") and exact(instance) % exact(wanted):
         yield _fault()
+
+
+def _properties(validator: Any, wanted: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    """Look at the named keys; the library forgets where a key is that must not be there."""
+    if validator.is_type(instance, "object"):
+        for key, schema in wanted.items():
+            if key in instance:
+                found = validator.descend(instance[key], schema, path=key)
+                yield from (found if schema is not False else (_fault((key,), validator=None),))
 
 
 def _names(validator: Any, wanted: Any, instance: Any, _: Any) -> Iterator[ValidationError]:

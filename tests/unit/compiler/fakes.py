@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.compiler import compile_text
 from orchestrator.errors import DefinitionError, TaskError
-from orchestrator.ports.tools import Problem, ToolCall
+from orchestrator.ports.tools import Identity, Problem, ToolCall
 
 FILES: dict[str, dict[str, type]] = {"read": {"path": str}, "write": {"path": str, "content": object}}
 MIGRATING = {"moving:both": ("old", "kind"), "moving:old": ("old",), "moving:rows": ("rows",)}
@@ -21,16 +21,19 @@ class FakeTools:
     def resolve(self, tool: str, action: str | None) -> ToolCall:
         raise TaskError(f"{tool}.{action} is not called here", kind="tool")
 
+    def identity(self, tool: str, action: str | None) -> Identity:
+        raise TaskError(f"{tool}.{action} is not called here", kind="tool")
+
     def check(
         self, tool: str, action: str | None, parameters: Mapping[str, Any], is_template: Callable[[Any], bool]
     ) -> list[Problem]:
         if tool == "noop":
             return []
         if tool == "python":
-            known = MIGRATING.get(str(action))
-            if known is None:
+            takes = MIGRATING.get(str(action))
+            if takes is None:
                 return [Problem(f"module 'moving' has no function {str(action)!r}")]
-            return [Problem(f"unknown parameter {name!r}", (name,)) for name in parameters if name not in known]
+            return [Problem(f"unknown parameter {name!r}", (name,)) for name in parameters if name not in takes]
         if tool != "files":
             return [Problem(f"no tool named {tool!r}", (), "did you mean 'files'?" if tool == "file" else None)]
         if action not in FILES:

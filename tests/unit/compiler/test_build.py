@@ -30,6 +30,7 @@ from orchestrator.domain.pipeline import (
 from orchestrator.errors import DefinitionError
 from tests.unit.compiler.fakes import FakeTools
 
+PLAIN_IN = " in a definition (a definition holds text, numbers, true, false, null, lists and mappings)"
 PLAIN = " (a definition holds text, numbers, true, false, null, lists and mappings)"
 
 
@@ -151,7 +152,7 @@ def test_lists_and_texts_become_what_they_should_be() -> None:
         ({"migrate": len}, "steps.x.migrate: expected text, got a Python builtin_function_or_method"),
         ({"renamed_from": 3}, "steps.x.renamed_from: expected text, got the number 3"),
         ({"output_schema": True}, "steps.x.output_schema: expected a JSON Schema as a mapping, got true"),
-        ({"output_schema": {"const": b""}}, "steps.x.output_schema.const: a Python bytes cannot stand in a definition" + PLAIN),
+        ({"output_schema": {"const": b""}}, "steps.x.output_schema.const: a Python bytes cannot stand" + PLAIN_IN),
     ],
 )  # fmt: skip
 def test_tasks_built_in_python_are_checked_too(fields: dict[str, Any], message: str) -> None:

@@ -138,8 +138,9 @@ anything = st.recursive(
     max_leaves=10,
 )
 KEYS = (
-    "id name version inputs parameters resume steps outputs tool action dependencies depends_on condition timeout retry "
-    "on_interrupted isolation files reads writes output_schema properties items $ref cache ttl key on_change migrate renamed_from"
+    "id name version inputs parameters resume steps outputs tool action dependencies depends_on condition timeout "
+    "retry on_interrupted isolation files reads writes output_schema properties items $ref cache ttl key on_change "
+    "migrate renamed_from"
 )
 keys = st.sampled_from([*KEYS.split(), "critical", "checkpoint", "default", "type"])
 shaped = st.recursive(

@@ -244,8 +244,9 @@ def test_a_pipeline_without_the_newer_fields_is_packed_as_ever() -> None:
 
 
 def test_a_pipeline_with_a_newer_field_is_no_format_that_older_versions_read() -> None:
-    newer = ({"files": {"reads": "x"}}, {"cache": True}, {"on_change": "keep"}, {"migrate": "m:f"})
-    for fields in (*newer, {"output_schema": {}}, {"renamed_from": "b"}):
+    newer: list[dict[str, Any]] = [{"output_schema": {}}, {"renamed_from": "b"}]
+    newer += ({"files": {"reads": "x"}}, {"cache": True}, {"on_change": "keep"}, {"migrate": "m:f"})
+    for fields in newer:
         pipeline = compile_dict({"id": "p", "steps": [{"id": "a", "tool": "t", **fields}]})
         packed = pack(pipeline)
         assert packed["v"] == 2
