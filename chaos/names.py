@@ -168,7 +168,7 @@ def _calls(made: Orchestrator, name: str) -> dict[str, Callable[[], Awaitable[An
     resume, state = made.resume_manager, made.state_manager
     return {
         "resume_pipeline": lambda: made.resume_pipeline(name),
-        "plan_resume": lambda: made.plan_resume(name),
+        "plan": lambda: made.plan(name),
         "can_resume": lambda: resume.can_resume(name),
         "get_resume_state": lambda: resume.get_resume_state(name),
         "validate": lambda: resume.validate(name),

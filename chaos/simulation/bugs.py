@@ -18,11 +18,10 @@ from orchestrator.core.engine import Engine
 from orchestrator.core.keeper import LeaseKeeper
 from orchestrator.core.live import LiveExecutions
 from orchestrator.core.recorder import Recorder
-from orchestrator.domain import decide, plan, retry
+from orchestrator.domain import decide, planner, retry
 from orchestrator.domain.events import CancelRequested, TaskInterrupted, TasksReset
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.pipeline import OnInterrupted
-from orchestrator.domain.plan import Verb
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreError
 from orchestrator.state.memory import MemoryStore
@@ -230,41 +229,41 @@ def accepts_a_second_answer() -> None:
 
 def runs_again_what_was_done() -> None:
     """Let a resume run a completed task again."""
-    judge = plan._judge_done
+    judge = planner._Planner._judge_prior
 
-    def wrong(state: Any, *rest: Any) -> Any:
-        if state.seq % 3 == 0:
-            return Verb.RERUN, "a planted bug", ("a planted bug", True), None
-        return judge(state, *rest)
+    def wrong(self: Any, task: Any, known: Any, prior: Any) -> Any:
+        if known.seq % 3 == 0:
+            return self._again(task, "a planted bug")
+        return judge(self, task, known, prior)
 
-    _plant(plan, "_judge_done", wrong)
+    _plant(planner._Planner, "_judge_prior", wrong)
 
 
 def forgets_what_ran() -> None:
     """Let a resume overlook the tasks that ran when the process died."""
-    planned = plan.plan_resume
+    planned = planner.plan
 
     def wrong(*args: Any) -> Any:
         found = planned(*args)
         return replace(found, events=tuple(each for each in found.events if not isinstance(each, TaskInterrupted)))
 
-    _plant(live, "plan_resume", wrong)
+    _plant(live, "plan", wrong)
 
 
 def loses_a_retry_at_resume() -> None:
     """Let a resume forget the tasks that were waiting for a retry."""
-    planned = plan.plan_resume
+    planned = planner.plan
 
     def wrong(*args: Any) -> Any:
         found = planned(*args)
         return replace(found, events=tuple(each for each in found.events if not isinstance(each, TasksReset)))
 
-    _plant(live, "plan_resume", wrong)
+    _plant(live, "plan", wrong)
 
 
 def repeats_what_must_not_be_repeated() -> None:
     """Run an interrupted step again although it says to ask or to fail."""
-    _plant(plan, "interruption", lambda *_: OnInterrupted.RERUN)
+    _plant(planner, "interruption", lambda *_: OnInterrupted.RERUN)
 
 
 def forgets_what_was_saved() -> None:

@@ -23,7 +23,7 @@ from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.recovery import load_state
 from orchestrator.domain.events import CancelRequested
 from orchestrator.domain.ids import ExecutionId
-from orchestrator.domain.plan import ResumeRequest
+from orchestrator.domain.plan import PlanRequest
 from orchestrator.errors import LeaseLost, OrchestratorError, StoreDamaged, UnknownExecution
 from orchestrator.state.commits import open_commit
 from orchestrator.state.memory import MemoryStore
@@ -115,10 +115,10 @@ class Simulation:
     async def _run(self, process: Process, scenario: Scenario) -> None:
         await self._guarded(process, process.live.run(scenario.pipeline, scenario.inputs, scenario.execution_id), "run")
 
-    async def resume(self, process: Process, scenario: Scenario, request: ResumeRequest, steal: bool) -> None:  # noqa: FBT001
+    async def resume(self, process: Process, scenario: Scenario, request: PlanRequest, steal: bool) -> None:  # noqa: FBT001
         """Resume, as the command line does."""
         name = ExecutionId(scenario.execution_id)
-        await self._guarded(process, process.live.resume(name, None, request, steal=steal), "resume")
+        await self._guarded(process, process.live.resume(name, request, steal=steal), "resume")
 
     async def cancel(self, process: Process, scenario: Scenario, *, calm: bool = False) -> None:
         """Cancel, as an operator does; ``calm``: nothing else goes on, so somebody must mind it."""
@@ -194,9 +194,9 @@ class Simulation:
             case "jump" if alive and world.danger("clock jump", 0.5):
                 chance.choice(alive).clock.skew += chance.choice((-86400.0, -3600.0, 3600.0, 40 * 86400.0))
             case "steal" if world.danger("steal", 0.3):
-                self.spawn("thief", lambda process: self.resume(process, scenario, ResumeRequest(), True))  # noqa: FBT003
+                self.spawn("thief", lambda process: self.resume(process, scenario, PlanRequest(), True))  # noqa: FBT003
             case "second" if world.danger("second resume", 0.5):
-                self.spawn("rival", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+                self.spawn("rival", lambda process: self.resume(process, scenario, PlanRequest(), False))  # noqa: FBT003
             case "serve" if world.danger("a server comes", 0.5):
                 self.spawn("server", lambda process: serve(process, scenario, self._guarded))
             case "pause" if world.danger("pause asked for", 0.2):
@@ -214,7 +214,7 @@ class Simulation:
         when = self._chance.uniform(LEASE_SECONDS, seconds)
 
         def come() -> None:
-            self.spawn("heir", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+            self.spawn("heir", lambda process: self.resume(process, scenario, PlanRequest(), False))  # noqa: FBT003
 
         self.world.later(when, come)
 
@@ -296,7 +296,7 @@ class Simulation:
         if case.facts.seq == 0:
             self._begin_either_way(scenario)
         elif case.facts.status != "completed":
-            self.spawn("resume", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+            self.spawn("resume", lambda process: self.resume(process, scenario, PlanRequest(), False))  # noqa: FBT003
 
     def _check(self) -> None:
         self.judge.check()
@@ -337,7 +337,7 @@ class Simulation:
             elif facts.status == "completed" or (facts.status == "failed" and all_done(facts, scenario)):
                 break
             else:
-                request = ResumeRequest(retry=frozenset(facts.stuck()))
+                request = PlanRequest(retry=frozenset(facts.stuck()))
                 self.world.clock.advance(LEASE_SECONDS + 1)
                 if self._chance.random() < SUBMITTED:
                     # A server goes on by itself; what is parked is left for the next resume to release.
@@ -351,7 +351,7 @@ class Simulation:
         compare(case.facts, scenario)
         before = case.facts.seq
         if case.facts.status == "completed":
-            self.spawn("again", lambda process: self.resume(process, scenario, ResumeRequest(), False))  # noqa: FBT003
+            self.spawn("again", lambda process: self.resume(process, scenario, PlanRequest(), False))  # noqa: FBT003
             self.quiet()
             if case.facts.seq != before:
                 raise Violation("I1", f"a resume of a completed execution recorded {case.facts.history[before:]}")

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.execution import ExecutionStatus
     from orchestrator.domain.ids import ExecutionId, Seq
-    from orchestrator.domain.values import EncodedValue, ValueRef
+    from orchestrator.domain.values import Stored, ValueRef
     from orchestrator.ports.store import (
+        CacheEntry,
         Commit,
         ExecutionSummary,
         Holder,
@@ -98,7 +99,7 @@ class DisturbedStore:
         execution_id: ExecutionId,
         owner: str,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         admission: Admission = NEW,
     ) -> Lease:
@@ -114,7 +115,7 @@ class DisturbedStore:
         self,
         lease: Lease,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         expected_seq: Seq,
         completed: int,
@@ -189,7 +190,7 @@ class DisturbedStore:
     # -- queues --------------------------------------------------------------------------------------------------
 
     async def submit(
-        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[Stored], place: Place
     ) -> None:
         """See ports.store.Queues."""
         self._before("submit")
@@ -229,6 +230,17 @@ class DisturbedStore:
         """See ports.store.Values."""
         self._before("get")
         return await self.inner.get(ref)
+
+    async def remember(self, execution_id: ExecutionId, entry: CacheEntry) -> None:
+        """See ports.store.Cache."""
+        self._before("remember")
+        await self.inner.remember(execution_id, entry)
+        self._after("remember")
+
+    async def recall(self, fingerprint: bytes) -> CacheEntry | None:
+        """See ports.store.Cache."""
+        self._before("recall")
+        return await self.inner.recall(fingerprint)
 
     async def summary(self, execution_id: ExecutionId) -> ExecutionSummary:
         """See ports.store.Executions."""

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 from chaos.simulation.executor import SimulatedExecutor
 from chaos.simulation.loop import simulated_loop
 from chaos.simulation.store import DisturbedStore
+from orchestrator.compiler.resultschema import ResultSchemas
 from orchestrator.core.adapters import Adapters
 from orchestrator.core.keeper import POLL_SECONDS, LeaseKeeper
 from orchestrator.core.live import LiveExecutions
+from orchestrator.ports.tools import Identity
 from orchestrator.testing.clock import ManualClock, SeededChance
+from orchestrator.tools.looking import ProjectFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.ports.codec import Codec
     from orchestrator.ports.renderer import Renderer
     from orchestrator.ports.store import Store
+    from orchestrator.ports.tools import Problem, ToolCall
 
 LEASE_SECONDS = 30.0
 MAX_STEPS = 60_000
@@ -55,6 +59,24 @@ class ProcessClock:
     def monotonic(self) -> float:
         """Return the host's time since it started."""
         return self._world.monotonic()
+
+
+class SimulatedTools:
+    """A registry whose calls mean what the world says: all of them version 1, and without code."""
+
+    def identity(self, tool: str, action: str | None) -> Identity:
+        """See ports.tools.Tools."""
+        del tool, action
+        return Identity("1", {})
+
+    def resolve(self, tool: str, action: str | None) -> ToolCall:
+        """See ports.tools.Tools; nothing is called here."""
+        raise NotImplementedError(tool, action)
+
+    def check(self, tool: str, action: str | None, parameters: object, is_template: object) -> list[Problem]:
+        """See ports.tools.Tools."""
+        del tool, action, parameters, is_template
+        return []
 
 
 class SimulatedKeeper(LeaseKeeper):
@@ -95,6 +117,9 @@ class Process:
             executor=self.executor,
             renderer=world.renderer,
             codec=world.codec,
+            tools=world.tools,
+            files=ProjectFiles(),
+            schemas=ResultSchemas(),
             clock=self.clock,
             chance=world.chance,
             keeper=self.keeper,
@@ -179,6 +204,7 @@ class World:
         self.judge = judge
         self.codec = codec
         self.renderer = renderer
+        self.tools = SimulatedTools()
         self.project = project
         self._open_store = open_store
         self.on_stop: Callable[[float], None] = lambda _seconds: None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.api import Pipeline, compile  # noqa: A004
     from orchestrator.core.ending import Result
     from orchestrator.core.pipeline_resume_manager import PipelineResumeManager, ResumeState
+    from orchestrator.domain.diff import Diff
     from orchestrator.domain.execution import ExecutionStatus, TaskStatus
     from orchestrator.domain.pipeline import Input, RetryPolicy, Task
     from orchestrator.domain.strategy import ResumeStrategy
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "CheckpointUnreadable": "errors",
     "DefinitionError": "errors",
+    "Diff": "domain.diff",
     "ExecutionCancelled": "errors",
     "ExecutionError": "errors",
     "ExecutionFailed": "errors",
@@ -86,6 +88,7 @@ _HOMES = {
 __all__ = [
     "CheckpointUnreadable",
     "DefinitionError",
+    "Diff",
     "ExecutionCancelled",
     "ExecutionError",
     "ExecutionFailed",

@@ -25,7 +25,8 @@ class Pipeline:
     """A compiled pipeline that can run.
 
     Built from steps in Python here, from YAML by ``compile`` or ``from_yaml``; both go through the same checks and
-    raise DefinitionError with every mistake. ``execution_id`` is that of its last run in this process, None before.
+    raise DefinitionError with every mistake. ``execution_id`` is that of its last run in this process, None before;
+    ``source`` is the file it was compiled from, if it was.
 
     >>> hello = Pipeline(id="hello", tasks=[Task("greet", "shell", parameters={"command": ["echo", "hi"]})])
     >>> list(hello.tasks)
@@ -66,12 +67,14 @@ class Pipeline:
     def _take(self, definition: Definition) -> None:
         self.definition = definition
         self.execution_id: str | None = None
+        self.source: Path | None = None
 
     @classmethod
-    def of(cls, definition: Definition) -> Self:
-        """Return a handle for a compiled definition."""
+    def of(cls, definition: Definition, source: Path | None = None) -> Self:
+        """Return a handle for a compiled definition, and the file it came from."""
         handle = cls.__new__(cls)
         handle._take(definition)  # noqa: SLF001 - its own class
+        handle.source = source
         return handle
 
     # -- what it is ----------------------------------------------------------------------------------------------
@@ -143,7 +146,7 @@ class Pipeline:
         runner = orchestrator or Orchestrator()
         self.execution_id = runner.new_execution_id() if execution_id is None else execution_id
         try:
-            return await runner.run_pipeline(self.definition, inputs, execution_id=self.execution_id)
+            return await runner.run_pipeline(self, inputs, execution_id=self.execution_id)
         finally:
             if own:
                 await runner.close()
@@ -166,7 +169,7 @@ class Pipeline:
             self.execution_id = runner.new_execution_id() if execution_id is None else execution_id
             with runner.signals():
                 return await runner.run_pipeline(
-                    self.definition, inputs, execution_id=self.execution_id, admitted=_stopper(runner)
+                    self, inputs, execution_id=self.execution_id, admitted=_stopper(runner)
                 )
 
 
@@ -192,7 +195,7 @@ def compile(path: str | Path, *, tools: Tools | None = None) -> Pipeline:  # noq
         raise UsageError("compile takes the path of a pipeline file; for YAML text use Pipeline.from_yaml(text)")
     from orchestrator.compiler.compile import compile_file
 
-    return Pipeline.of(compile_file(Path(path), tools=tools if tools is not None else _tools()))
+    return Pipeline.of(compile_file(Path(path), tools=tools if tools is not None else _tools()), Path(path))
 
 
 def _tools() -> Tools:

@@ -217,6 +217,12 @@ class PipelineChanged(ResumeError):
     exit_code = 8
 
 
+class PlanChanged(ResumeError):
+    """The plan is not the one that was shown: the journal, the code or the files have changed since."""
+
+    exit_code = 8
+
+
 class StoreError(OrchestratorError):
     """The store refused or failed."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.core.serving import Notice
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.pipeline import Compiled, Pipeline
+    from orchestrator.domain.plan import Source
     from orchestrator.ports.store import ExecutionSummary, QueueSummary
     from orchestrator.settings import Settings
 
@@ -63,6 +64,9 @@ class FleetMethods(ABC):
         """Remove what an execution left beside the store."""
 
     @abstractmethod
+    def _source_of(self, path: str | Path | None) -> Source: ...
+
+    @abstractmethod
     def new_execution_id(self) -> str:
         """Return a fresh execution id."""
 
@@ -83,10 +87,12 @@ class FleetMethods(ABC):
         queue: str = "default",
         priority: int = 0,
         execution_id: str | None = None,
+        source: str | Path | None = None,
     ) -> str:
         """Create an execution that waits for a server to take it, and return its id; durable on return.
 
-        Higher ``priority`` goes first, then what was submitted earlier. Raises DefinitionError for wrong inputs,
+        Higher ``priority`` goes first, then what was submitted earlier. ``source`` is the file that the pipeline came
+        from (None: what a compiled one says). Raises DefinitionError for wrong inputs,
         ExecutionExists for a taken id, UsageError, StoreError.
         """
         from orchestrator.compiler.inputs import bind_inputs
@@ -95,7 +101,8 @@ class FleetMethods(ABC):
         definition = definition_of(pipeline)
         bound = bind_inputs(definition, inputs or {})
         place = Place(queue_name(queue), _checked_priority(priority))
-        await self._fleet.submit(definition, bound, name, place)
+        file = self._source_of(source if source is not None else getattr(pipeline, "source", None))
+        await self._fleet.submit(definition, bound, name, place, file)
         return name
 
     async def enqueue(self, execution_id: str, *, queue: str | None = None, priority: int | None = None) -> Place:

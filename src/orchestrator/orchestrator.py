@@ -8,7 +8,7 @@ import signal
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from orchestrator.core.adapters import Adapters
 from orchestrator.core.cancelling import cancel_execution
@@ -21,16 +21,14 @@ from orchestrator.core.signals import StopSignals
 from orchestrator.core.system import SystemChance, SystemClock, user_name
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.ids import execution_id as valid_execution_id
-from orchestrator.domain.ids import parse_checkpoint_id
 from orchestrator.domain.pipeline import definition_of
-from orchestrator.domain.plan import Plan, ResumeRequest
-from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
     ExecutionOwned,
     ResumeError,
     UsageError,
 )
 from orchestrator.fleets import FleetMethods
+from orchestrator.revisions import PlanOptions, RevisionMethods, must_be
 from orchestrator.settings import Settings, settings_with
 from orchestrator.state.leavings import forget, log_folder
 from orchestrator.state.manager import StateManager
@@ -49,13 +47,15 @@ if TYPE_CHECKING:
     from orchestrator.core.recorder import Listener
     from orchestrator.domain.events import Event
     from orchestrator.domain.pipeline import Compiled, Pipeline
+    from orchestrator.domain.plan import Plan
+    from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.store import ExecutionSummary, Store
     from orchestrator.ports.tools import Tools
 
 
-class Orchestrator(FleetMethods):
+class Orchestrator(RevisionMethods, FleetMethods):
     """Runs, resumes and inspects executions of one store.
 
     Without arguments it finds the store that ``pipeline.run()`` writes to: ``ORCHESTRATOR_STORE``, else
@@ -125,7 +125,9 @@ class Orchestrator(FleetMethods):
 
     @cached_property
     def _adapters(self) -> Adapters:
+        from orchestrator.compiler.resultschema import ResultSchemas
         from orchestrator.compiler.templates import Templates
+        from orchestrator.tools.looking import ProjectFiles
 
         settings = self._settings
         store: Store = open_store(settings.store, options_of(settings, self._clock, self._chance))
@@ -136,6 +138,9 @@ class Orchestrator(FleetMethods):
             executor=self._make_executor(),
             renderer=Templates(),
             codec=codec,
+            tools=self.tools,
+            files=ProjectFiles(),
+            schemas=ResultSchemas(),
             clock=self._clock,
             chance=self._chance,
             keeper=LeaseKeeper(store, self._clock, settings.lease),
@@ -238,11 +243,14 @@ class Orchestrator(FleetMethods):
         *,
         execution_id: str | None = None,
         admitted: Callable[[Engine], None] | None = None,
+        source: str | Path | None = None,
     ) -> Result:
         """Run a pipeline as a new execution and return how it ended.
 
         ``inputs`` are checked against the declared ones. ``admitted`` is called with the engine once the execution
-        is durable. Raises DefinitionError for wrong inputs, ExecutionExists for a taken id, ExecutionFailed,
+        is durable. ``source`` is the file that the pipeline came from (None: what a compiled one says).
+
+        Raises DefinitionError for wrong inputs, ExecutionExists for a taken id, ExecutionFailed,
         ExecutionCancelled, ExecutionStopped - each with the ``execution_id``; LeaseLost; StoreError.
         """
         from orchestrator.compiler.inputs import bind_inputs
@@ -251,49 +259,54 @@ class Orchestrator(FleetMethods):
         definition = definition_of(pipeline)
         bound = bind_inputs(definition, inputs or {})
         engines: list[Engine] = []
+        file = self._source_of(source if source is not None else getattr(pipeline, "source", None))
 
         with self._steps_logged(name):
-            state = await self._live.run(definition, bound, name, _noting(engines, admitted))
+            state = await self._live.run(definition, bound, name, _noting(engines, admitted), file)
         return await self._conclude(name, state, engines)
 
-    async def resume_pipeline(  # noqa: PLR0913 - each keyword is one thing a person may ask of a resume
+    async def resume_pipeline(
         self,
         execution_id: str,
         resume_strategy: ResumeStrategy | None = None,
         *,
-        from_checkpoint: str | int | None = None,
-        retry: Sequence[str] = (),
-        skip: Sequence[str] = (),
         steal: bool = False,
+        expect: Plan | str | None = None,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
+        **options: Unpack[PlanOptions],
     ) -> Result:
         """Go on with an execution exactly where it was, and return how it ended; a completed one is not run again.
 
-        ``resume_strategy`` None means the pipeline's own. ``from_checkpoint`` goes back to a position first
-        (``EXECUTION@SEQ`` or the seq). ``retry`` releases parked or failed steps with their failures forgiven,
-        ``skip`` lets the pipeline go on without them. ``steal`` takes over from an owner that is stopped. ``planned``
-        is told the plan before it is carried out.
+        ``resume_strategy`` None means the pipeline's own. ``options`` are what may be asked of a plan (see
+        PlanOptions): an edited definition, steps to run again, results given by hand, and so on. ``steal`` takes over
+        from an owner that is stopped. ``expect`` is the plan that was looked at before, or its digest: any other one is
+        refused. ``planned`` is told the plan before it is carried out.
 
-        Raises NoCheckpoint, CheckpointUnreadable, ExecutionOwned, ResumeError, and what ``run_pipeline`` raises.
+        Raises NoCheckpoint, CheckpointUnreadable, ExecutionOwned, PlanChanged, PipelineChanged, ResumeError, and what
+        ``run_pipeline`` raises.
         """
         name = valid_execution_id(execution_id)
-        request = ResumeRequest(_seq_of(name, from_checkpoint), frozenset(retry), frozenset(skip))
-        if resume_strategy is not None and not isinstance(resume_strategy, ResumeStrategy):
-            raise UsageError(f"resume_strategy: expected a ResumeStrategy, got {type(resume_strategy).__name__}")
         if self._live.engine(name) is not None:
             raise ExecutionOwned(name, "this very process, which is at work on it")
+        request = await self._request(name, resume_strategy, options)
         engines: list[Engine] = []
+        checks = [check for check in (must_be(expect) if expect is not None else None, planned) if check is not None]
+
+        def told(plan: Plan) -> None:
+            for check in checks:
+                check(plan)
 
         with self._steps_logged(name):
             state = await self._live.resume(
-                name, resume_strategy, request, steal=steal, admitted=_noting(engines, admitted), planned=planned
+                name, request, steal=steal, admitted=_noting(engines, admitted), planned=told
             )
         return await self._conclude(name, state, engines)
 
     async def _conclude(self, name: str, state: ExecutionState, engines: list[Engine]) -> Result:
         """Return the result of a completed execution, raise the error of any other."""
-        if state.status is ExecutionStatus.COMPLETED:
+        as_asked = state.status is ExecutionStatus.STOPPED and state.wanted is not None
+        if state.status is ExecutionStatus.COMPLETED or (as_asked and not (engines and engines[0].stopped_by)):
             return await result_of(name, state, self._adapters.store, self._adapters.codec)
         raise error_of(name, state, self.resume_command(name), engines[0].stopped_by if engines else None)
 
@@ -303,20 +316,6 @@ class Orchestrator(FleetMethods):
         if self._explicit_store is not None:
             command += ["--store", self._explicit_store]
         return shlex.join(command)
-
-    async def plan_resume(
-        self,
-        execution_id: str,
-        resume_strategy: ResumeStrategy | None = None,
-        *,
-        from_checkpoint: str | int | None = None,
-        retry: Sequence[str] = (),
-        skip: Sequence[str] = (),
-    ) -> Plan:
-        """Return what ``resume_pipeline`` with the same arguments would do with each task; changes nothing."""
-        name = valid_execution_id(execution_id)
-        request = ResumeRequest(_seq_of(name, from_checkpoint), frozenset(retry), frozenset(skip))
-        return await self.resume_manager.plan(name, resume_strategy, request)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -351,8 +350,11 @@ class Orchestrator(FleetMethods):
         return chosen if limit is None else chosen[:limit]
 
     async def get_state(self, execution_id: str) -> ExecutionState:
-        """Return the folded state of an execution. Raises NoCheckpoint, CheckpointUnreadable."""
-        return await self._live.load(valid_execution_id(execution_id))
+        """Return the folded state of an execution, or as it was at a position (``EXECUTION@SEQ``).
+
+        Raises NoCheckpoint, CheckpointUnreadable.
+        """
+        return (await self._past(execution_id))[1]
 
     async def get_summary(self, execution_id: str) -> ExecutionSummary:
         """Return an execution as lists show it, without reading its journal. Raises UnknownExecution."""
@@ -419,14 +421,3 @@ def _noting(engines: list[Engine], admitted: Callable[[Engine], None] | None) ->
             admitted(engine)
 
     return note
-
-
-def _seq_of(execution_id: str, checkpoint: str | int | None) -> int | None:
-    if checkpoint is None or isinstance(checkpoint, int):
-        return checkpoint
-    if checkpoint.isascii() and checkpoint.isdigit():
-        return int(checkpoint)
-    name, seq = parse_checkpoint_id(checkpoint)
-    if name != execution_id:
-        raise UsageError(f"checkpoint {checkpoint!r} belongs to another execution than {execution_id!r}")
-    return seq

@@ -15,7 +15,8 @@ import pytest
 
 from orchestrator import Orchestrator
 from orchestrator.domain.ids import ExecutionId, Seq
-from orchestrator.errors import StoreDamaged, StoreUnavailable, UsageError
+from orchestrator.domain.values import Stored
+from orchestrator.errors import StoreDamaged, StoreUnavailable, UsageError, ValueGone
 from orchestrator.ports.store import Sizes, Store
 from orchestrator.state import blobs_s3
 from orchestrator.state.blobs_s3 import S3Blobs
@@ -26,7 +27,7 @@ from orchestrator.state.url import StoreOptions, open_store
 from orchestrator.testing.clock import ManualClock, SeededChance
 from orchestrator.testing.stores.facts import add, admit, completed, created, value
 from orchestrator.testing.stores.lists import RemovalTests
-from orchestrator.testing.stores.values import SharedValueTests
+from orchestrator.testing.stores.values import ReferredValueTests, SharedValueTests
 from tests.everystore import SHARED, STORES
 from tests.services_s3 import Bucket
 from tests.unit.core.bench import wait_until
@@ -194,7 +195,7 @@ def url(request: pytest.FixtureRequest) -> str:
     return STORES[request.param](request)
 
 
-class TestSqliteWithBlobsInS3(SharedValueTests, RemovalTests):
+class TestSqliteWithBlobsInS3(SharedValueTests, ReferredValueTests, RemovalTests):
     @pytest.fixture
     def make_store(
         self, quick_path: Path, bucket: Bucket, clock: ManualClock, chance: SeededChance
@@ -249,17 +250,20 @@ async def test_rubbish_is_swept_and_what_somebody_needs_is_not(
     store = opened(url, bucket)
     shared, own = value(100_000, 1), value(100_000, 2)
     leases = []
-    for name, values in (("x", [shared]), ("y", [shared, own])):
+    both: list[tuple[str, list[Stored]]] = [("y", [shared, own]), ("x", [shared.ref])]
+    for name, values in both:
         lease = await store.create(ExecutionId(name), "me", [created()], values)
         await store.append(lease, [completed()], [], expected_seq=Seq(1), completed=1)
         leases.append(lease)
     blobs.put(digest_of(b"rubbish"), b"of a crash")
-    await store.release(leases[1])
+    await store.release(leases[0])
     await store.remove([])
     assert {info.digest for info in blobs.iterate()} == {shared.ref.data, own.ref.data}
     await store.remove([ExecutionId("y")])
     (left,) = blobs.iterate()
     assert left.digest == shared.ref.data
+    with pytest.raises(ValueGone):
+        await store.create(ExecutionId("y"), "me", [created()], [shared.ref, own.ref])
     assert await store.check() == []
     assert isinstance(store, Sizes)
     sizes = await store.sizes([ExecutionId("x"), ExecutionId("y")])

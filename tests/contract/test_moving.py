@@ -15,8 +15,10 @@ import pytest
 from orchestrator import ExecutionStopped
 from orchestrator.cli import main
 from orchestrator.core.system import SystemChance, SystemClock
+from orchestrator.domain.events import DefinitionChanged, Event, ResultSet, TaskClaimed, TaskReused
 from orchestrator.domain.execution import ExecutionStatus
-from orchestrator.domain.ids import ExecutionId, Seq
+from orchestrator.domain.ids import ExecutionId, Seq, TaskId
+from orchestrator.domain.values import Stored
 from orchestrator.errors import (
     ExecutionOwned,
     LeaseLost,
@@ -26,14 +28,25 @@ from orchestrator.errors import (
     UnknownExecution,
     UsageError,
 )
-from orchestrator.ports.store import Place, Store
+from orchestrator.ports.store import CacheEntry, Place, Store
 from orchestrator.settings import Settings
 from orchestrator.state.moving import Mover, Outcome
 from orchestrator.state.opening import options_of
 from orchestrator.state.parcels import StoredParcel, survey
 from orchestrator.state.sqlite import SqliteStore
 from orchestrator.state.url import open_store
-from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, finished, started, value
+from orchestrator.testing.stores.facts import (
+    AT,
+    add,
+    admit,
+    claimed,
+    commits,
+    completed,
+    created,
+    finished,
+    started,
+    value,
+)
 from tests.everystore import STORES
 from tests.unit.core.bench import Bench, step
 
@@ -130,6 +143,36 @@ async def test_what_is_copied_is_the_same_and_stays_where_it_was(pair: Pair) -> 
     assert await pair.target.holder(X) is None
     assert await pair.target.check() == []
     assert (await pair.target.acquire(X, "the next one")).epoch == 4
+
+
+@between_all
+async def test_what_resumes_and_forks_record_goes_along(pair: Pair) -> None:
+    """Values by reference, edited definitions, and parameters of which only the digest was recorded."""
+    edited, inputs, given, reused, parameters = (value(size, 4) for size in (2_000, 3_000, 4_000, 200_000, 5_000))
+    origin = await pair.source.create(ExecutionId("origin"), "me", [created()], [reused])
+    lease = await pair.source.create(X, "me", [created(total=3), started()], [])
+    events: list[Event] = [
+        DefinitionChanged(AT, edited.ref, inputs.ref, 7, {"b": "a"}, "edited.yaml", "me"),
+        TaskReused(AT, TaskId("a"), reused.ref, parameters.ref, "origin@1"),
+        TaskReused(AT, TaskId("b"), value(10).ref, bytes(range(32)), "origin@1"),
+        ResultSet(AT, TaskId("c"), given.ref, "me", "so be it"),
+        TaskClaimed(AT, TaskId("d"), 1, bytes(32)),
+        finished("stopped"),
+    ]
+    brought: list[Stored] = [edited, inputs, given, parameters, reused.ref, value(10).ref]
+    await pair.source.append(lease, events, brought, expected_seq=Seq(2), completed=3)
+    await pair.source.remember(X, CacheEntry(bytes(32), AT, "x@4", reused.ref))
+    await pair.source.release(origin)
+    await pair.source.remove([ExecutionId("origin")])
+    before = await whole(pair.source)
+    assert await pair.copy() is Outcome.COPIED
+    assert await whole(pair.target) == before
+    assert (await pair.target.summary(X)).total == 7
+    for one in (edited, inputs, given, reused, parameters):
+        assert await pair.target.get(one.ref) == one.payload
+    assert await pair.target.recall(bytes(32)) is None  # what was computed elsewhere is no entry here
+    assert await pair.move() is Outcome.THERE
+    assert await pair.target.check() == []
 
 
 @between_all

@@ -26,14 +26,27 @@ from orchestrator.errors import (
     UnknownExecution,
     UsageError,
 )
-from orchestrator.ports.store import Place
+from orchestrator.ports.store import CacheEntry, Place
 from orchestrator.state.blobs import BlobFiles
 from orchestrator.state.postgres import PostgresStore, parse_target
+from orchestrator.state.postgres.queries import migrations
 from orchestrator.state.url import StoreOptions, open_store
-from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, facts, finished, value
+from orchestrator.testing.stores.facts import (
+    AT,
+    add,
+    admit,
+    claimed,
+    commits,
+    completed,
+    created,
+    facts,
+    finished,
+    value,
+)
 from tests.unit.core.bench import Bench, step, wait_until
 
 X = ExecutionId("x")
+ENTRY = CacheEntry(bytes(32), AT, "x@1", value(10).ref)
 
 
 def store_of(url: str, **options: Any) -> PostgresStore:
@@ -221,6 +234,23 @@ class TestSchema:
             db.execute("DROP FUNCTION kill_it")
             db.execute("DROP SEQUENCE killed")
 
+    async def test_a_store_of_the_first_format_is_migrated(
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            first = migrations()[:1]
+            patch.setattr("orchestrator.state.postgres.schema.migrations", lambda: first)
+            old = store_of(postgres_url)
+            await add(old, await admit(old), 1, completed("a", value(2000).ref), finished(), values=[value(2000)])
+            await old.close()
+        store = store_of(postgres_url)
+        assert [one.seq for one in await store.summaries()] == [3]
+        assert await store.get(value(2000).ref) == value(2000).payload
+        await store.remember(X, ENTRY)
+        assert await store.recall(ENTRY.fingerprint) == ENTRY
+        assert await store.check() == []
+        await store.close()
+
     async def test_a_role_with_exactly_the_documented_rights(
         self, db: Any, store: PostgresStore, postgres_url: str
     ) -> None:
@@ -243,6 +273,9 @@ class TestSchema:
             await plain.set_queue("default", limit=3, paused_by=None)
             (taken,) = await plain.take("me", ["default"], 1)
             await plain.hide_checkpoint(X, Seq(1))
+            await add(plain, taken, 1, completed("a", value(3000).ref), values=[value(3000).ref])
+            await plain.remember(ExecutionId("y"), ENTRY)
+            assert await plain.recall(ENTRY.fingerprint) == ENTRY
             await plain.release(taken)
             assert await plain.check() == []
             await plain.statistics()
@@ -327,6 +360,7 @@ class TestBrokenConnections:
             assert await store.get(value(2000).ref) == value(2000).payload
             assert (await store.summary(ExecutionId(name))).holder is None
             assert (await store.summary(ExecutionId(name))).seq == len(LIFE)
+            assert (await store.statistics())["cached"] == piece
         assert piece > 15
         assert await store.check() == []
 
@@ -476,7 +510,8 @@ async def life(store: PostgresStore, name: str) -> None:
     await store.release(lease)
     heir = await store.acquire(ExecutionId(name), "heir")
     await add(store, heir, 2, completed("a", value(2000).ref), claimed("b"), values=[value(2000)])
-    await add(store, heir, 4, finished())
+    await store.remember(ExecutionId(name), ENTRY)
+    await add(store, heir, 4, finished(), values=[value(2000).ref])
     await store.release(heir)
 
 
@@ -743,9 +778,11 @@ class TestRemoval:
         self, store: PostgresStore, db: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("orchestrator.state.postgres.maintenance.CHUNK", 2)
+        entries = [ENTRY._replace(fingerprint=bytes([number]) * 32) for number in range(5)]
         lease = await store.create(X, "me", [created()], [value(2000 + number) for number in range(5)])
         for seq in range(1, 6):
             await add(store, lease, seq)
+            await store.remember(X, entries[seq - 1])
         await store.release(lease)
         await store.create(ExecutionId("y"), "me", [created()], [value(2000)])
 
@@ -766,8 +803,10 @@ class TestRemoval:
         with pytest.raises(UnknownExecution):
             await store.summary(X)
         assert [one.execution_id for one in await store.summaries()] == ["y"]
+        assert [await store.recall(entry.fingerprint) for entry in entries] == [None] * 5
         assert await admit(store) is not None
         await store.remove([])
+        assert (await store.statistics())["cached"] == 0
         assert db.execute("SELECT count(*) FROM vals").fetchone() == (1,)
         assert db.execute("SELECT count(*) FROM journal").fetchone() == (2,)
         assert await store.check() == []

@@ -27,15 +27,27 @@ from orchestrator.errors import (
     StoreUnavailable,
     UsageError,
 )
-from orchestrator.ports.store import Lease, Place
+from orchestrator.ports.store import CacheEntry, Lease, Place
 from orchestrator.state.blobs import BlobFiles
 from orchestrator.state.redis import RedisStore, server, values
 from orchestrator.testing.clock import ManualClock, SeededChance
-from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, facts, finished, value
+from orchestrator.testing.stores.facts import (
+    AT,
+    add,
+    admit,
+    claimed,
+    commits,
+    completed,
+    created,
+    facts,
+    finished,
+    value,
+)
 from tests.contract.redis_tools import age_leases, has_waitaof, open_redis, wait_until
 from tests.services_redis import RedisPlace
 
 X = ExecutionId("x")
+ENTRY = CacheEntry(bytes(32), AT, "x@1", value(10).ref)
 Open = Callable[..., RedisStore]
 
 
@@ -110,12 +122,15 @@ async def _life(store: RedisStore) -> list[Any]:
     (lease,) = await store.take("server", ["q"], 2)
     await store.request_cancel(X, "somebody")
     await store.hide_checkpoint(X, Seq(1))
-    await store.submit(ExecutionId("y"), [created("other")], [value(2000)], Place("r"))
+    await store.submit(ExecutionId("y"), [created("other")], [KEPT[0].ref], Place("r"))
+    await store.remember(X, ENTRY)
+    assert await store.recall(ENTRY.fingerprint) == ENTRY
     seq = await add(store, lease, seq, finished())
     await store.remove([ExecutionId("y")])
     summary = await store.summary(X)
     found = await store.statistics()
-    return [seq, lease.epoch, summary, await store.hidden(X), await facts(store), found["values"], await store.queues()]
+    counts = (found["values"], found["cached"])
+    return [seq, lease.epoch, summary, await store.hidden(X), await facts(store), counts, await store.queues()]
 
 
 @pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)])
@@ -764,12 +779,14 @@ async def test_what_vanished_before_the_commit_is_put_down_again(
 
 
 async def test_a_removal_that_was_interrupted_is_ended_by_the_next(
-    opened: Open, monkeypatch: pytest.MonkeyPatch
+    opened: Open, client: redis.Redis, redis_place: RedisPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = opened()
     for name in ("x", "y"):
         lease = await admit(store, name)
         await add(store, lease, 1, values=[value(2000 + number, seed=len(name)) for number in range(30)])
+        for number in range(30):
+            await store.remember(ExecutionId(name), ENTRY._replace(fingerprint=bytes([number]) * 32, source=name))
         await store.release(lease)
     monkeypatch.setattr("orchestrator.state.redis.maintenance.REFS_AT_ONCE", 4)
     run, count = store._server.run, 0
@@ -786,8 +803,17 @@ async def test_a_removal_that_was_interrupted_is_ended_by_the_next(
         await store.remove([X])
     monkeypatch.undo()
     assert await store.check() == []
+    for number in range(5):  # what is left of it is not met any more
+        found = await store.recall(bytes([number]) * 32)
+        assert found is not None
+        assert found.source == "y"
     await store.remove([])
     assert await store.check() == []
-    assert (await store.statistics())["values"] == 30
+    statistics = await store.statistics()
+    assert (statistics["values"], statistics["cached"]) == (30, 30)
     await store.remove([ExecutionId("y")])
-    assert (await store.statistics())["values"] == 0
+    statistics = await store.statistics()
+    assert (statistics["values"], statistics["cached"]) == (0, 0)
+    assert await store.recall(bytes(32)) is None
+    left = cast("list[bytes]", client.keys(key(redis_place, "*")))
+    assert sorted(left) == [key(redis_place, name).encode() for name in ("removed", "store")]

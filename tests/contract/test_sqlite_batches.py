@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.ids import Epoch, ExecutionId, Seq
-from orchestrator.errors import JournalConflict, LeaseLost, StoreUnavailable
+from orchestrator.errors import JournalConflict, LeaseLost, StoreUnavailable, ValueGone
 from orchestrator.ports.store import Lease
 from orchestrator.state.sqlite import SqliteStore
 from orchestrator.testing.clock import ManualClock, SeededChance
@@ -76,6 +76,25 @@ async def test_one_that_is_refused_leaves_the_others(store: SqliteStore, quick_p
     assert await facts(store, "x3") == await facts(store, "x5") == [created()]
     assert await add(store, owned[5], 1) == 2
     await other.close()
+
+
+async def test_a_value_that_is_gone_refuses_only_its_own_facts(store: SqliteStore) -> None:
+    owned = await leases(store)
+    kept, gone = value(2000), value(3000)
+    await store.append(owned[0], [completed("a", kept.ref)], [kept], expected_seq=Seq(1), completed=0)
+    found = await asyncio.gather(
+        *(
+            add(store, lease, 1, completed("a", ref), *([finished()] if ref is gone.ref else []), values=[ref])
+            for lease, ref in ((lease, gone.ref if number % 3 else kept.ref) for number, lease in enumerate(owned[1:]))
+        ),
+        return_exceptions=True,
+    )
+    for number, outcome in enumerate(found):
+        assert isinstance(outcome, ValueGone) if number % 3 else outcome == 2
+        lease = owned[number + 1]
+        assert len(await facts(store, lease.execution_id)) == (1 if number % 3 else 2)
+        assert await add(store, lease, 1 if number % 3 else 2) == (2 if number % 3 else 3)
+    assert await store.check() == []
 
 
 async def test_those_that_end_are_given_back(store: SqliteStore) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,11 +26,22 @@ from orchestrator.errors import (
     StoreUnavailable,
     UnknownExecution,
 )
-from orchestrator.ports.store import Lease, Store
-from orchestrator.state.sqlite import SqliteStore, connection, journal
+from orchestrator.ports.store import CacheEntry, Lease, Store
+from orchestrator.state.sqlite import SqliteStore, connection, database, journal
 from orchestrator.state.sqlite.connection import FORMAT
 from orchestrator.testing.clock import ManualClock, SeededChance
-from orchestrator.testing.stores.facts import add, admit, claimed, commits, completed, created, facts, finished, value
+from orchestrator.testing.stores.facts import (
+    AT,
+    add,
+    admit,
+    claimed,
+    commits,
+    completed,
+    created,
+    facts,
+    finished,
+    value,
+)
 
 X = ExecutionId("x")
 Open = Callable[..., SqliteStore]
@@ -157,7 +169,7 @@ async def test_a_foreign_database_is_refused_and_left_as_it_is(opened: Open, pat
     assert [entry.name for entry in path.parent.iterdir()] == ["store.db"]
 
 
-@pytest.mark.parametrize("version", [0, 3, 99])
+@pytest.mark.parametrize("version", [0, FORMAT + 1, 99])
 async def test_another_format_is_refused_and_left_as_it_is(opened: Open, path: Path, version: int) -> None:
     store = opened()
     await admit(store)
@@ -200,6 +212,88 @@ async def test_a_migration_that_fails_changes_nothing(
     assert sql(path, "SELECT name FROM sqlite_schema WHERE name = 'two'") == []
     _formats(monkeypatch)
     assert (await opened().summary(lease.execution_id)).seq == 1
+
+
+KILLED_MIGRATION = """
+import os, signal, sys
+from pathlib import Path
+import apsw
+from orchestrator.state.sqlite import connection
+
+def register(db):
+    db.create_scalar_function("die", lambda: os.kill(os.getpid(), signal.SIGKILL), 0)
+
+apsw.connection_hooks.append(register)
+known = connection._sql
+connection._sql = lambda name: known(name) + ("; SELECT die();" if name == "migrate-2.sql" else "")
+connection.connect(Path(sys.argv[1]), durable=True)
+"""
+
+
+async def test_a_migration_that_is_killed_is_made_again(opened: Open, path: Path) -> None:
+    shutil.copytree(Path(__file__).parent.parent / "golden" / "format1", path.parent)
+    path.parent.chmod(0o700)
+    path.chmod(0o600)
+    killed = subprocess.run([sys.executable, "-c", KILLED_MIGRATION, str(path)], check=False)
+    assert killed.returncode == -9
+    assert sql(path, "PRAGMA user_version") == [(2,)]
+    assert sql(path, "SELECT name FROM sqlite_schema WHERE name LIKE 'cache%'") == []
+    store = opened()
+    assert sql(path, "PRAGMA user_version") == [(FORMAT,)]
+    assert "golden" in {one.execution_id for one in await store.summaries()}
+    assert await store.check() == []
+
+
+async def test_who_knows_an_older_format_lets_no_entry_of_the_cache_outlive_its_execution(
+    opened: Open, path: Path
+) -> None:
+    store = opened()
+    await store.release(await admit(store))
+    entry = CacheEntry(bytes(32), AT, "x@1", value(10).ref)
+    await store.remember(X, entry)
+    old = connection.connect(path, durable=True)  # as every version has opened it
+    old.execute("DELETE FROM executions WHERE execution_id = 'x'")
+    old.close()
+    assert await store.recall(entry.fingerprint) is None
+    assert sql(path, "SELECT count(*) FROM cache") == [(0,)]
+
+
+async def test_only_the_entries_of_the_cache_do_without_fsync(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened()
+    lease = await admit(store)
+    seen: list[object] = []
+
+    def setting(db: apsw.Connection, *, durable: bool) -> None:
+        seen.append(durable)
+        connection.set_durable(db, durable=durable)
+
+    def committed() -> bool:
+        seen.append("commit")
+        return False
+
+    monkeypatch.setattr(database, "set_durable", setting)
+    store._db.set_commit_hook(committed)
+    await store.remember(X, CacheEntry(bytes(32), AT, "x@1", value(10).ref))
+    await add(store, lease, 1, values=[value(2000)])
+    assert seen == [False, "commit", True, "commit"]
+    assert store._db.pragma("synchronous") == 2
+    store._db.set_commit_hook(None)
+    store._db.execute("DROP TABLE cache")
+    with pytest.raises(StoreIncompatible):
+        await store.remember(X, CacheEntry(bytes(32), AT, "x@1", value(10).ref))
+    assert store._db.pragma("synchronous") == 2
+
+
+async def test_a_damaged_entry_of_the_cache_is_told_and_can_be_replaced(opened: Open, path: Path) -> None:
+    store = opened()
+    await admit(store)
+    entry = CacheEntry(bytes(32), AT, "x@1", value(10).ref)
+    await store.remember(X, entry)
+    sql(path, "UPDATE cache SET record = zeroblob(60)")
+    with pytest.raises(StoreDamaged, match=f"cache entry {entry.fingerprint.hex()}"):
+        await store.recall(entry.fingerprint)
+    await store.remember(X, entry)
+    assert await store.recall(entry.fingerprint) == entry
 
 
 async def test_a_store_without_its_tables_is_of_another_format(opened: Open, path: Path) -> None:

@@ -10,11 +10,14 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator import Pipeline, ResumeStrategy, RetryPolicy, Task, TaskContext, TaskError
-from orchestrator.domain.ids import TaskId
+from orchestrator.domain.files import FileSeen, Trace
+from orchestrator.domain.ids import ExecutionId, TaskId
 from orchestrator.domain.pipeline import CheckpointWhen, Input, OnInterrupted
+from orchestrator.ports.store import CacheEntry
+from orchestrator.state.records import encode_value
 from orchestrator.tools.registry import ToolRegistry
 
-EXECUTION = "golden"
+EXECUTION = ExecutionId("golden")
 KEY = f"golden:{b64encode(bytes(range(32))).decode()}"
 """What the encrypted golden stores are sealed with: it keeps nothing secret."""
 VALUES: dict[str, Any] = {
@@ -34,6 +37,9 @@ MIDDLE = [f"row {number}" for number in range(2_000)]
 """Too large for the journal, small enough for a row."""
 BIG = Random(7).randbytes(100_000)
 """No compressor makes it smaller: it gets a file of its own."""
+TRACE = Trace((FileSeen("rows.csv", 12, 1_750_000_000_123_456_789, "ab" * 32),), (), inputs=True)
+CACHED = CacheEntry(bytes(range(32)), 1_750_000_000.5, "golden@7", encode_value("by fingerprint").ref, TRACE)
+"""What the stores keep in their cache, from format 3 on."""
 
 
 def registry() -> ToolRegistry:

@@ -12,7 +12,7 @@ import pytest
 from orchestrator import ExecutionFailed, Orchestrator
 from orchestrator.cli import main
 from orchestrator.settings import KEYS_VARIABLE
-from tests.golden.content import BIG, EXECUTION, KEY, MIDDLE, VALUES, pipeline, registry
+from tests.golden.content import BIG, CACHED, EXECUTION, KEY, MIDDLE, VALUES, pipeline, registry
 from tests.golden.make import PRESENT
 
 KINDS = ("format", "encrypted", "export")
@@ -54,6 +54,15 @@ async def test_every_value_comes_back(orchestrator: Orchestrator) -> None:
     assert await orchestrator.get_result(EXECUTION, "big") == BIG
     assert await orchestrator.get_result(EXECUTION, "echoed") == (1, (2, 3))
     assert await orchestrator.get_result(EXECUTION, "flaky") == 2  # what its second attempt saved
+
+
+async def test_what_was_cached_is_recalled(orchestrator: Orchestrator, request: pytest.FixtureRequest) -> None:
+    """Stores that had no cache have an empty one; exports carry none."""
+    had_none = request.node.callspec.id in ("format1", "format2", "encrypted2") or "export" in request.node.callspec.id
+    store = orchestrator._adapters.store
+    assert await store.recall(CACHED.fingerprint) == (None if had_none else CACHED)
+    await store.remember(EXECUTION, CACHED)
+    assert await store.recall(CACHED.fingerprint) == CACHED
 
 
 async def test_it_verifies(orchestrator: Orchestrator) -> None:

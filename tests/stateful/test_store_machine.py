@@ -42,8 +42,9 @@ from orchestrator.errors import (
     LeaseLost,
     StoreDamaged,
     UnknownExecution,
+    ValueGone,
 )
-from orchestrator.ports.store import Lease, Request
+from orchestrator.ports.store import CacheEntry, Lease, Request
 from orchestrator.state.commits import gives_back, status_after
 from orchestrator.state.memory import MemoryStore
 from orchestrator.state.postgres import PostgresStore, parse_target
@@ -68,6 +69,7 @@ PROCESSES = 2
 STEPS_BETWEEN_RESTARTS = 6
 STANDSTILL_SECONDS = 0.3
 SIZES = [10, 3000, 70_000]
+FINGERPRINTS = [bytes(32), bytes([255]) * 32]
 
 names = st.sampled_from(["a", "%"])
 processes = st.integers(0, PROCESSES - 1)
@@ -92,6 +94,7 @@ class Model:
     crashed: bool = False
     hidden: set[int] = field(default_factory=set)
     values: dict[bytes, EncodedValue] = field(default_factory=dict)
+    cache: dict[bytes, CacheEntry] = field(default_factory=dict)
 
     @property
     def facts(self) -> list[Event]:
@@ -193,6 +196,30 @@ class StoreMachine(RuleBasedStateMachine):
         if gives_back(facts):
             self.end(model)
             self.given_up(process, lease)
+
+    @precondition(somebody_owns)
+    @rule(data=st.data(), kept=kept_values)
+    def append_what_is_there_already(self, data: st.DataObject, kept: EncodedValue) -> None:
+        _, model, process, lease = self.owned(data)
+        before, facts = len(model.facts), [completed("t", kept.ref)]
+        act = self.stores[process].append(lease, facts, [kept.ref], expected_seq=Seq(before), completed=0)
+        if not kept.ref.inline and not any(kept.ref.data in each.values for each in self.model.values()):
+            with pytest.raises(ValueGone):
+                self.run(act)
+            return
+        assert self.run(act) == before + 1
+        model.journal.append([*facts])
+        model.counts.append(0)
+        model.values |= {} if kept.ref.inline else {kept.ref.data: kept}
+
+    @rule(name=names, process=processes, fingerprint=st.sampled_from(FINGERPRINTS), later=st.integers(0, 3))
+    def remember(self, name: str, process: int, fingerprint: bytes, later: int) -> None:
+        at = AT + later + (0.5 if name == "a" else 0.0)  # no two at once: which of them is newer is not said
+        entry = CacheEntry(fingerprint, at, f"{name}@{self.steps}", value(10, self.steps).ref)
+        self.run(self.stores[process].remember(ExecutionId(name), entry))
+        if name in self.model:
+            before = self.model[name].cache.get(fingerprint, entry)
+            self.model[name].cache[fingerprint] = entry if entry.at >= before.at else before
 
     @precondition(somebody_owns)
     @rule(data=st.data(), event=events)
@@ -383,6 +410,13 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(StoreDamaged):
                 self.run(self.stores[1].get(value(3000).ref))
 
+    @invariant()
+    def the_cache_equals_the_model(self) -> None:
+        for fingerprint in FINGERPRINTS:
+            entries = [model.cache[fingerprint] for model in self.model.values() if fingerprint in model.cache]
+            newest = max(entries, key=lambda entry: entry.at, default=None)
+            assert self.run(self.stores[1].recall(fingerprint)) == newest
+
     def teardown(self) -> None:
         assert self.run(self.stores[0].check()) == []
         for store in self.stores:
@@ -472,6 +506,7 @@ class SqliteMachine(StoreMachine):
         base = Path("/dev/shm")
         self.folder = Path(tempfile.mkdtemp(dir=base if base.is_dir() else None, prefix="orchestrator-test-"))
         self.locks: dict[str, tuple[int, str]] = {}
+        self.left: dict[str, float] = {}
 
     def open(self) -> SqliteStore:
         return SqliteStore(self.folder / "store.db", clock=self.clock, chance=self.chance, durable=False)
@@ -497,6 +532,12 @@ class SqliteMachine(StoreMachine):
             del self.locks[lease.execution_id]
 
     def forget(self, process: int) -> None:
+        """A thief that never had the lock leaves its lease behind: nobody can tell that it is gone."""
+        for name, model in self.model.items():
+            if model.owner is not None and model.owner[0] == process:
+                lease = model.owner[1]
+                if self.locks.get(name) != (process, lease.token):
+                    self.left[f"{name} {model.epoch} {model.facts[0].at}"] = lease.deadline
         super().forget(process)
         self.locks = {name: lock for name, lock in self.locks.items() if lock[0] != process}
 
@@ -509,7 +550,10 @@ class SqliteMachine(StoreMachine):
 
     def is_kept(self, name: str, model: Model, process: int) -> bool:
         """Besides: one who lost an execution keeps others off until it lets go."""
-        return self.owner_lives(name, model) or (name in self.locks and self.locks[name][0] != process)
+        left = self.left.get(f"{name} {model.epoch} {model.facts[0].at}", 0.0)
+        orphaned = model.owner is None and left > self.clock.monotonic()
+        kept_off = name in self.locks and self.locks[name][0] != process
+        return orphaned or kept_off or self.owner_lives(name, model)
 
     def teardown(self) -> None:
         try:

@@ -108,5 +108,6 @@ async def state(orchestrator: Orchestrator) -> None:
         print(summary.execution_id, summary.status, summary.completed, summary.total)
     try:
         await orchestrator.get_result("exec_123", "task1")
+        assert_type(await orchestrator.diff("exec_122", "exec_123@17"), orc.Diff)
     except (orc.NoCheckpoint, orc.CheckpointUnreadable, orc.ResumeError, orc.StoreError) as error:
         print(error.exit_code)

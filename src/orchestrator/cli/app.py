@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "run": ("run", "Run a pipeline file as a new execution."),
+    "plan": ("plan", "Show what a resume would do with each step, and why."),
     "resume": ("resume", "Go on with an execution exactly where it was."),
+    "fork": ("fork", "Make a new execution that begins with what another one has recorded."),
+    "explain": ("explain", "Show what a step's result was computed of, and what of that has changed."),
     "submit": ("submit", "Give a pipeline file to the servers of the store."),
     "serve": ("serve", "Run what was submitted, and what others left behind."),
     "ps": ("ps", "Show who is at work, and what waits."),
@@ -31,6 +34,7 @@ COMMANDS = {
     "show": ("show", "Show an execution, or one step of it."),
     "checkpoints": ("inspect", "List the checkpoints of an execution, newest first."),
     "history": ("inspect", "Show a pipeline's checkpoints, or an execution's facts."),
+    "diff": ("diff", "Show what differs between two executions, or two checkpoints."),
     "logs": ("logs", "Print what the steps logged."),
     "pause": ("steering", "Keep executions from going on."),
     "cancel": ("steering", "Cancel executions."),

@@ -12,7 +12,7 @@ from orchestrator.cli.driving import Options, run_options
 from orchestrator.errors import DefinitionError, Diagnostic, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.cli.driving import Drive
     from orchestrator.core.ending import Result
@@ -73,18 +73,22 @@ def run_command(
     drive = Drive(common, Options(**options))
     pipeline = compile_file(Path(file), tools=drive.orchestrator.tools)
     inputs = read_inputs(pipeline, given, input_file)
-    run_async(_run(drive, pipeline, inputs, execution_id or drive.orchestrator.new_execution_id()))
+    run_async(_run(drive, pipeline, inputs, execution_id or drive.orchestrator.new_execution_id(), Path(file)))
 
 
-async def _run(drive: Drive, pipeline: Pipeline, inputs: dict[str, Any], execution_id: str) -> None:
+async def _run(drive: Drive, pipeline: Pipeline, inputs: dict[str, Any], execution_id: str, source: Path) -> None:
     async def start(admitted: Callable[[Engine], None]) -> Result:
-        return await drive.orchestrator.run_pipeline(pipeline, inputs, execution_id=execution_id, admitted=admitted)
+        return await drive.orchestrator.run_pipeline(
+            pipeline, inputs, execution_id=execution_id, admitted=admitted, source=source
+        )
 
     await drive.run(execution_id, start)
 
 
-def read_inputs(pipeline: Pipeline, given: Sequence[str], input_file: str | None) -> dict[str, Any]:
-    """Return the inputs a command line names, each read as its declared type.
+def read_inputs(
+    pipeline: Pipeline, given: Sequence[str], input_file: str | None, recorded: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the inputs a command line names, each read as its declared type; ``recorded`` hold where it names none.
 
     Raises DefinitionError with everything that is wrong with them, UsageError for an option that is none.
     """
@@ -105,7 +109,7 @@ def read_inputs(pipeline: Pipeline, given: Sequence[str], input_file: str | None
             message = str(error).removeprefix(f"input {name}: ")
             mistakes.append(Diagnostic(message, name, "<inputs>"))
     try:
-        bind_inputs(pipeline, values)
+        bind_inputs(pipeline, {**(recorded or {}), **values})
     except DefinitionError as error:
         known = {mistake.path for mistake in mistakes}
         mistakes += [each for each in error.diagnostics if each.path not in known]
@@ -118,11 +122,12 @@ def _text_of(name: str, text: str) -> str:
     if text.startswith("@@"):
         return text[1:]
     if text.startswith("@"):
-        return _read(Path(text[1:]), f"-i {name}=@")
+        return read_text(Path(text[1:]), f"-i {name}=@")
     return text
 
 
-def _read(path: Path, what: str) -> str:
+def read_text(path: Path, what: str) -> str:
+    """Return the text of a file that a command line names; ``what`` begins the message if it cannot be read."""
     try:
         if path.stat().st_size > INPUT_BYTES:
             raise UsageError(f"{what}{path}: larger than {INPUT_BYTES:,} bytes")
@@ -135,7 +140,7 @@ def _read(path: Path, what: str) -> str:
 
 def _read_file(path: Path) -> dict[str, Any]:
     what = "--input-file "
-    text = _read(path, what)
+    text = read_text(path, what)
     if path.suffix == ".json":
         import json
 

@@ -235,7 +235,9 @@ async def step_object(
         attempts[task.attempt]["outcome"] = status.value
     parameters: Any = dict(definition.parameters)
     templated = definition.reads is not None
-    if rendered is not None:
+    if isinstance(rendered, bytes):
+        parameters = {"…": "too large to be kept"}
+    elif rendered is not None:
         parameters = await orchestrator.get_value(rendered)
     return {
         "execution_id": execution,

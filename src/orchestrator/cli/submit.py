@@ -47,7 +47,7 @@ def submit_command(
     orchestrator = common.orchestrator()
     pipeline = compile_file(Path(file), tools=orchestrator.tools)
     inputs = read_inputs(pipeline, given, input_file)
-    run_async(_submit(orchestrator, pipeline, inputs, execution_id, **options))
+    run_async(_submit(orchestrator, pipeline, inputs, execution_id, source=Path(file), **options))
 
 
 async def _submit(  # noqa: PLR0913 - they are the options of a command, given by name
@@ -56,13 +56,16 @@ async def _submit(  # noqa: PLR0913 - they are the options of a command, given b
     inputs: dict[str, Any],
     execution_id: str | None,
     *,
+    source: Path,
     queue: str,
     priority: int,
     wait: bool,
     as_json: bool,
 ) -> None:
     async with orchestrator:
-        name = await orchestrator.submit(pipeline, inputs, queue=queue, priority=priority, execution_id=execution_id)
+        name = await orchestrator.submit(
+            pipeline, inputs, queue=queue, priority=priority, execution_id=execution_id, source=source
+        )
         if as_json:
             output.emit({"event": "submitted", "execution_id": name, "queue": queue, "priority": priority})
         else:

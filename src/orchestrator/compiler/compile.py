@@ -42,10 +42,13 @@ if TYPE_CHECKING:
 _RARE = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_from", "cache"))
 
 
-def compile_text(text: str | bytes, *, file: str = "<pipeline>", tools: Tools | None = None) -> Pipeline:
+def compile_text(
+    text: str | bytes, *, file: str = "<pipeline>", tools: Tools | None = None, default_id: str | None = None
+) -> Pipeline:
     """Return the pipeline that a YAML text describes; raise DefinitionError with every mistake in it.
 
-    ``file`` is the name shown in messages; without an ``id`` in the text, the pipeline is named after it. With
+    ``file`` is the name shown in messages; without an ``id`` in the text, the pipeline has the ``default_id``, else it
+    is named after the file. With
     ``tools``, unknown tools, actions and parameters are mistakes. Evaluates nothing but constant templates, needs no
     event loop, prints nothing, and raises nothing else, whatever the text.
 
@@ -60,7 +63,7 @@ def compile_text(text: str | bytes, *, file: str = "<pipeline>", tools: Tools | 
         version = root.value.get("version")
         if version is not None and type(version.value) in (int, float) and version.text is not None:
             plain["version"] = version.text
-        plain.setdefault("id", _id_of(file))
+        plain.setdefault("id", default_id or _id_of(file))
     try:
         pipeline = _compile(plain, Document(root, file), tools)
     except DefinitionError as error:
@@ -71,8 +74,13 @@ def compile_text(text: str | bytes, *, file: str = "<pipeline>", tools: Tools | 
     return pipeline
 
 
-def compile_file(path: str | os.PathLike[str], tools: Tools | None = None) -> Pipeline:
-    """Return the pipeline in a file; raise DefinitionError with every mistake, an unreadable file included."""
+def compile_file(
+    path: str | os.PathLike[str], tools: Tools | None = None, *, default_id: str | None = None
+) -> Pipeline:
+    """Return the pipeline in a file; raise DefinitionError with every mistake, an unreadable file included.
+
+    ``default_id`` is its id if the file tells none (None: the name of the file).
+    """
     from orchestrator.compiler.load import MAX_BYTES
 
     name = str(path)
@@ -86,7 +94,7 @@ def compile_file(path: str | os.PathLike[str], tools: Tools | None = None) -> Pi
     except (OSError, ValueError) as error:
         message, hint = f"cannot be read: {getattr(error, 'strerror', None) or error}", None
     else:
-        return compile_text(text, file=name, tools=tools)
+        return compile_text(text, file=name, tools=tools, default_id=default_id)
     raise DefinitionError([Diagnostic(message, file=name, hint=hint)])
 
 

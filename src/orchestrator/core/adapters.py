@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.codec import Codec
     from orchestrator.ports.executor import Executor
+    from orchestrator.ports.files import Files
     from orchestrator.ports.renderer import Renderer
+    from orchestrator.ports.schemas import Schemas
     from orchestrator.ports.store import Store
+    from orchestrator.ports.tools import Tools
     from orchestrator.settings import Retention
 
 
@@ -42,6 +45,9 @@ class Adapters(Records):
 
     executor: Executor
     renderer: Renderer
+    tools: Tools
+    files: Files
+    schemas: Schemas
     chance: Chance
     keeper: LeaseKeeper
     project: Path

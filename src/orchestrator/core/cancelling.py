@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import CancelRequested, ExecutionFinished, TaskInterrupted
 from orchestrator.domain.execution import ExecutionStatus
-from orchestrator.domain.plan import interruption
+from orchestrator.domain.planner import interruption
 from orchestrator.errors import ExecutionOwned, ResumeError
 
 if TYPE_CHECKING:

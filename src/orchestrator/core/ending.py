@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
-from orchestrator.domain.plan import exhaustion
+from orchestrator.domain.planner import exhaustion
 from orchestrator.domain.retry import is_exhausted
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import ExecutionCancelled, ExecutionError, ExecutionFailed, ExecutionStopped

@@ -16,11 +16,10 @@ import logging
 import signal
 import threading
 from collections import deque
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.core.claims import Claims
 from orchestrator.core.progress import ProgressBook
-from orchestrator.core.scope import RecordedValues, Scope
 from orchestrator.crashpoints import point
 from orchestrator.domain.decide import Claim, Finish, decide
 from orchestrator.domain.events import (
@@ -28,23 +27,20 @@ from orchestrator.domain.events import (
     CheckpointMade,
     ErrorInfo,
     ExecutionFinished,
-    TaskClaimed,
     TaskCompleted,
     TaskFailed,
     TaskInterrupted,
     TaskProgressed,
-    TaskSkipped,
+    TaskTraced,
 )
 from orchestrator.domain.execution import ExecutionStatus, TaskStatus
-from orchestrator.domain.ids import idempotency_key
-from orchestrator.domain.pipeline import CheckpointWhen
-from orchestrator.domain.plan import interruption
+from orchestrator.domain.planner import interruption
 from orchestrator.domain.retry import after_failure
 from orchestrator.errors import OrchestratorError, ResumeError, TaskError, UnstorableValue
 from orchestrator.ports.executor import Attempt, Cancelled, Crashed, Failed, Outcome, Succeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from orchestrator.core.adapters import Adapters
     from orchestrator.core.recorder import Recorder
@@ -58,7 +54,6 @@ _log = logging.getLogger("orchestrator.engine")
 
 CANCEL_PATIENCE_SECONDS = 5.0
 """How long a cancelled attempt may take to end before the execution ends without it."""
-_IMMUTABLE = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 class Engine:
@@ -73,9 +68,7 @@ class Engine:
         self.recorder = recorder
         self._adapters = adapters
         self._strategy = strategy
-        self._values = RecordedValues(adapters.store, adapters.codec, recorder)
-        self._scope: Scope | None = None
-        self._inputs_shared = False
+        self._claims = Claims(pipeline, recorder, adapters)
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._running: dict[TaskId, Attempt] = {}
         self._claimed: list[Attempt] = []
@@ -186,10 +179,7 @@ class Engine:
         self._thread = threading.get_ident()
         clock = self._adapters.clock
         self._began_at = clock.now() - clock.monotonic()
-        inputs = await self._values.load(self.state.inputs)
-        context = await self._values.load(self.state.context)
-        self._scope = Scope(self.recorder, self._values, inputs or {}, context)
-        self._inputs_shared = all(type(value) in _IMMUTABLE for value in self._scope.inputs.values())
+        await self._claims.open()
         self._every("checkpoint", self._strategy.checkpoint_interval_seconds, self._on_interval)
         try:
             while not self.state.finished:
@@ -243,6 +233,8 @@ class Engine:
                     case Finish(status):
                         await self._finish(status)
         await self.recorder.flush()
+        if self._claims.has_results_to_offer:
+            await self._claims.offer_results()
         if state.finished:
             point("after_finish")
         self._answer_callers()
@@ -298,55 +290,16 @@ class Engine:
     # -- claiming ------------------------------------------------------------------------------------------------
 
     async def _claim(self, task: Task) -> None:
-        """Record the claim of the next attempt, or that the task is skipped; begin nothing yet."""
-        name = task.id
-        state = self.state.tasks[name]
-        number = state.attempt + 1
-        reference = None
-        parameters: Mapping[str, Any] = task.parameters
+        """Record the claim of the next attempt, or what makes one needless; begin nothing yet."""
         try:
-            if task.reads is not None:
-                scope = await self._scope.build(task.reads, number)  # type: ignore[union-attr]
-                renderer = self._adapters.renderer
-                if task.condition is not None and not renderer.truth(task.condition, scope):
-                    self.recorder.record(TaskSkipped(self._now, name, f"condition is false: {task.condition}"))
-                    return
-                parameters = renderer.render(task.parameters, scope)
-                reference = self._adapters.codec.encode(parameters).ref
-            elif parameters:
-                # A tool may change what it is given; the definition must stay what it is.
-                parameters = self._adapters.renderer.render(parameters, {})
+            attempt = await self._claims.claim(task, self._now)
         except TaskError as error:
-            self._record_claim(task, number, None)
+            number = self.state.tasks[task.id].attempt + 1
+            self._claims.note(task, number, self._now)
             self._record_failure(task, number, _error_info(error), crashed=False)
             return
-        self._record_claim(task, number, reference if reference is not None and reference.inline else None)
-        self._claimed.append(
-            Attempt(
-                execution_id=self.recorder.lease.execution_id,
-                task_id=name,
-                attempt=number,
-                tool=task.tool,
-                action=task.action,
-                parameters=parameters,
-                idempotency_key=idempotency_key(self.recorder.lease.execution_id, name),
-                inputs=self._scope.inputs if self._inputs_shared else await self._own_inputs(),  # type: ignore[union-attr]
-                project=self._adapters.project,
-                saved=None if state.saved is None else await self._values.load(state.saved),
-                timeout=task.timeout,
-                isolation=task.isolation,
-                critical=task.critical,
-            )
-        )
-
-    async def _own_inputs(self) -> Mapping[str, Any]:
-        """Return the inputs for a tool to keep: it may change what is in them, and nobody else must see that."""
-        return MappingProxyType(await self._values.load(self.state.inputs))
-
-    def _record_claim(self, task: Task, number: int, parameters: Any) -> None:
-        if task.checkpoint in (CheckpointWhen.BEFORE, CheckpointWhen.BOTH):
-            self.recorder.record(CheckpointMade(self._now, "before", task.id, {}, None))
-        self.recorder.record(TaskClaimed(self._now, task.id, number, parameters), durable=task.critical)
+        if attempt is not None:
+            self._claimed.append(attempt)
 
     # -- outcomes ------------------------------------------------------------------------------------------------
 
@@ -360,7 +313,7 @@ class Engine:
         task = self.pipeline.tasks[name]
         if isinstance(outcome, Succeeded):
             self._progress.forget(attempt)
-            self._record_success(task, attempt.attempt, outcome.value)
+            self._record_success(task, attempt.attempt, outcome)
             return
         # What the attempt saved before it failed is what the next one goes on from.
         self._record_progress(attempt)
@@ -373,15 +326,29 @@ class Engine:
             case Cancelled():
                 self._record_interruption(task, attempt.attempt)
 
-    def _record_success(self, task: Task, number: int, value: Any) -> None:
+    def _record_success(self, task: Task, number: int, outcome: Succeeded) -> None:
         try:
-            encoded = self._adapters.codec.encode(value)
+            encoded = self._adapters.codec.encode(outcome.value)
         except UnstorableValue as error:
             where = f"step {task.id!r} returned something that cannot be kept: result{_dotted(error.path)}"
             info = ErrorInfo(error.kind, f"{where}: {error.type_name} {error.reason}", retryable=False)
             self._record_failure(task, number, info, crashed=False)
             return
+        if task.output_schema is not None:
+            fault = self._adapters.schemas.check(task.output_schema, outcome.value)
+            if fault is not None:
+                info = ErrorInfo(
+                    "output_schema", f"the result is not what output_schema says: {fault}", retryable=False
+                )
+                self._record_failure(task, number, info, crashed=False)
+                return
+        trace = outcome.trace
+        if trace is not None:
+            traced = TaskTraced(self._now, task.id, number, list(trace.reads), list(trace.writes), trace.inputs)
+            self.recorder.record(traced)
         self.recorder.record(TaskCompleted(self._now, task.id, number, encoded.ref), encoded, durable=task.critical)
+        if task.cache is not None:
+            self._claims.completed(task.id, trace)
 
     def _record_failure(
         self, task: Task, number: int, error: ErrorInfo, *, crashed: bool, kinds: tuple[str, ...] = ()
@@ -501,9 +468,7 @@ class Engine:
         outputs, error = None, None
         if status is ExecutionStatus.COMPLETED and self.pipeline.outputs:
             try:
-                reads = [name for name in self.pipeline.output_reads if name in self.state.tasks]
-                scope = await self._scope.build(reads, 0)  # type: ignore[union-attr]
-                outputs = self._adapters.codec.encode(self._adapters.renderer.render(self.pipeline.outputs, scope))
+                outputs = self._adapters.codec.encode(await self._claims.outputs())
             except TaskError as failure:
                 status, error = ExecutionStatus.FAILED, _error_info(failure)
         elif status is ExecutionStatus.FAILED:

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.domain.plan import NO_SOURCE, Source
 from orchestrator.errors import ResumeError, StoreBroken, StoreUnavailable
 from orchestrator.ports.store import Place, Request
 
@@ -45,9 +46,11 @@ class Fleet:
         self._live = live
         self._servers: list[Server] = []
 
-    async def submit(self, pipeline: Pipeline, inputs: Mapping[str, Any], execution_id: str, place: Place) -> None:
+    async def submit(
+        self, pipeline: Pipeline, inputs: Mapping[str, Any], execution_id: str, place: Place, source: Source = NO_SOURCE
+    ) -> None:
         """Create an execution that waits for a server. Raises ExecutionExists."""
-        await self._live.submit(pipeline, inputs, execution_id, place)
+        await self._live.submit(pipeline, inputs, execution_id, place, source)
         self._wake()
 
     async def enqueue(self, execution_id: ExecutionId, queue: str | None, priority: int | None) -> Place:

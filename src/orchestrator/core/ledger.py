@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.recorder import Recorder
 from orchestrator.core.recovery import load_state
-from orchestrator.domain.events import Event, ExecutionCreated, ExecutionStarted
+from orchestrator.domain.events import DefinitionLoaded, Event, ExecutionCreated, ExecutionStarted
 from orchestrator.domain.execution import ExecutionState
 from orchestrator.domain.ids import ExecutionId
+from orchestrator.domain.plan import NO_SOURCE, Source
 from orchestrator.errors import (
     CheckpointUnreadable,
     NoCheckpoint,
@@ -57,12 +58,18 @@ class Ledger:
     # -- taking and giving back ---------------------------------------------------------------------------------
 
     async def admit(
-        self, pipeline: Pipeline | None, pipeline_id: str, inputs: Mapping[str, Any], execution_id: str, origin: str
+        self,
+        pipeline: Pipeline | None,
+        pipeline_id: str,
+        inputs: Mapping[str, Any],
+        execution_id: str,
+        origin: str,
+        source: Source = NO_SOURCE,
     ) -> Recorder:
         """Create an execution and own it; durable on return (I0). Raises ExecutionExists."""
         records = self._records
         created, values = self._first_fact(pipeline, pipeline_id, inputs, origin)
-        events: list[Event] = [created]
+        events: list[Event] = [created, *_from_file(created.at, source)]
         owner = describe_owner(created.at)
         if origin == "run" and pipeline is not None:
             events.append(ExecutionStarted(created.at, 1, owner, resumed=False, strategy=pipeline.resume.to_dict()))
@@ -88,10 +95,13 @@ class Ledger:
         now = records.clock.now()
         return ExecutionCreated(now, pipeline_id, definition, encoded_inputs.ref, total, origin), values
 
-    async def submit(self, pipeline: Pipeline, inputs: Mapping[str, Any], execution_id: str, place: Place) -> None:
+    async def submit(
+        self, pipeline: Pipeline, inputs: Mapping[str, Any], execution_id: str, place: Place, source: Source = NO_SOURCE
+    ) -> None:
         """Create an execution that waits for a server; durable on return (I0). Raises ExecutionExists."""
         created, values = self._first_fact(pipeline, pipeline.id, inputs, "run")
-        await self._records.store.submit(ExecutionId(execution_id), [created], values, place)
+        events: list[Event] = [created, *_from_file(created.at, source)]
+        await self._records.store.submit(ExecutionId(execution_id), events, values, place)
 
     async def load(self, execution_id: ExecutionId) -> ExecutionState:
         """Return the recorded state of an execution; the errors are those a resume ends with."""
@@ -126,6 +136,10 @@ class Ledger:
     async def give_back(self, recorder: Recorder) -> None:
         """Release what ``borrow`` or ``admit`` took."""
         await self._records.store.release(recorder.lease)
+
+
+def _from_file(at: float, source: Source) -> list[DefinitionLoaded]:
+    return [DefinitionLoaded(at, *source)] if source.path else []
 
 
 def check_epoch(store: Store, lease: Lease, state: ExecutionState) -> None:

@@ -8,26 +8,41 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.collector import collector_paused
 from orchestrator.core.engine import Engine
+from orchestrator.core.evidence import gather
 from orchestrator.core.ledger import Ledger, check_epoch, describe_owner, no_checkpoint, unreadable
 from orchestrator.core.recorder import Recorder
 from orchestrator.core.recovery import state_at, verify_values
 from orchestrator.crashpoints import point
-from orchestrator.domain.events import CheckpointMade, ExecutionStarted, TaskProgressed
+from orchestrator.domain.events import (
+    CheckpointMade,
+    DefinitionChanged,
+    ExecutionFinished,
+    ExecutionStarted,
+    ResultSet,
+    ResumePlanned,
+    TaskProgressed,
+    TaskTraced,
+)
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
-from orchestrator.domain.plan import Plan, ResumeRequest, plan_resume
+from orchestrator.domain.plan import NO_SOURCE, Plan, PlanRequest, Source
+from orchestrator.domain.planner import plan
+from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
     StoreDamaged,
     StoreIncompatible,
     UnknownExecution,
 )
+from orchestrator.ports.store import Admission
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from orchestrator.core.adapters import Adapters
+    from orchestrator.core.forking import Fork
+    from orchestrator.domain.events import Event
     from orchestrator.domain.pipeline import Pipeline
-    from orchestrator.domain.strategy import ResumeStrategy
+    from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.codec import Codec
     from orchestrator.ports.store import Lease
 
@@ -58,35 +73,41 @@ class LiveExecutions(Ledger):
         inputs: Mapping[str, Any],
         execution_id: str,
         admitted: Callable[[Engine], None] | None = None,
+        source: Source = NO_SOURCE,
     ) -> ExecutionState:
-        """Run a pipeline as a new execution to its end; ``admitted`` is called once the execution is durable."""
-        recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run")
+        """Run a pipeline as a new execution to its end; ``admitted`` is called once the execution is durable.
+
+        ``source`` is the file that the pipeline came from.
+        """
+        recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", source)
         return await self._drive(Engine(pipeline, recorder, self._adapters, pipeline.resume), admitted)
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
-    async def plan(
-        self, execution_id: ExecutionId, strategy: ResumeStrategy | None, request: ResumeRequest
-    ) -> tuple[ExecutionState, Plan]:
+    async def plan(self, execution_id: ExecutionId, request: PlanRequest) -> Plan:
         """Return what a resume would do, without owning or changing anything."""
-        state = await self.load(execution_id)
-        pipeline = _resumable(execution_id, state)
-        return state, plan_resume(pipeline, state, strategy or pipeline.resume, request, self._adapters.clock.now())
+        return await self.plan_for(execution_id, await self.load(execution_id), request)
+
+    async def plan_for(self, execution_id: str, state: ExecutionState, request: PlanRequest) -> Plan:
+        """Return the plan over a state: the one road to a plan, whoever asks and whatever for."""
+        recorded = _resumable(execution_id, state)
+        pipeline = recorded if request.revision is None else request.revision.pipeline
+        evidence = await gather(self._adapters, execution_id, state, pipeline, request)
+        return plan(pipeline, state, request, evidence, self._adapters.clock.now())
 
     async def resume(
         self,
         execution_id: ExecutionId,
-        strategy: ResumeStrategy | None,
-        request: ResumeRequest,
+        request: PlanRequest,
         *,
         steal: bool = False,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
     ) -> ExecutionState:
-        """Take an execution up where it is and run it to its end; a completed one is returned as it is.
+        """Take an execution up where it is and run it to its end; one with nothing to run is returned as it is.
 
-        ``planned`` is told the plan before it is carried out. Raises NoCheckpoint, CheckpointUnreadable,
-        ExecutionOwned, ResumeError.
+        ``planned`` is told the plan before anything is recorded of it, and may raise to refuse it. Raises NoCheckpoint,
+        CheckpointUnreadable, ExecutionOwned, ResumeError.
         """
         point("before_resume")
         _log.debug("resume of %s: asked", execution_id)
@@ -96,13 +117,12 @@ class LiveExecutions(Ledger):
             )
         except UnknownExecution as error:
             raise no_checkpoint(execution_id, "there is no such execution in this store") from error
-        return await self.carry_on(lease, strategy, request, admitted=admitted, planned=planned)
+        return await self.carry_on(lease, request, admitted=admitted, planned=planned)
 
     async def carry_on(
         self,
         lease: Lease,
-        strategy: ResumeStrategy | None,
-        request: ResumeRequest,
+        request: PlanRequest,
         *,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
@@ -112,7 +132,7 @@ class LiveExecutions(Ledger):
         keeper.keep(lease, _ignore, _ignore)  # a long journal takes longer to read than a short lease lasts
         try:
             with collector_paused():
-                engine = await self._take_up(lease, strategy, request, planned)
+                engine = await self._take_up(lease, request, planned)
         except BaseException:
             keeper.drop(lease)
             await _release(self._adapters, lease)
@@ -125,20 +145,71 @@ class LiveExecutions(Ledger):
         point("after_resume")
         return await self._drive(engine, admitted)
 
-    async def _take_up(
+    async def revise(
+        self, execution_id: ExecutionId, request: PlanRequest, planned: Callable[[Plan], None] | None = None
+    ) -> Plan:
+        """Record what a plan begins with, and leave the execution stopped: the run itself is left to whoever resumes.
+
+        Raises what ``resume`` raises.
+        """
+        try:
+            recorder = await self.borrow(execution_id)
+        except UnknownExecution as error:
+            raise no_checkpoint(execution_id, "there is no such execution in this store") from error
+        try:
+            found = await self._plan_and_record(recorder, request, planned)
+            if found is None:
+                return await self.plan_for(execution_id, recorder.state, request)
+            recorder.record(ExecutionFinished(self._adapters.clock.now(), ExecutionStatus.STOPPED.value, None, None))
+            await recorder.flush()
+        finally:
+            await self.give_back(recorder)
+        return found
+
+    async def create_fork(
         self,
-        lease: Lease,
-        strategy: ResumeStrategy | None,
-        request: ResumeRequest,
-        planned: Callable[[Plan], None] | None,
+        execution_id: ExecutionId,
+        fork: Fork,
+        request: PlanRequest,
+        planned: Callable[[Plan], None] | None = None,
+    ) -> Plan:
+        """Create a fork, with the facts that its plan begins with, in one transaction; nobody owns it afterwards.
+
+        Raises ExecutionExists; ValueGone if what it begins with was removed meanwhile.
+        """
+        adapters, state = self._adapters, fork.state
+        found = await self.plan_for(execution_id, state, request)
+        if planned is not None:
+            planned(found)
+        events, values = list(fork.events), list(fork.values)
+        if told := request.told():
+            until = ResumePlanned(adapters.clock.now(), found.digest, request.by, request.why, told, None)
+            state.apply(until)
+            events.append(until)
+        for event, more in plan_facts(found, request):
+            if isinstance(event, DefinitionChanged) and request.revision is not None:
+                state.offer(event.definition, request.revision.pipeline)
+            state.apply(event)
+            events.append(event)
+            values += [value for value in more if not value.ref.inline]
+        traced = [seen.path for event in events if isinstance(event, TaskTraced) for seen in event.writes]
+        if traced:
+            await asyncio.to_thread(adapters.files.hold, adapters.project, traced, execution_id)
+        owner = describe_owner(adapters.clock.now())
+        admission = Admission(completed=state.done_count)
+        lease = await adapters.store.create(execution_id, owner, events, values, admission=admission)
+        await adapters.store.release(lease)
+        return found
+
+    async def _take_up(
+        self, lease: Lease, request: PlanRequest, planned: Callable[[Plan], None] | None
     ) -> Engine | None:
         """Load, verify, plan and record the plan's facts; None if there is nothing to do."""
         adapters = self._adapters
         execution_id = lease.execution_id
         state = await self.load(execution_id)
         check_epoch(adapters.store, lease, state)
-        pipeline = _resumable(execution_id, state)
-        strategy = strategy or pipeline.resume
+        strategy = request.strategy or _resumable(execution_id, state).resume
         _log.debug(
             "resume of %s: epoch %d, %d facts, status %s, strategy %s",
             execution_id, lease.epoch, state.seq, state.status.value, strategy,
@@ -149,30 +220,45 @@ class LiveExecutions(Ledger):
             except (StoreDamaged, StoreIncompatible) as error:
                 raise unreadable(execution_id, error) from error
             _log.debug("resume of %s: every record and value verified", execution_id)
-        redo = request.from_seq is not None or not strategy.preserve_completed_tasks
-        if state.status is ExecutionStatus.COMPLETED and not redo:
-            _log.debug("resume of %s: completed already, nothing to do", execution_id)
-            if request.retry or request.skip:
-                plan_resume(pipeline, state, strategy, request, 0.0)  # says what is wrong with the request
+        recorder = Recorder(adapters.store, lease, state, adapters.listeners)
+        if await self._plan_and_record(recorder, request, planned) is None or state.pipeline is None:
             return None
-        now = adapters.clock.now()
-        plan = plan_resume(pipeline, state, strategy, request, now)
-        for decision in plan.decisions if _log.isEnabledFor(logging.DEBUG) else ():
+        return Engine(state.pipeline, recorder, adapters, request.strategy or state.pipeline.resume)
+
+    async def _plan_and_record(
+        self, recorder: Recorder, request: PlanRequest, planned: Callable[[Plan], None] | None
+    ) -> Plan | None:
+        """Plan, and record what the plan begins with; None if a completed execution has nothing to run."""
+        adapters, state, lease = self._adapters, recorder.state, recorder.lease
+        execution_id = lease.execution_id
+        found = await self.plan_for(execution_id, state, request)
+        if state.status is ExecutionStatus.COMPLETED and found.changes_nothing:
+            _log.debug("resume of %s: completed already, nothing to do", execution_id)
+            return None
+        for decision in found.decisions if _log.isEnabledFor(logging.DEBUG) else ():
             _log.debug("resume of %s: %s %s: %s", execution_id, decision.verb.value, decision.task, decision.reason)
         if planned is not None:
-            planned(plan)
-        recorder = Recorder(adapters.store, lease, state, adapters.listeners)
+            planned(found)
+        now = adapters.clock.now()
+        revision = request.revision
+        pipeline = revision.pipeline if revision is not None else state.pipeline
+        strategy = request.strategy or (pipeline.resume if pipeline is not None else ResumeStrategy())
+        resumed = lease.epoch > 1
         recorder.record(
-            ExecutionStarted(
-                now, lease.epoch, describe_owner(now), resumed=lease.epoch > 1, strategy=strategy.to_dict()
-            )
+            ExecutionStarted(now, lease.epoch, describe_owner(now), resumed=resumed, strategy=strategy.to_dict())
         )
-        for event in plan.events:
-            recorder.record(event)
+        told = request.told()
+        if resumed or told:
+            until = None if found.until is None else sorted(found.until)
+            recorder.record(ResumePlanned(now, found.digest, request.by, request.why, told, until))
+        for event, values in plan_facts(found, request):
+            if isinstance(event, DefinitionChanged) and revision is not None:
+                state.offer(event.definition, revision.pipeline)
+            recorder.record(event, *values)
         if request.from_seq is not None:
             past = await state_at(adapters.store, adapters.codec, execution_id, request.from_seq)
             _restore(recorder, adapters.codec, past, now)
-        return Engine(pipeline, recorder, adapters, strategy)
+        return found
 
     # -- driving -------------------------------------------------------------------------------------------------
 
@@ -192,6 +278,18 @@ class LiveExecutions(Ledger):
             await asyncio.shield(_release(adapters, lease))
 
 
+def plan_facts(plan: Plan, request: PlanRequest) -> Iterator[tuple[Event, tuple[EncodedValue, ...]]]:
+    """Yield the facts of a plan, each with the values that came for it with the request."""
+    revision = request.revision
+    for event in plan.events:
+        values: tuple[EncodedValue, ...] = ()
+        if isinstance(event, DefinitionChanged) and revision is not None:
+            values = (revision.definition, revision.inputs)
+        elif isinstance(event, ResultSet):
+            values = (request.results[event.task],)
+        yield event, values
+
+
 def _ignore(_told: object) -> None:
     """Do nothing: what is wrong is told again once somebody is there to hear it."""
 
@@ -208,7 +306,8 @@ def _restore(recorder: Recorder, codec: Codec, past: ExecutionState, now: float)
         metadata = {"back_to": checkpoint_id(recorder.lease.execution_id, past.seq)}
         recorder.record(CheckpointMade(now, "manual", None, metadata, ref), *([nothing] if nothing is not None else []))
     for name, task in state.tasks.items():
-        saved = past.tasks[name].saved
+        earlier = past.tasks.get(name)
+        saved = earlier.saved if earlier is not None else None
         if task.status in DONE or task.saved == saved:
             continue
         nothing = codec.encode(None) if saved is None else None

@@ -18,7 +18,7 @@ from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus,
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import definition_of
-from orchestrator.domain.plan import Plan, ResumeRequest
+from orchestrator.domain.plan import Plan, PlanRequest
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
     NoCheckpoint,
@@ -158,12 +158,9 @@ class PipelineResumeManager:
             inputs=await values.load(state.inputs) or {},
         )
 
-    async def plan(
-        self, execution_id: str, strategy: ResumeStrategy | None = None, request: ResumeRequest | None = None
-    ) -> Plan:
+    async def plan(self, execution_id: str, request: PlanRequest | None = None) -> Plan:
         """Return what ``resume_pipeline`` would do with each task and why; changes nothing."""
-        _state, plan = await self._live.plan(valid_execution_id(execution_id), strategy, request or ResumeRequest())
-        return plan
+        return await self._live.plan(valid_execution_id(execution_id), request or PlanRequest())
 
     async def validate(self, execution_id: str) -> None:
         """Verify every record and value a resume would need; raises CheckpointUnreadable, NoCheckpoint."""

@@ -15,6 +15,7 @@ from orchestrator import crashpoints
 from orchestrator.crashpoints import point
 from orchestrator.domain.events import TaskClaimed, TaskCompleted
 from orchestrator.domain.ids import Seq
+from orchestrator.domain.values import EncodedValue, ValueRef
 from orchestrator.errors import OrchestratorError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.execution import ExecutionState
-    from orchestrator.domain.values import EncodedValue, ValueRef
+    from orchestrator.domain.values import Stored
     from orchestrator.ports.store import Journal, Lease
 
 _log = logging.getLogger("orchestrator.recorder")
@@ -55,21 +56,21 @@ class Recorder:
         self._journal = journal
         self._listeners = tuple(listeners)
         self._events: list[Event] = []
-        self._values: list[EncodedValue] = []
+        self._values: list[Stored] = []
         self._durable = False
-        self._in_flight: list[EncodedValue] = []
+        self._in_flight: list[Stored] = []
         self._broken: BaseException | None = None
         self._turn = asyncio.Lock()
 
-    def record(self, event: Event, *values: EncodedValue, durable: bool = False) -> None:
-        """Fold a fact in and keep it for the next flush, with the encoded values it refers to.
+    def record(self, event: Event, *values: Stored, durable: bool = False) -> None:
+        """Fold a fact in and keep it for the next flush, with the values it refers to that the store may not have.
 
         ``durable`` raises the whole commit to what a power cut survives, where the store's setting is weaker.
         """
         self.state.apply(event)
         self._events.append(event)
         for value in values:
-            if not value.ref.inline:
+            if not (value if isinstance(value, ValueRef) else value.ref).inline:
                 self._values.append(value)
         if durable:
             self._durable = True
@@ -82,7 +83,7 @@ class Recorder:
     def pending_value(self, ref: ValueRef) -> bytes | None:
         """Return a value that is recorded but not yet in the store."""
         for value in (*reversed(self._values), *self._in_flight):
-            if value.ref.data == ref.data:
+            if isinstance(value, EncodedValue) and value.ref.data == ref.data:
                 return value.payload
         return None
 

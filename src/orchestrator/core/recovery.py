@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.domain.events import ExecutionCreated
+from orchestrator.domain.events import DefinitionChanged, ExecutionCreated
 from orchestrator.domain.execution import DONE, ExecutionState
 from orchestrator.errors import StoreDamaged
 
@@ -48,16 +48,18 @@ async def load_state(store: Store, codec: Codec, execution_id: ExecutionId) -> E
         if state is None:
             first = _first(execution_id, commit)
             state = ExecutionState(await load_pipeline(store, codec, first.definition))
-        _fold(execution_id, state, commit)
+        await _fold(store, codec, execution_id, state, commit)
     if state is None:
         raise StoreDamaged(f"{execution_id}@1", "the journal is empty")
     return state
 
 
-def _fold(execution_id: str, state: ExecutionState, commit: Commit) -> None:
+async def _fold(store: Store, codec: Codec, execution_id: str, state: ExecutionState, commit: Commit) -> None:
     apply = state.apply
     try:
         for event in commit.events:
+            if type(event) is DefinitionChanged:
+                await offer(store, codec, state, event)
             apply(event)
     except (KeyError, ValueError) as error:
         raise StoreDamaged(
@@ -67,6 +69,13 @@ def _fold(execution_id: str, state: ExecutionState, commit: Commit) -> None:
         raise StoreDamaged(
             f"{execution_id}@{state.seq}", f"it counts {commit.completed} tasks done, the facts say {state.done_count}"
         )
+
+
+async def offer(store: Store, codec: Codec, state: ExecutionState, event: DefinitionChanged) -> None:
+    """Give the state the definition that the fact to come goes over to."""
+    pipeline = await load_pipeline(store, codec, event.definition)
+    if pipeline is not None:
+        state.offer(event.definition, pipeline)
 
 
 async def verify_values(store: Store, codec: Codec, state: ExecutionState) -> None:
@@ -82,6 +91,8 @@ def referenced_values(state: ExecutionState) -> list[ValueRef]:
     for task in state.tasks.values():
         refs.append(task.value)
         refs.append(task.saved)
+        if task.kept is not None:
+            refs.append(task.kept.value)
     return [ref for ref in refs if ref is not None]
 
 
@@ -94,6 +105,8 @@ async def state_at(store: Store, codec: Codec, execution_id: ExecutionId, seq: i
         for event in commit.events:
             if state.seq == seq:
                 return state
+            if type(event) is DefinitionChanged:
+                await offer(store, codec, state, event)
             state.apply(event)
     if state is None:
         raise StoreDamaged(f"{execution_id}@1", "the journal is empty")

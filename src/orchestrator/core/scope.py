@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.core.recorder import Recorder
     from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.tasks import TaskState
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.codec import Codec
     from orchestrator.ports.store import Values
@@ -18,13 +18,20 @@ if TYPE_CHECKING:
 CACHE_BYTES = 64 * 1024 * 1024
 
 
+class Pending(Protocol):
+    """Knows values that are on their way into the store."""
+
+    def pending_value(self, ref: ValueRef) -> bytes | None:
+        """Return the encoded value, or None if it is not one of them."""
+
+
 class RecordedValues:
     """Reads recorded values: each read decodes anew, so that no reader can change what another reads."""
 
-    def __init__(self, values: Values, codec: Codec, recorder: Recorder | None = None) -> None:
+    def __init__(self, values: Values, codec: Codec, pending: Pending | None = None) -> None:
         self._values = values
         self._codec = codec
-        self._recorder = recorder
+        self._pending = pending
         self._cache: OrderedDict[bytes, bytes] = OrderedDict()
         self._cached = 0
 
@@ -36,7 +43,7 @@ class RecordedValues:
             return self._codec.decode(ref.data)
         payload = self._cache.get(ref.data)
         if payload is None:
-            payload = self._recorder.pending_value(ref) if self._recorder is not None else None
+            payload = self._pending.pending_value(ref) if self._pending is not None else None
             if payload is None:
                 payload = await self._values.get(ref)
             self._remember(ref, payload)
@@ -54,20 +61,28 @@ class RecordedValues:
 
 
 class Scope:
-    """Builds the scopes of one execution's templates."""
+    """Builds the scopes of one execution's templates.
 
-    def __init__(self, recorder: Recorder, values: RecordedValues, inputs: Mapping[str, Any], context: Any) -> None:
-        self._recorder = recorder
+    ``find`` returns what is known of a task; ``facts`` are the execution's ``id``, ``is_resume`` and ``context``.
+    """
+
+    def __init__(
+        self,
+        values: RecordedValues,
+        inputs: Mapping[str, Any],
+        facts: Callable[[], dict[str, Any]],
+        find: Callable[[TaskId], TaskState],
+    ) -> None:
         self._values = values
         self.inputs = MappingProxyType(dict(inputs))
-        self._context = context
+        self._facts = facts
+        self._find = find
 
     async def build(self, reads: Sequence[TaskId], attempt: int) -> dict[str, Any]:
         """Return the scope with the results of ``reads`` (see ports.renderer)."""
-        state = self._recorder.state
         steps: dict[str, Any] = {}
         for name in reads:
-            task = state.tasks[name]
+            task = self._find(name)
             steps[name] = {"result": await self._values.load(task.value), "status": task.status.value}
         return {
             **steps,
@@ -75,9 +90,5 @@ class Scope:
             "inputs": self.inputs,
             "parameters": self.inputs,
             "attempt": attempt,
-            "execution": {
-                "id": self._recorder.lease.execution_id,
-                "is_resume": state.resumed,
-                "context": self._context,
-            },
+            "execution": self._facts(),
         }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.core.ledger import describe_owner
 from orchestrator.core.parking import park, why_poison
 from orchestrator.domain.execution import ExecutionStatus
-from orchestrator.domain.plan import ResumeRequest
+from orchestrator.domain.plan import PlanRequest
 from orchestrator.errors import (
     LeaseLost,
     ResumeError,
@@ -236,7 +236,7 @@ class Server:
         if reason is not None:
             await park(self._adapters, self._live, lease, NAME, reason)
             return Notice("paused", name, reason)
-        state = await self._live.carry_on(lease, None, ResumeRequest(), admitted=self._admitted)
+        state = await self._live.carry_on(lease, PlanRequest(by=NAME), admitted=self._admitted)
         if state.status is ExecutionStatus.STOPPED and self._is_stopping() and self._service.runs:
             await self._pass_on(lease)
         return Notice("ended", name, state.status.value)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.core.recovery import load_state, referenced_values
+from orchestrator.core.recovery import load_pipeline, load_state, referenced_values
 from orchestrator.domain.events import (
     CheckpointMade,
+    DefinitionChanged,
+    ExecutionCreated,
     ExecutionFinished,
     ExecutionStarted,
+    ResultSet,
     TaskClaimed,
     TaskCompleted,
+    TaskReused,
+    TasksInvalidated,
     TaskSkipped,
     TasksReset,
 )
@@ -50,7 +55,7 @@ async def _verify_execution(store: Store, codec: Codec, summary: ExecutionSummar
     name = summary.execution_id
     try:
         state = await load_state(store, codec, name)
-        problems = await _verify_history(store, state, summary)
+        problems = await _verify_history(store, codec, summary)
         problems += await _verify_kept(store, name)
     except UnknownExecution:
         return []  # pruned since the list was made
@@ -103,19 +108,21 @@ async def _verify_kept(store: Store, name: ExecutionId) -> list[str]:
     return problems
 
 
-async def _verify_history(store: Store, state: ExecutionState, summary: ExecutionSummary) -> list[str]:
+async def _verify_history(store: Store, codec: Codec, summary: ExecutionSummary) -> list[str]:
     """Walk the facts once more, with the rules that the fold does not enforce."""
-    walker = _Walker(summary.execution_id, state.pipeline)
+    walker = _Walker(summary.execution_id)
     async for commit in store.read(summary.execution_id):
         for seq, event in enumerate(commit.events, commit.first):
+            if isinstance(event, (ExecutionCreated, DefinitionChanged)):
+                walker.define(event, await load_pipeline(store, codec, event.definition))
             walker.step(seq, event)
     return walker.problems
 
 
 class _Walker:
-    def __init__(self, execution_id: str, pipeline: Pipeline | None) -> None:
+    def __init__(self, execution_id: str) -> None:
         self._execution_id = execution_id
-        self._pipeline = pipeline
+        self._pipeline: Pipeline | None = None
         self._done: set[str] = set()
         self._finished = False
         self.problems: list[str] = []
@@ -123,19 +130,21 @@ class _Walker:
     def _say(self, seq: int, text: str) -> None:
         self.problems.append(f"{self._execution_id}@{seq}: {text}")
 
+    def define(self, event: ExecutionCreated | DefinitionChanged, pipeline: Pipeline | None) -> None:
+        """Go over to a definition: what is done stays so, under its new name."""
+        if isinstance(event, DefinitionChanged) and pipeline is not None:
+            old = {name: event.renamed.get(name, name) for name in pipeline.tasks}
+            self._done = {name for name, before in old.items() if before in self._done}
+        self._pipeline = pipeline
+
     def step(self, seq: int, event: Event) -> None:
-        if isinstance(event, TasksReset):
+        if isinstance(event, (TasksReset, TasksInvalidated)):
             self._done.difference_update(event.tasks)
+        elif isinstance(event, ResultSet):
+            self._done.add(event.task)
         elif isinstance(event, TaskClaimed):
-            if event.task in self._done:
-                self._say(seq, f"{event.task} is claimed after it was done (I1)")
-            needs = self._pipeline.tasks[event.task].needs if self._pipeline else ()
-            missing = [need for need in needs if need not in self._done]
-            if missing:
-                self._say(seq, f"{event.task} is claimed before {', '.join(missing)} was done (I3)")
-            if self._finished:
-                self._say(seq, f"{event.task} is claimed after the end (I12)")
-        elif isinstance(event, (TaskCompleted, TaskSkipped)):
+            self._claimed(seq, event)
+        elif isinstance(event, (TaskCompleted, TaskReused, TaskSkipped)):
             if event.task in self._done:
                 self._say(seq, f"{event.task} is done twice (I2)")
             self._done.add(event.task)
@@ -143,3 +152,13 @@ class _Walker:
             self._finished = True
         elif isinstance(event, ExecutionStarted):
             self._finished = False
+
+    def _claimed(self, seq: int, event: TaskClaimed) -> None:
+        if event.task in self._done:
+            self._say(seq, f"{event.task} is claimed after it was done (I1)")
+        needs = self._pipeline.tasks[event.task].needs if self._pipeline else ()
+        missing = [need for need in needs if need not in self._done]
+        if missing:
+            self._say(seq, f"{event.task} is claimed before {', '.join(missing)} was done (I3)")
+        if self._finished:
+            self._say(seq, f"{event.task} is claimed after the end (I12)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.domain.execution import ExecutionState, ExecutionStatus
+from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
 
 if TYPE_CHECKING:
     from orchestrator.domain.ids import TaskId
@@ -56,5 +56,13 @@ def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) 
             return [Claim(name) for name in islice(state.ready, free)]
     if state.running or state.ready or state.next_retry_at() is not None:
         return []
-    complete = state.done_count == len(state.tasks)
-    return [Finish(ExecutionStatus.COMPLETED if complete else ExecutionStatus.FAILED)]
+    return [Finish(_end(state))]
+
+
+def _end(state: ExecutionState) -> ExecutionStatus:
+    """Say how a run ends in which nothing more can begin."""
+    if state.done_count == len(state.tasks):
+        return ExecutionStatus.COMPLETED
+    if state.wanted is not None and all(state.tasks[name].status in DONE for name in state.wanted):
+        return ExecutionStatus.STOPPED  # it got as far as it was to go
+    return ExecutionStatus.FAILED

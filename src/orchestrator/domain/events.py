@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from orchestrator.domain.values import ValueRef
 
 
+CONDITION_FALSE = "condition is false"
+"""How the reason of a TaskSkipped begins where the task's own condition says so, and no person."""
+
+
 class ErrorInfo(NamedTuple):
     """An error as recorded: ``kind`` is what retry filters name, ``trace`` a shortened traceback or empty."""
 
@@ -219,11 +223,12 @@ class DefinitionChanged(NamedTuple):
     """From here on the execution is one of another definition.
 
     ``total`` is how many tasks that one has; ``renamed`` maps tasks of the new one to their ids in the old one.
-    ``source`` is the file it came from, or empty.
+    ``inputs`` are the execution's from here on; ``source`` is the file the definition came from, or empty.
     """
 
     at: float
     definition: ValueRef
+    inputs: ValueRef
     total: int
     renamed: dict[str, str]
     source: str
@@ -246,10 +251,14 @@ class ResumePlanned(NamedTuple):
 
 
 class DefinitionLoaded(NamedTuple):
-    """The execution's definition came from this file: a path in the project folder, or an absolute one."""
+    """The execution's definition came from this file: a path in the project folder, or an absolute one.
+
+    ``digest`` is the SHA-256 of the file in hexadecimal, as it was when it was read; empty if that is not known.
+    """
 
     at: float
     source: str
+    digest: str = ""
 
 
 class ExecutionForked(NamedTuple):

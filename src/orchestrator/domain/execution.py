@@ -12,47 +12,43 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.domain.events import (
+    CONDITION_FALSE,
     CancelRequested,
     CheckpointMade,
+    DefinitionChanged,
+    DefinitionLoaded,
     ErrorInfo,
     Event,
     ExecutionCreated,
     ExecutionFinished,
+    ExecutionForked,
     ExecutionStarted,
+    ResultSet,
+    ResumePlanned,
     TaskClaimed,
     TaskCompleted,
     TaskFailed,
     TaskInterrupted,
     TaskProgressed,
+    TaskReused,
+    TasksInvalidated,
     TaskSkipped,
     TasksReset,
+    TaskTraced,
+    ToolsResolved,
 )
+from orchestrator.domain.files import Trace
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.tasks import DONE, STUCK, Call, TaskState, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from orchestrator.domain.ids import TaskId
-    from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.domain.pipeline import Pipeline, Task
     from orchestrator.domain.values import ValueRef
 
 
-class TaskStatus(StrEnum):
-    """Where a task is.
-
-    Two are never recorded, only shown: ``blocked`` is a pending task behind a failed one, ``interrupted`` one that was
-    running when the process died, until a resume decides about it.
-    """
-
-    PENDING = "pending"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    COMPLETED = "completed"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    PARKED = "parked"
-    IN_DOUBT = "in_doubt"
-    BLOCKED = "blocked"
-    INTERRUPTED = "interrupted"
+__all__ = ["DONE", "STUCK", "ExecutionState", "ExecutionStatus", "TaskState", "TaskStatus"]
 
 
 class ExecutionStatus(StrEnum):
@@ -72,70 +68,36 @@ class ExecutionStatus(StrEnum):
     PAUSED = "paused"
 
 
-DONE = frozenset({TaskStatus.COMPLETED, TaskStatus.SKIPPED})
-STUCK = frozenset({TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT})
-
-
-class TaskState:
-    """What the journal says about one task.
-
-    ``attempt`` is the number of the last attempt begun (0: none). ``failures`` and ``crashes`` count over the whole
-    execution, ``tries`` over the present owner's run. ``unmet`` is how many of its needs are not done. ``seq`` is
-    the fact that last changed its status.
-    """
-
-    __slots__ = (
-        "attempt",
-        "crashes",
-        "ended_at",
-        "error",
-        "failures",
-        "progress",
-        "retry_at",
-        "saved",
-        "seq",
-        "started_at",
-        "status",
-        "tries",
-        "tries_epoch",
-        "unmet",
-        "value",
-    )
-
-    def __init__(self, unmet: int) -> None:
-        self.status = TaskStatus.PENDING
-        self.unmet = unmet
-        self.attempt = 0
-        self.failures = 0
-        self.crashes = 0
-        self.tries = 0
-        self.tries_epoch = 0
-        self.seq = 0
-        self.value: ValueRef | None = None
-        self.error: ErrorInfo | None = None
-        self.saved: ValueRef | None = None
-        self.progress: tuple[float | None, float | None, str] | None = None
-        self.retry_at: float | None = None
-        self.started_at: float | None = None
-        self.ended_at: float | None = None
-
-
 class ExecutionState:
     """The state of one execution: the fold of its events over its pipeline.
 
     ``pipeline`` None is an execution that only a caller's checkpoints know: it has no tasks.
     ``ready`` holds the tasks that may begin, in the order they became so; ``running`` those claimed and not ended.
+    ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
+    ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
+    present one, ``definition_source`` is the file it came from, or empty, and ``definition_digest`` that file's.
+    ``forked_from`` is a position of another execution.
+
+    A DefinitionChanged can be folded once ``offer`` has been given the definition that it speaks of.
     """
 
     __slots__ = (
+        "_offered",
+        "calls",
         "cancel_requested",
+        "changed_inputs",
         "context",
         "counts",
         "created_at",
+        "definition",
+        "definition_digest",
+        "definition_source",
         "dependents",
         "epoch",
         "error",
         "finished_at",
+        "forked_from",
+        "held",
         "inputs",
         "outputs",
         "owner",
@@ -151,6 +113,8 @@ class ExecutionState:
         "tasks",
         "total",
         "updated_at",
+        "versions",
+        "wanted",
     )
 
     def __init__(self, pipeline: Pipeline | None) -> None:
@@ -171,16 +135,23 @@ class ExecutionState:
         self.error: ErrorInfo | None = None
         self.strategy: dict[str, Any] = {}
         self.total = 0
+        self.versions = 1
+        self.definition: ValueRef | None = None
+        self.definition_source = ""
+        self.definition_digest = ""
+        self.forked_from = ""
+        self.changed_inputs: frozenset[str] = frozenset()
+        self.calls: dict[tuple[str, str | None], Call] = {}
+        self._offered: dict[bytes, Pipeline] = {}
         tasks = pipeline.tasks if pipeline else {}
         self.tasks: dict[TaskId, TaskState] = {name: TaskState(len(task.needs)) for name, task in tasks.items()}
-        self.dependents: dict[TaskId, list[TaskId]] = {}
-        for name, task in tasks.items():
-            for need in task.needs:
-                self.dependents.setdefault(need, []).append(name)
+        self.dependents = _dependents(tasks)
         # Taken from the front again and again: a plain dict would walk over its own holes to find its first key.
         self.ready: OrderedDict[TaskId, None] = OrderedDict(
             (name, None) for name, task in tasks.items() if not task.needs
         )
+        self.held: dict[TaskId, None] = {}
+        self.wanted: frozenset[TaskId] | None = None
         self.running: dict[TaskId, None] = {}
         self.retry_heap: list[tuple[float, TaskId]] = []
         self.counts: dict[TaskStatus, int] = dict.fromkeys(TaskStatus, 0)
@@ -226,6 +197,10 @@ class ExecutionState:
 
     # -- folding -------------------------------------------------------------------------------------------------
 
+    def offer(self, definition: ValueRef, pipeline: Pipeline) -> None:
+        """Give the pipeline that a DefinitionChanged to come refers to."""
+        self._offered[definition.data] = pipeline
+
     def apply(self, event: Event) -> None:
         """Fold one fact in: O(edges of the task it is about)."""
         self.seq += 1
@@ -250,25 +225,37 @@ class ExecutionState:
             task = tasks[dependent]
             task.unmet -= 1
             if not task.unmet and task.status is TaskStatus.PENDING:
-                self.ready[dependent] = None
+                self._make_ready(dependent)
 
     def _unsatisfy(self, name: TaskId) -> None:
         for dependent in self.dependents.get(name, ()):
             self.tasks[dependent].unmet += 1
-            self.ready.pop(dependent, None)
+            self._unready(dependent)
+
+    def _make_ready(self, name: TaskId) -> None:
+        if self.wanted is None or name in self.wanted:
+            self.ready[name] = None
+        else:
+            self.held[name] = None
+
+    def _unready(self, name: TaskId) -> None:
+        self.ready.pop(name, None)
+        if self.held:
+            self.held.pop(name, None)
 
     def _make_pending(self, name: TaskId, task: TaskState) -> None:
         self.running.pop(name, None)
         self._set(task, TaskStatus.PENDING)
         task.retry_at = None
         if not task.unmet:
-            self.ready[name] = None
+            self._make_ready(name)
 
     def _created(self, event: ExecutionCreated) -> None:
         self.created_at = event.at
         self.inputs = event.inputs
         self.pipeline_id = event.pipeline_id
         self.total = event.total
+        self.definition = event.definition
 
     def _started(self, event: ExecutionStarted) -> None:
         self.status = ExecutionStatus.RUNNING
@@ -279,11 +266,29 @@ class ExecutionState:
         self.cancel_requested = None
         self.finished_at = None
         self.error = None
+        self._want(None)
+
+    def _want(self, wanted: frozenset[TaskId] | None) -> None:
+        """Have only these tasks begin from here on; None: all."""
+        if wanted == self.wanted:
+            return
+        self.wanted = wanted
+        open_, self.held = [*self.ready, *self.held], {}
+        self.ready.clear()
+        for name in open_:
+            self._make_ready(name)
+
+    def _call(self, name: TaskId) -> Call | None:
+        """Return what the task's call means just now, as recorded."""
+        if self.pipeline is None:
+            return None
+        task = self.pipeline.tasks[name]
+        return self.calls.get((task.tool, task.action))
 
     def _claimed(self, event: TaskClaimed) -> None:
         name = event.task
         task = self.tasks[name]
-        self.ready.pop(name, None)
+        self._unready(name)
         self.running[name] = None
         self._set(task, TaskStatus.RUNNING)
         task.attempt = event.attempt
@@ -295,27 +300,35 @@ class ExecutionState:
         task.started_at = event.at
         task.ended_at = None
         task.progress = None
+        task.parameters = event.parameters
+        task.call = self._call(name)
+        task.trace = task.under = task.kept = None
+        task.source = task.pinned = ""
+        task.stale = False
 
     def _completed(self, event: TaskCompleted) -> None:
         name = event.task
         task = self.tasks[name]
         if task.status in DONE:
             raise ValueError(f"{name} is done twice")
-        self.running.pop(name, None)
-        self.ready.pop(name, None)
-        self._set(task, TaskStatus.COMPLETED)
+        self._end(name, task, TaskStatus.COMPLETED, event.at)
         task.attempt = event.attempt
         task.value = event.value
-        task.ended_at = event.at
-        task.error = None
-        task.saved = None
         self._satisfy(name)
+
+    def _end(self, name: TaskId, task: TaskState, status: TaskStatus, at: float) -> None:
+        self.running.pop(name, None)
+        self._unready(name)
+        self._set(task, status)
+        task.ended_at = at
+        task.retry_at = None
+        task.error = task.saved = task.saved_under = task.kept = None
 
     def _failed(self, event: TaskFailed) -> None:
         name = event.task
         task = self.tasks[name]
         self.running.pop(name, None)
-        self.ready.pop(name, None)
+        self._unready(name)
         task.attempt = event.attempt
         task.error = event.error
         task.ended_at = event.at
@@ -348,11 +361,11 @@ class ExecutionState:
         task = self.tasks[event.task]
         if task.status in DONE:
             raise ValueError(f"{event.task} is done twice")
-        self.ready.pop(event.task, None)
-        self.running.pop(event.task, None)
-        self._set(task, TaskStatus.SKIPPED)
-        task.value = None
-        task.ended_at = event.at
+        self._end(event.task, task, TaskStatus.SKIPPED, event.at)
+        task.value = task.parameters = task.call = task.trace = task.under = None
+        task.stale = False
+        task.source = ""
+        task.pinned = "" if event.reason.startswith(CONDITION_FALSE) else event.reason
         self._satisfy(event.task)
 
     def _reset(self, event: TasksReset) -> None:
@@ -360,8 +373,10 @@ class ExecutionState:
             task = self.tasks[name]
             if task.status in DONE:
                 # What it had saved belongs to the run that is being undone.
-                task.value = task.saved = task.progress = None
+                task.value = task.saved = task.saved_under = task.progress = None
                 self._unsatisfy(name)
+            task.kept = None
+            task.pinned = ""
             if event.forgive:
                 task.failures = task.crashes = 0
             self._make_pending(name, task)
@@ -371,6 +386,7 @@ class ExecutionState:
         task.progress = (event.done, event.total, event.message)
         if event.saved is not None:
             task.saved = event.saved
+            task.saved_under = None
 
     def _checkpoint(self, event: CheckpointMade) -> None:
         if event.reason in ("manual", "periodic") and event.state is not None:
@@ -385,6 +401,101 @@ class ExecutionState:
         self.outputs = event.outputs
         self.error = event.error
 
+    # -- plans, edits and results from elsewhere -----------------------------------------------------------------
+
+    def _resolved(self, event: ToolsResolved) -> None:
+        for tool, action, version, code in event.calls:
+            self.calls[tool, action] = Call(version, code)
+
+    def _traced(self, event: TaskTraced) -> None:
+        self.tasks[event.task].trace = Trace(tuple(event.reads), tuple(event.writes), event.inputs)
+
+    def _invalidated(self, event: TasksInvalidated) -> None:
+        for name in event.tasks:
+            task = self.tasks[name]
+            if task.status in DONE:
+                prior = task.prior
+                task.value = task.progress = None
+                self._unsatisfy(name)
+                self._make_pending(name, task)
+                task.kept = prior
+
+    def _reused(self, event: TaskReused) -> None:
+        task = self.tasks[event.task]
+        if task.status in DONE:
+            raise ValueError(f"{event.task} is done twice")
+        kept = task.kept
+        task.stale = kept is None and bool(self.changed_inputs)
+        self._end(event.task, task, TaskStatus.COMPLETED, event.at)
+        task.value = event.value
+        task.parameters = event.parameters
+        task.call = self._call(event.task)
+        task.source = event.source
+        task.under = None
+        if kept is not None:
+            # It was made then, and is only found to be good still: what came in between did so after it.
+            task.trace, task.source, task.seq = kept.trace, kept.source, kept.seq
+        task.pinned = ""
+        self._satisfy(event.task)
+
+    def _result_set(self, event: ResultSet) -> None:
+        task = self.tasks[event.task]
+        if task.status in DONE:
+            self._unsatisfy(event.task)
+        self._end(event.task, task, TaskStatus.COMPLETED, event.at)
+        task.value = event.value
+        task.parameters = task.call = task.trace = task.under = None
+        task.stale = False
+        task.source = ""
+        task.pinned = f"given by {event.by}"
+        self._satisfy(event.task)
+
+    def _redefined(self, event: DefinitionChanged) -> None:
+        """Go over to another definition: what is known of a task goes with it, under its new name if it has one.
+
+        O(the new definition): nothing runs just now.
+        """
+        before, after = self.pipeline, self._offered[event.definition.data]
+        if before is None:
+            raise ValueError("an execution without a definition cannot have another one")
+        found: dict[TaskId, TaskState] = {}
+        for name, definition in after.tasks.items():
+            old = event.renamed.get(name, name)
+            task = found[name] = self.tasks.get(TaskId(old)) or TaskState(0)
+            if old in before.tasks:
+                _carry_over(task, before.tasks[TaskId(old)], definition, inputs_differ=event.inputs != self.inputs)
+        self.pipeline = after
+        self.versions += 1
+        self.total = event.total
+        self.definition = event.definition
+        self.definition_source, self.definition_digest = event.source, ""
+        self.inputs = event.inputs
+        self.tasks = found
+        self.dependents = _dependents(after.tasks)
+        self.ready.clear()
+        self.held.clear()
+        self.running.clear()
+        self.retry_heap = [(task.retry_at, name) for name, task in found.items() if task.retry_at is not None]
+        heapq.heapify(self.retry_heap)
+        self.counts = dict.fromkeys(TaskStatus, 0)
+        for name, definition in after.tasks.items():
+            task = found[name]
+            self.counts[task.status] += 1
+            task.unmet = sum(found[need].status not in DONE for need in definition.needs)
+            if not task.unmet and task.status is TaskStatus.PENDING:
+                self._make_ready(name)
+
+    def _planned(self, event: ResumePlanned) -> None:
+        self._want(None if event.until is None else frozenset(event.until))
+
+    def _loaded(self, event: DefinitionLoaded) -> None:
+        self.definition_source = event.source
+        self.definition_digest = event.digest
+
+    def _forked(self, event: ExecutionForked) -> None:
+        self.forked_from = event.source
+        self.changed_inputs = frozenset(event.inputs)
+
     _APPLY: ClassVar[dict[type, Callable[[ExecutionState, Any], None]]] = {
         ExecutionCreated: _created,
         ExecutionStarted: _started,
@@ -398,4 +509,32 @@ class ExecutionState:
         CheckpointMade: _checkpoint,
         CancelRequested: _cancel,
         ExecutionFinished: _finished,
+        ToolsResolved: _resolved,
+        TaskTraced: _traced,
+        TaskReused: _reused,
+        TasksInvalidated: _invalidated,
+        ResultSet: _result_set,
+        DefinitionChanged: _redefined,
+        ResumePlanned: _planned,
+        DefinitionLoaded: _loaded,
+        ExecutionForked: _forked,
     }
+
+
+def _dependents(tasks: Mapping[TaskId, Task]) -> dict[TaskId, list[TaskId]]:
+    found: dict[TaskId, list[TaskId]] = {}
+    for name, task in tasks.items():
+        for need in task.needs:
+            found.setdefault(need, []).append(name)
+    return found
+
+
+def _carry_over(task: TaskState, before: Task, after: Task, *, inputs_differ: bool) -> None:
+    """Note on a task what its result and its saved state were made under, where that is not what holds now."""
+    if before is not after and before != after:
+        if task.under is None and (task.attempt or task.status in DONE):
+            task.under = before
+        if task.saved_under is None and task.saved is not None:
+            task.saved_under = before
+    if inputs_differ:
+        task.stale = True

@@ -36,6 +36,15 @@ def checkpoint_id(execution: str, seq: int) -> str:
     return f"{execution}@{seq}"
 
 
+def is_checkpoint_id(text: str) -> bool:
+    """Tell whether a text names a position rather than an execution.
+
+    >>> is_checkpoint_id("exec_1@17"), is_checkpoint_id("exec_1")
+    (True, False)
+    """
+    return "@" in text
+
+
 def parse_checkpoint_id(text: str) -> tuple[ExecutionId, Seq]:
     """Split ``EXECUTION@SEQ``; raise UsageError if it is not of that form."""
     execution, _, seq = text.rpartition("@")

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.executors.traces import Notes
 from orchestrator.observe.lines import TASK_LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from orchestrator.domain.files import FileSeen
     from orchestrator.ports.executor import Attempt, Reporter
 
 MESSAGE_LIMIT = 1024
 """Longest progress message, in characters; the rest is cut."""
+
+_LOCK = threading.Lock()
 
 
 class Context:
     """A TaskContext for one attempt; made only when its tool takes one.
 
     ``snapshot`` copies a state as the store would give it back, or raises UnstorableValue. Reports made after
-    ``end`` are dropped: a thread that outlives its attempt changes nothing any more.
+    ``end`` are dropped: a thread that outlives its attempt changes nothing any more. ``notes`` are of what is read and
+    written, None while there is nothing to tell.
     """
 
-    __slots__ = ("_attempt", "_cancelled", "_ended", "_logger", "_reporter", "_saved", "_snapshot")
+    __slots__ = ("_attempt", "_cancelled", "_ended", "_logger", "_reporter", "_saved", "_snapshot", "notes")
 
     def __init__(self, attempt: Attempt, reporter: Reporter, snapshot: Callable[[Any], Any]) -> None:
         self._attempt = attempt
         self._reporter = reporter
         self._snapshot = snapshot
         self._saved = attempt.saved
+        self.notes: Notes | None = None
         self._logger: logging.Logger | None = None
         self._cancelled = False
         self._ended = False
@@ -57,8 +65,25 @@ class Context:
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """The execution's inputs."""
+        """The execution's inputs; that they were looked at is noted."""
+        self._noted().inputs = True
         return self._attempt.inputs
+
+    def reads(self, path: str | Path) -> None:
+        """Tell that a file is about to be read; looks at it at once, in this thread."""
+        self._noted().read(os.fspath(path))
+
+    def writes(self, path: str | Path) -> None:
+        """Tell that a file is written or removed; it is looked at when the attempt has succeeded."""
+        self._noted().write(os.fspath(path))
+
+    def saw(self, file: FileSeen) -> None:
+        """Take over a file that a shipped tool has read and looked at itself."""
+        self._noted().saw(file)
+
+    def wrote(self, file: FileSeen) -> None:
+        """Take over a file as a shipped tool has written it."""
+        self._noted().wrote(file)
 
     @property
     def project(self) -> Path:
@@ -94,6 +119,10 @@ class Context:
         if not self._ended:
             self._reporter.saved(self._attempt, copy)
 
+    def begin_with(self, saved: Any) -> None:
+        """Make this the state that was saved last, before the tool is called."""
+        self._saved = saved
+
     def ask_to_end(self) -> None:
         """Make ``cancelled`` true."""
         self._cancelled = True
@@ -102,6 +131,13 @@ class Context:
         """Drop every later report; the attempt is over."""
         self._cancelled = True
         self._ended = True
+
+    def _noted(self) -> Notes:
+        notes = self.notes
+        if notes is None:  # two threads at once: both go on with the one that is kept
+            with _LOCK:
+                notes = self.notes = self.notes or Notes(self._attempt.project)
+        return notes
 
 
 class TaskLogger(logging.Logger):

@@ -7,13 +7,16 @@ import contextlib
 import logging
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.crashpoints import point
+from orchestrator.domain.pipeline import NO_FILES
 from orchestrator.errors import TaskError
 from orchestrator.executors.context import Context
 from orchestrator.executors.failure import outcome_of, timed_out
+from orchestrator.executors.migration import migrated
 from orchestrator.executors.threads import ThreadPool
+from orchestrator.executors.traces import Notes, declares
 from orchestrator.ports.executor import Cancelled, Succeeded
 
 if TYPE_CHECKING:
@@ -23,13 +26,27 @@ if TYPE_CHECKING:
     from orchestrator.ports.executor import Attempt, Outcome, Reporter
     from orchestrator.ports.tools import Tools
 
+T = TypeVar("T")
+
 _log = logging.getLogger("orchestrator.executors")
 
 
 class _Run:
     """One attempt between start and finished."""
 
-    __slots__ = ("attempt", "context", "coroutine", "job", "key", "loop", "reporter", "task", "timer", "verdict")
+    __slots__ = (
+        "attempt",
+        "context",
+        "coroutine",
+        "job",
+        "key",
+        "loop",
+        "notes",
+        "reporter",
+        "task",
+        "timer",
+        "verdict",
+    )
 
     def __init__(self, attempt: Attempt, reporter: Reporter, loop: asyncio.AbstractEventLoop) -> None:
         self.key = (attempt.execution_id, attempt.task_id, attempt.attempt)
@@ -37,6 +54,7 @@ class _Run:
         self.reporter = reporter
         self.loop = loop
         self.context: Context | None = None
+        self.notes: Notes | None = None  # of a step that declares files; else its context has them, if there are any
         self.coroutine: Coroutine[Any, Any, None] | None = None
         self.task: asyncio.Task[None] | None = None
         self.job: Job | None = None
@@ -86,6 +104,10 @@ class LocalExecutor:
             arguments = dict(attempt.parameters) if validate is None else validate(attempt.parameters)
             if call.context_parameter is not None:
                 run.context = arguments[call.context_parameter] = Context(attempt, reporter, self._snapshot)
+            if attempt.files is not NO_FILES and declares(attempt):
+                run.notes = Notes(attempt.project)
+                if run.context is not None:
+                    run.context.notes = run.notes
             if call.is_async:
                 run.coroutine = self._on_loop(run, call.function, arguments)
                 run.task = loop.create_task(run.coroutine, name=attempt.task_id)
@@ -125,10 +147,19 @@ class LocalExecutor:
         # SystemExit and KeyboardInterrupt must not reach the asyncio task: it would hand them on to the loop.
         outcome: Outcome
         try:
+            if run.notes is not None:
+                await self._off_loop(partial(run.notes.before, run.attempt))
+            self._migrate(run)
             point("before_effect")
             value = await function(**arguments)
             point("after_effect")
-            outcome = Succeeded(value)
+            notes = run.notes if run.context is None else run.context.notes
+            if notes is None:
+                outcome = Succeeded(value)
+            elif run.notes is None and not notes.looks:
+                outcome = Succeeded(value, notes.after(run.attempt))
+            else:
+                outcome = Succeeded(value, await self._off_loop(partial(notes.after, run.attempt)))
         except BaseException as error:  # noqa: BLE001
             outcome = outcome_of(error, run.attempt.execution_id)
         self._end(run, outcome)
@@ -136,22 +167,47 @@ class LocalExecutor:
     def _in_thread(self, run: _Run, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
         outcome: Outcome
         try:
-            if run.verdict is not None:  # cancelled while it waited for a thread
+            if run.verdict is None:
+                if run.attempt.timeout is not None:
+                    run.loop.call_soon_threadsafe(self._arm, run)
+                if run.notes is not None:
+                    run.notes.before(run.attempt)
+            if run.verdict is not None:  # cancelled while it waited for a thread, or its files were looked at
                 self._end(run, run.verdict, in_thread=True)
                 return
-            if run.attempt.timeout is not None:
-                run.loop.call_soon_threadsafe(self._arm, run)
+            self._migrate(run)
             point("before_effect")
             value = function(**arguments)
             point("after_effect")
             if isinstance(value, CoroutineType):
                 value.close()
                 raise TaskError("the function returned a coroutine: declare it async", kind="tool", retryable=False)
-            outcome = Succeeded(value)
+            notes = run.notes if run.context is None else run.context.notes
+            outcome = Succeeded(value, None if notes is None else notes.after(run.attempt))
         except BaseException as error:  # noqa: BLE001
             outcome = outcome_of(error, run.attempt.execution_id)
         if not run.loop.is_closed():  # else nobody wants to know any more
             self._end(run, outcome, in_thread=True)
+
+    def _migrate(self, run: _Run) -> None:
+        if run.attempt.migrate is not None and run.context is not None:
+            run.context.begin_with(migrated(run.attempt, self._snapshot))
+
+    async def _off_loop(self, look: Callable[[], T]) -> T:
+        """Run in a thread what reads files; cancelled, it is not waited for."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[T] = loop.create_future()
+
+        def work() -> None:
+            try:
+                tell: Callable[[], None] = partial(found.set_result, look())
+            except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+                tell = partial(found.set_exception, error)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits for it any more
+                loop.call_soon_threadsafe(lambda: None if found.done() else tell())
+
+        self._threads.submit(work)
+        return await found
 
     def _end(self, run: _Run, outcome: Outcome, *, in_thread: bool = False) -> None:
         if self._runs.pop(run.key, None) is None:

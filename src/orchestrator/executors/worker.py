@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import TaskError, UnstorableValue
 from orchestrator.executors.context import Context
 from orchestrator.executors.failure import outcome_of
+from orchestrator.executors.migration import migrated
+from orchestrator.executors.traces import Notes, declares
 from orchestrator.executors.wire import FrameBuffer, frame
 from orchestrator.observe.lines import LINE_BYTES, TASK_LOGGER, cut
 from orchestrator.ports.executor import Succeeded
@@ -140,10 +142,10 @@ class Worker:
             attempt, module, level = pickle.loads(order)  # noqa: S301 - from the executor that started us
             execution_id = attempt.execution_id
             logging.getLogger(TASK_LOGGER).setLevel(level)
-            value = self._call(attempt, module)
+            outcome = self._call(attempt, module)
             if self._ending:  # the task swallowed it
                 raise _AskedToEnd
-            return Succeeded(value)
+            return outcome
         except _AskedToEnd:
             raise
         except BaseException as error:  # noqa: BLE001
@@ -157,19 +159,27 @@ class Worker:
                 self._context.end()
                 self._context = None
 
-    def _call(self, attempt: Attempt, module: str | None) -> Any:
+    def _call(self, attempt: Attempt, module: str | None) -> Succeeded:
         call = self._resolve(attempt, module)
         arguments = dict(attempt.parameters) if call.validate is None else call.validate(attempt.parameters)
+        context = None
         if call.context_parameter is not None:
-            self._context = Context(attempt, self._channel, self._snapshot)
-            arguments[call.context_parameter] = self._context
-        if not call.is_async:
-            self._channel.send("called")
-            return call.function(**arguments)
-        import asyncio  # a third of a worker's start-up, which plain functions need not wait for
-
+            context = self._context = arguments[call.context_parameter] = Context(
+                attempt, self._channel, self._snapshot
+            )
+        function = _plain(call.function) if call.is_async else call.function
         self._channel.send("called")
-        return asyncio.run(call.function(**arguments))
+        notes = Notes(attempt.project) if declares(attempt) else None
+        if notes is not None:
+            notes.before(attempt)
+        if context is not None:
+            context.notes = notes
+            if attempt.migrate is not None:
+                context.begin_with(migrated(attempt, self._snapshot))
+        value = function(**arguments)
+        if context is not None:
+            notes = context.notes
+        return Succeeded(value, None if notes is None else notes.after(attempt))
 
     def _resolve(self, attempt: Attempt, module: str | None) -> ToolCall:
         try:
@@ -220,6 +230,13 @@ def named(path: str) -> Any:
     """Return the object that ``module:name`` names."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an async function as a plain one that runs a loop of its own."""
+    import asyncio  # a third of a worker's start-up, which plain functions need not wait for
+
+    return lambda **arguments: asyncio.run(function(**arguments))
 
 
 def copy_by_pickle(state: Any) -> Any:

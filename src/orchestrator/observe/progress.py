@@ -34,7 +34,7 @@ may come. No values are inside, only their sizes in bytes of the encoded, uncomp
 ``definition_changed``
     ``total`` (tasks), ``renamed`` (new id -> old id), ``source`` (a file, or empty), ``by``
 ``definition_loaded``
-    ``source``
+    ``source``, ``sha256`` (of the file)
 ``tools_resolved``
     ``calls`` (each ``tool``, ``action``, ``version``, ``code``)
 ``execution_forked``
@@ -222,7 +222,7 @@ def _of_the_execution(
                 "until": None if event.until is None else list(event.until),
             }
         case DefinitionLoaded():
-            return "definition_loaded", {"source": event.source}
+            return "definition_loaded", {"source": event.source, "sha256": event.digest}
         case ExecutionForked():
             return "execution_forked", {
                 "source": event.source,

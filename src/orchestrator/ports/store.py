@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.domain.events import Event
+    from orchestrator.domain.files import Trace
     from orchestrator.domain.ids import Epoch, ExecutionId, Seq
     from orchestrator.domain.values import Stored, ValueRef
     from orchestrator.errors import StoreDamaged
@@ -290,25 +291,36 @@ class CacheEntry(NamedTuple):
     """A result that other executions may take for their own.
 
     ``fingerprint`` are 32 bytes; ``source`` is ``EXECUTION@SEQ`` of the fact that recorded it, ``at`` that fact's time.
+    ``trace`` are the files that the attempt read and wrote: they have to be the same still (whoever recalls it looks).
     """
 
     fingerprint: bytes
     at: float
     source: str
     value: ValueRef
+    trace: Trace | None = None
 
 
 class Cache(Protocol):
-    """Results by fingerprint, over all executions of the store. What is lost of it costs time, nothing else."""
+    """Results by fingerprint, over all executions of the store. What is lost of it costs time, nothing else.
+
+    So an entry may be written less durably than facts are, and does not go along when an execution is copied or
+    exported: what is there is what was computed there. Entries are no facts: no journal is changed, no lease needed.
+    """
 
     async def remember(self, execution_id: ExecutionId, entry: CacheEntry) -> None:
-        """Keep an entry for as long as the execution is in the store; the newest of a fingerprint counts.
+        """Keep an entry for as long as the execution is in the store; the newest (by ``at``) of a fingerprint counts.
 
-        The execution has recorded the value. An unknown execution (removed meanwhile) is no error.
+        The execution has recorded the value. It keeps one entry for a fingerprint: an older one does not replace it.
+        An unknown execution (removed meanwhile) is no error.
         """
 
     async def recall(self, fingerprint: bytes) -> CacheEntry | None:
-        """Return the newest entry, or None. Raises StoreDamaged for one that is not what was written."""
+        """Return the newest entry of the executions that are there, or None.
+
+        Its value may be gone by the time it is referred to (ValueGone). Raises StoreDamaged, naming the fingerprint,
+        for one that is not what was written.
+        """
 
 
 class Executions(Protocol):
@@ -362,7 +374,7 @@ class Maintenance(Protocol):
         """Close; idempotent."""
 
 
-class Store(Journal, Leases, Queues, Values, Executions, Maintenance, Protocol):
+class Store(Journal, Leases, Queues, Values, Cache, Executions, Maintenance, Protocol):
     """All of it. ``url`` names the store in messages, without secrets."""
 
     url: str

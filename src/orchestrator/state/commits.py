@@ -1,12 +1,13 @@
-"""What every store does with a commit, wherever it keeps it: seal it, open it, tell the status it leaves."""
+"""What every store does with a commit, wherever it keeps it: seal it, open it, tell what it leaves."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.domain.events import ExecutionCreated, ExecutionFinished, ExecutionStarted
+from orchestrator.domain.events import DefinitionChanged, ExecutionCreated, ExecutionFinished, ExecutionStarted
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import Seq
+from orchestrator.domain.values import EncodedValue
 from orchestrator.errors import StoreDamaged
 from orchestrator.ports.store import ENDED, Commit
 from orchestrator.state.eventcodec import decode_events, encode_events
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.domain.events import Event
+    from orchestrator.domain.values import Stored
 
 
 def seal_events(execution_id: str, first: int, events: Sequence[Event], sealing: Sealing = PLAIN) -> bytes:
@@ -51,6 +53,35 @@ def status_after(events: Sequence[Event]) -> str | None:
         elif isinstance(event, ExecutionCreated):
             status = ExecutionStatus.CREATED.value
     return status
+
+
+def total_after(events: Sequence[Event]) -> int | None:
+    """Return how many tasks the execution has after these facts; None if they do not change it."""
+    total: int | None = None
+    for event in events:
+        if isinstance(event, (ExecutionCreated, DefinitionChanged)):
+            total = event.total
+    return total
+
+
+class Carried(NamedTuple):
+    """What comes with facts, each once: values to store, by digest, and digests of those that are to be there."""
+
+    stored: dict[bytes, EncodedValue]
+    referred: list[bytes]
+
+
+def carried(values: Sequence[Stored]) -> Carried:
+    """Return what of these has a place of its own: inline ones stand in the journal."""
+    stored: dict[bytes, EncodedValue] = {}
+    referred: dict[bytes, None] = {}
+    for value in values:
+        if not isinstance(value, EncodedValue):
+            if not value.inline:
+                referred[value.data] = None
+        elif not value.ref.inline:
+            stored[value.ref.data] = value
+    return Carried(stored, [digest for digest in referred if digest not in stored])
 
 
 def gives_back(events: Sequence[Event]) -> bool:

@@ -282,9 +282,9 @@ _READERS: dict[Any, _Reader] = {
     TAGS[TaskReused]: _reader(TaskReused, _real, _str, _ref, _opt_given, _str),
     TAGS[TasksInvalidated]: _reader(TasksInvalidated, _real, _strs, _str),
     TAGS[ResultSet]: _reader(ResultSet, _real, _str, _ref, _str, _str),
-    TAGS[DefinitionChanged]: _reader(DefinitionChanged, _real, _ref, _int, _texts, _str, _str),
+    TAGS[DefinitionChanged]: _reader(DefinitionChanged, _real, _ref, _ref, _int, _texts, _str, _str),
     TAGS[ResumePlanned]: _reader(ResumePlanned, _real, _str, _str, _str, _dict, _or_none(_strs)),
-    TAGS[DefinitionLoaded]: _reader(DefinitionLoaded, _real, _str),
+    TAGS[DefinitionLoaded]: _reader(DefinitionLoaded, _real, _str, _str),
     TAGS[ExecutionForked]: _reader(ExecutionForked, _real, _str, _strs, _str, _str),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})

@@ -294,5 +294,5 @@ class StateManager:
         return True
 
     async def get_statistics(self) -> dict[str, Any]:
-        """Return counts (executions, by status, commits, values, blobs) and sizes in bytes."""
+        """Return counts (executions, by status, commits, values, blobs, cached results) and sizes in bytes."""
         return {"url": self.url, **await self._records.store.statistics()}

@@ -53,6 +53,7 @@ class Kind(IntEnum):
     SNAPSHOT = 6
     REQUEST = 7
     ARCHIVE = 8
+    CACHED = 9
 
 
 def context_of(*parts: str | bytes | int) -> bytes:

@@ -16,6 +16,7 @@ pytest-asyncio.
 
 from __future__ import annotations
 
+from orchestrator.testing.stores.cache import CacheTests
 from orchestrator.testing.stores.journal import AdmissionTests, AppendTests, ReadTests
 from orchestrator.testing.stores.leases import (
     BulkTests,
@@ -35,7 +36,7 @@ from orchestrator.testing.stores.lists import (
     SummaryTests,
 )
 from orchestrator.testing.stores.queues import PauseTests, PlaceTests, QueueSettingTests, TakeOverTests, TakeTests
-from orchestrator.testing.stores.values import SharedValueTests, ValueTests
+from orchestrator.testing.stores.values import ReferredValueTests, SharedValueTests, ValueTests
 
 __all__ = ["LeaseExpirySuite", "StoreSuite"]
 
@@ -46,6 +47,8 @@ class StoreSuite(
     ReadTests,
     ValueTests,
     SharedValueTests,
+    ReferredValueTests,
+    CacheTests,
     LeaseTests,
     GivingBackTests,
     FenceTests,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import TaskError
 from orchestrator.tools.atomic import part_name, rename, sha256_of, write_all
@@ -20,8 +20,17 @@ SAVE_EVERY = 32 << 20
 """Bytes between two saves; each is preceded by a sync, for what is saved must be on the disk."""
 
 
-def copy_file(origin: Place, place: Place, context: TaskContext, *, overwrite: bool) -> tuple[int, str]:
-    """Copy the file at ``origin`` to ``place`` and return its size and SHA-256.
+class Copied(NamedTuple):
+    """A copy that is there: its size and SHA-256, and what the source and the copy were then."""
+
+    size: int
+    sha256: str
+    source: os.stat_result
+    target: os.stat_result
+
+
+def copy_file(origin: Place, place: Place, context: TaskContext, *, overwrite: bool) -> Copied:
+    """Copy the file at ``origin`` to ``place``.
 
     The copy grows in an unfinished file beside the place, which belongs to this task. Saved is how much of it is
     synced, and what the source was then: a source that has changed since is copied from the start.
@@ -38,7 +47,7 @@ def copy_file(origin: Place, place: Place, context: TaskContext, *, overwrite: b
         os.close(source)
 
 
-def _copy(source: int, place: Place, context: TaskContext) -> tuple[int, str]:
+def _copy(source: int, place: Place, context: TaskContext) -> Copied:
     found = place.stat()
     if found is not None:
         place.require_file(found)
@@ -66,6 +75,7 @@ def _copy(source: int, place: Place, context: TaskContext) -> tuple[int, str]:
         _unchanged(os.fstat(source), about)
         os.fchmod(target, about.st_mode & 0o777)
         os.fsync(target)
+        made = os.fstat(target)
     finally:
         os.close(target)
     try:
@@ -73,7 +83,7 @@ def _copy(source: int, place: Place, context: TaskContext) -> tuple[int, str]:
     except FileNotFoundError:  # another attempt of this task, its thread long given up, was a moment faster
         if place.stat() is None:
             raise
-    return done, hasher.hexdigest()
+    return Copied(done, hasher.hexdigest(), about, made)
 
 
 def _begin(target: int, state: dict[str, Any], context: TaskContext) -> tuple[int, Any]:
@@ -95,12 +105,12 @@ def _begin(target: int, state: dict[str, Any], context: TaskContext) -> tuple[in
     return done, hasher
 
 
-def _compare(source: int, place: Place) -> tuple[int, str]:
+def _compare(source: int, place: Place) -> Copied:
     target = place.open(os.O_RDONLY)
     try:
-        size, sha256 = os.fstat(source).st_size, sha256_of(source)
-        if os.fstat(target).st_size == size and sha256_of(target) == sha256:
-            return size, sha256
+        about, there, sha256 = os.fstat(source), os.fstat(target), sha256_of(source)
+        if there.st_size == about.st_size and sha256_of(target) == sha256:
+            return Copied(about.st_size, sha256, about, there)
     finally:
         with suppress(OSError):
             os.close(target)

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import ModuleType
 
-    from orchestrator.ports.tools import Problem
+    from orchestrator.ports.tools import Identity, Problem
 
     Checker = Callable[[Mapping[str, Any], Callable[[Any], bool]], Sequence[Problem]]
 
 T = TypeVar("T", bound=Callable[..., Any])
+
+DEFAULT_VERSION = "1"
+"""The version of an action that was given none."""
 
 MARK = "__orchestrator_tool__"
 """The attribute under which a decorated function or class remembers what it is."""
@@ -40,7 +43,7 @@ class Action:
 
     name: str
     function: Callable[..., Any]
-    version: str = "1"
+    version: str = DEFAULT_VERSION
     check: Checker | None = None
 
 
@@ -49,7 +52,8 @@ class Definition:
     """A loaded tool: its actions by name, and which one a step without `action` means (None: it must say).
 
     ``find`` serves tools whose actions are not a list (`python`): it turns an action's text into an Action and
-    raises TaskError. ``origin`` says where the tool comes from, for people.
+    raises TaskError. ``identify`` tells for such a tool what a call means, and imports nothing for it. ``origin`` says
+    where the tool comes from, for people.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Definition:
     default: str | None = None
     summary: str = ""
     find: Callable[[str], Action] | None = None
+    identify: Callable[[str], Identity] | None = None
 
     def add(self, action: Action, *, default: bool = False) -> None:
         """Add an action; raise UsageError if another function has its name already."""
@@ -82,7 +87,12 @@ decorated: dict[str, list[Callable[..., Any]]] = {}
 
 
 def tool(
-    name: str, *, action: str | None = None, version: str = "1", default: bool = False, check: Checker | None = None
+    name: str,
+    *,
+    action: str | None = None,
+    version: str = DEFAULT_VERSION,
+    default: bool = False,
+    check: Checker | None = None,
 ) -> Callable[[T], T]:
     """Make a function an action of the tool ``name``, or the public methods of a class its actions.
 
@@ -135,7 +145,7 @@ def define(name: str, target: Any, origin: str) -> Definition:
     if isinstance(target, types.ModuleType):
         _collect_module(definition, target)
     else:
-        mark = getattr(target, MARK, None) or Mark(name, None, "1", default=False, check=None)
+        mark = getattr(target, MARK, None) or Mark(name, None, DEFAULT_VERSION, default=False, check=None)
         _collect(definition, target, mark)
     if not definition.actions and definition.find is None:
         raise UsageError(f"tool {name!r} ({origin}) has no actions")
@@ -146,6 +156,7 @@ def _collect_module(definition: Definition, module: ModuleType) -> None:
     made = getattr(module, "DEFINITION", None)
     if isinstance(made, Definition):
         definition.find = made.find
+        definition.identify = made.identify
     definition.summary = first_line(module.__doc__)
     for value in list(vars(module).values()):
         mark = getattr(value, MARK, None)

@@ -23,6 +23,7 @@ from orchestrator.tools.copying import copy_file
 from orchestrator.tools.decorator import tool
 from orchestrator.tools.fileerrors import kind_of, missing, os_refused, refused
 from orchestrator.tools.listing import entries
+from orchestrator.tools.looking import tell_read, tell_written
 from orchestrator.tools.paths import Sandbox
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def read(
     with Sandbox(context.project).place(path) as place:
         descriptor = place.open(os.O_RDONLY)
         with os.fdopen(descriptor, "rb") as file:
-            size = os.fstat(descriptor).st_size
+            about = os.fstat(descriptor)
+            size = about.st_size
             data = file.read(max_bytes + 1) if size <= max_bytes else b""
         if size > max_bytes or len(data) > max_bytes:
             raise TaskError(
@@ -60,8 +62,10 @@ def read(
                 kind="too_large",
                 retryable=False,
             )
+        sha256 = hashlib.sha256(data).hexdigest()
+        tell_read(context, place, about, sha256)
         content = _decoded(data, place.path, format, encoding, errors)
-        return {"path": place.path, "content": content, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        return {"path": place.path, "content": content, "size": len(data), "sha256": sha256}
 
 
 @tool("filesystem", action="write")
@@ -85,7 +89,10 @@ def write(
             raise _exists(place.path)
         with replacing(place, context) as (descriptor, _):
             write_all(descriptor, data)
-        return {"path": place.path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            about = os.fstat(descriptor)
+        sha256 = hashlib.sha256(data).hexdigest()
+        tell_written(context, place, about, sha256)
+        return {"path": place.path, "size": len(data), "sha256": sha256}
 
 
 @tool("filesystem", action="append")
@@ -109,6 +116,7 @@ def append(
         data += b"\n"
     sandbox = Sandbox(context.project)
     with sandbox.place(path, create=True, change=True) as place:
+        context.writes(place.full)
         offset = append_once(sandbox, place, data, context)
         return {"path": place.path, "offset": offset, "size": len(data)}
 
@@ -129,8 +137,10 @@ def copy(
     sandbox = Sandbox(context.project)
     with sandbox.place(source) as origin, sandbox.place(destination, create=True, change=True) as place:
         _same_file(origin, place)
-        size, sha256 = copy_file(origin, place, context, overwrite=overwrite)
-        return {"path": place.path, "size": size, "sha256": sha256}
+        copied = copy_file(origin, place, context, overwrite=overwrite)
+        tell_read(context, origin, copied.source, copied.sha256)
+        tell_written(context, place, copied.target, copied.sha256)
+        return {"path": place.path, "size": copied.size, "sha256": copied.sha256}
 
 
 @tool("filesystem", action="move")
@@ -151,6 +161,8 @@ def move(
         sandbox.place(source, follow=False, change=True) as origin,
         sandbox.place(destination, follow=False, create=True, change=True) as place,
     ):
+        context.writes(origin.full)
+        context.writes(place.full)
         here, there = origin.stat(), place.stat()
         if here is None:
             if there is not None and context.attempt > 1:
@@ -176,6 +188,7 @@ def delete(
     A later attempt that finds nothing takes it as deleted.
     """
     with Sandbox(context.project).place(path, follow=False, change=True) as place:
+        context.writes(place.full)
         found = place.stat()
         if found is None:
             if missing_ok or context.attempt > 1:

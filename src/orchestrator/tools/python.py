@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import TaskError
-from orchestrator.tools.decorator import Action, Definition
+from orchestrator.ports.tools import Identity
+from orchestrator.tools.decorator import DEFAULT_VERSION, Action, Definition
 from orchestrator.tools.names import did_you_mean
 from orchestrator.tools.registry import ALLOW_MODULES
 
@@ -47,6 +48,28 @@ def find(action: str) -> Action:
     known = _found.get(action)
     if known is not None and _allowed(action.partition(":")[0]):
         return known
+    module_name, name = _parts(action)
+    function = _attribute(_import(module_name), module_name, name)
+    if not callable(function):
+        raise _unusable(f"{action!r} is {type(function).__name__}, not a function")
+    _found[action] = made = Action(action, function)
+    return made
+
+
+def identify(action: str) -> Identity:
+    """Return what calling the function means now, without importing it: the digests of its code.
+
+    Raise TaskError (kind ``tool``) for an action that is no name, or a module that may not be called. A module that
+    is not there or is not Python has no code.
+    """
+    from orchestrator.tools.code import code_of_name
+
+    module_name, name = _parts(action)
+    make_importable(Path.cwd())
+    return Identity(DEFAULT_VERSION, code_of_name(module_name, name))
+
+
+def _parts(action: str) -> tuple[str, str]:
     match = _FORM.fullmatch(action)
     if match is None:
         shown = f"not {action!r}" if action else "and there is none"
@@ -57,11 +80,7 @@ def find(action: str) -> Action:
             f"module {module_name!r} may not be called: "
             f"{ALLOW_MODULES} allows only {os.environ.get(ALLOW_MODULES) or 'none'}"
         )
-    function = _attribute(_import(module_name), module_name, name)
-    if not callable(function):
-        raise _unusable(f"{action!r} is {type(function).__name__}, not a function")
-    _found[action] = made = Action(action, function)
-    return made
+    return module_name, name
 
 
 def _import(name: str) -> ModuleType:
@@ -112,4 +131,4 @@ def _unusable(message: str) -> TaskError:
     return TaskError(message, kind="tool", retryable=False)
 
 
-DEFINITION = Definition("python", "shipped", find=find)
+DEFINITION = Definition("python", "shipped", find=find, identify=identify)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import TaskError, UsageError
-from orchestrator.ports.tools import Problem, ToolCall
+from orchestrator.ports.tools import Identity, Problem, ToolCall
 from orchestrator.tools import decorator
 from orchestrator.tools.names import canonical, did_you_mean, listing, tool_name
 from orchestrator.tools.sources import DecoratedTools, PluginTools, ShippedTools, Source
@@ -151,6 +151,16 @@ class ToolRegistry:
         )
         self._calls[tool, action] = call
         return call
+
+    def identity(self, tool: str, action: str | None = None) -> Identity:
+        """Return what a call means just now; see the port."""
+        definition, _ = self._definition(tool)
+        if definition is not None and definition.identify is not None:
+            return definition.identify(action or "")
+        from orchestrator.tools.code import code_of
+
+        call = self.resolve(tool, action)
+        return Identity(call.version, code_of(call.function))
 
     def check(
         self, tool: str, action: str | None, parameters: Mapping[str, Any], is_template: Callable[[Any], bool]

@@ -22,7 +22,7 @@ class FakeTools:
         raise TaskError(f"{tool}.{action} is not called here", kind="tool")
 
     def identity(self, tool: str, action: str | None) -> Identity:
-        raise TaskError(f"{tool}.{action} is not called here", kind="tool")
+        return Identity(self.resolve(tool, action).version, {})
 
     def check(
         self, tool: str, action: str | None, parameters: Mapping[str, Any], is_template: Callable[[Any], bool]

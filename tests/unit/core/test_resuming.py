@@ -22,7 +22,7 @@ from orchestrator import (
     UsageError,
 )
 from orchestrator.domain.events import ExecutionStarted, TaskClaimed, TaskInterrupted
-from orchestrator.domain.plan import Plan, ResumeRequest
+from orchestrator.domain.plan import Plan, PlanRequest
 from orchestrator.errors import StoreDamaged
 from tests.unit.core.bench import Bench, Running, begin, journal, statuses, step, wait_until
 
@@ -305,7 +305,7 @@ async def test_the_plan_is_what_the_resume_does(bench: Bench, orchestrator: Orch
     await failing(bench, orchestrator)
     manager: PipelineResumeManager = orchestrator.resume_manager
     facts = len(await journal(orchestrator, "e"))
-    plan = await manager.plan("e", None, ResumeRequest())
+    plan = await manager.plan("e", PlanRequest())
     assert len(await journal(orchestrator, "e")) == facts
     told: list[Plan] = []
     await orchestrator.resume_pipeline("e", planned=told.append)

@@ -21,7 +21,14 @@ from orchestrator import (
 )
 from orchestrator.core.system import SystemChance
 from orchestrator.domain.decide import decide
-from orchestrator.domain.events import ExecutionFinished, TaskClaimed, TaskCompleted, TaskFailed, TaskSkipped
+from orchestrator.domain.events import (
+    ExecutionFinished,
+    TaskClaimed,
+    TaskCompleted,
+    TaskFailed,
+    TaskSkipped,
+    ToolsResolved,
+)
 from orchestrator.errors import ExecutionExists
 from tests.unit.core.bench import Bench, begin, commits, journal, statuses, step, wait_until
 
@@ -482,7 +489,8 @@ async def test_the_claims_of_what_a_completion_makes_ready_ride_in_its_commit(
 ) -> None:
     await orchestrator.run_pipeline(bench.pipeline(step("a"), step("b", after="a")), execution_id="e")
     shapes = [[type(event) for event in commit] for commit in await commits(orchestrator, "e")]
-    assert shapes[1:] == [[TaskClaimed], [TaskCompleted, TaskClaimed], [TaskCompleted, ExecutionFinished]]
+    claimed = [ToolsResolved, TaskClaimed]
+    assert shapes[1:] == [claimed, [TaskCompleted, TaskClaimed], [TaskCompleted, ExecutionFinished]]
 
 
 async def test_nothing_begins_before_its_claim_is_durable_and_nobody_hears_of_what_is_not(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.domain.decide import Claim, Finish, decide
@@ -20,6 +21,9 @@ from orchestrator.domain.events import (
 from orchestrator.domain.execution import ExecutionState, TaskState
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import Pipeline, Task
+from orchestrator.domain.plan import Evidence, Plan, PlanRequest
+from orchestrator.domain.planner import plan
+from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.values import ValueRef
 
 INPUTS = ValueRef(b"inputs", 6, inline=True)
@@ -113,3 +117,10 @@ def run_to_end(state: ExecutionState, capacity: int = 1 << 30) -> int:
         assert names, "decide waits although nothing runs"
         for name in names:
             state.apply(TaskCompleted(0.0, name, 1, INPUTS))
+
+
+def planned(
+    definition: Pipeline, state: ExecutionState, strategy: ResumeStrategy, request: PlanRequest, now: float
+) -> Plan:
+    """Return the plan of a resume under a strategy, with nothing known of the world outside the journal."""
+    return plan(definition, state, replace(request, strategy=strategy), Evidence(), now)

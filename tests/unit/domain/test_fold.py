@@ -57,7 +57,7 @@ def interrupted(name: str, outcome: str) -> TaskInterrupted:
 
 
 def test_every_event_has_a_tag_of_its_own_for_ever() -> None:
-    assert sorted(TAGS.values()) == list(range(1, 13))
+    assert sorted(TAGS.values()) == list(range(1, 22))
     assert {kind.__name__: tag for kind, tag in TAGS.items()} == {
         "ExecutionCreated": 1,
         "ExecutionStarted": 2,
@@ -71,6 +71,15 @@ def test_every_event_has_a_tag_of_its_own_for_ever() -> None:
         "CheckpointMade": 10,
         "CancelRequested": 11,
         "ExecutionFinished": 12,
+        "ToolsResolved": 13,
+        "TaskTraced": 14,
+        "TaskReused": 15,
+        "TasksInvalidated": 16,
+        "ResultSet": 17,
+        "DefinitionChanged": 18,
+        "ResumePlanned": 19,
+        "DefinitionLoaded": 20,
+        "ExecutionForked": 21,
     }
 
 

@@ -9,10 +9,10 @@ import pytest
 from orchestrator.domain.events import Event, TaskInterrupted, TaskProgressed, TaskSkipped, TasksReset
 from orchestrator.domain.execution import ExecutionState, TaskStatus
 from orchestrator.domain.pipeline import OnInterrupted, Pipeline, RetryPolicy
-from orchestrator.domain.plan import Decision, Plan, ResumeRequest, Verb, plan_resume
+from orchestrator.domain.plan import Decision, Plan, PlanRequest, Verb
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import ResumeError
-from tests.unit.domain.graphs import begun, claimed, completed, failed, pipeline, skipped, task_id, value
+from tests.unit.domain.graphs import begun, claimed, completed, failed, pipeline, planned, skipped, task_id, value
 
 NOW = 50.0
 T = task_id("t")
@@ -72,7 +72,7 @@ def found(history: str, graph: Pipeline | None = None) -> tuple[Pipeline, Execut
 
 def plan(history: str, strategy: ResumeStrategy = DEFAULT, **request: object) -> Plan:
     definition, state = found(history)
-    return plan_resume(definition, state, strategy, ResumeRequest(**request), NOW)  # type: ignore[arg-type]
+    return planned(definition, state, strategy, PlanRequest(**request), NOW)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -87,7 +87,7 @@ def test_what_becomes_of_a_task(history: str, strategy: str) -> None:
 @pytest.mark.parametrize("history", HISTORIES)
 def test_the_facts_do_what_the_decision_says(history: str, strategy: str) -> None:
     definition, state = found(history)
-    made = plan_resume(definition, state, STRATEGIES[strategy], ResumeRequest(), NOW)
+    made = planned(definition, state, STRATEGIES[strategy], PlanRequest(), NOW)
     failures = state.tasks[T].failures
     state.apply_all(made.events)
     task = state.tasks[T]
@@ -164,7 +164,7 @@ def test_requests_that_make_no_sense_are_refused() -> None:
 def test_an_interrupted_step(policy: OnInterrupted, reset: bool) -> None:
     definition, state = found("running", pipeline({"t": ()}, on_interrupted=policy))
     strategy = ResumeStrategy(reset_running_tasks=reset)
-    made = plan_resume(definition, state, strategy, ResumeRequest(), NOW)
+    made = planned(definition, state, strategy, PlanRequest(), NOW)
     outcome = policy.value if reset else "fail"
     assert made.events == (TaskInterrupted(NOW, T, 1, outcome, "it was running when the process ended"),)
     reasons = {
@@ -179,7 +179,7 @@ def test_an_interrupted_step(policy: OnInterrupted, reset: bool) -> None:
 def test_a_step_that_was_stopped_is_due_again() -> None:
     definition, state = found("running", pipeline({"t": ()}))
     state.apply(TaskInterrupted(NOW, T, 1, "rerun", "stopped by signal 2"))
-    made = plan_resume(definition, state, ResumeStrategy(), ResumeRequest(), NOW)
+    made = planned(definition, state, ResumeStrategy(), PlanRequest(), NOW)
     assert made.decisions == (Decision(T, RERUN, "due again after attempt 1"),)
 
 
@@ -202,7 +202,7 @@ def test_reasons_say_why() -> None:
 def test_a_saved_state_is_mentioned() -> None:
     definition, state = found("running")
     state.apply(TaskProgressed(3.0, T, 1, None, None, "", value("s")))
-    made = plan_resume(definition, state, DEFAULT, ResumeRequest(), NOW)
+    made = planned(definition, state, DEFAULT, PlanRequest(), NOW)
     assert made.decisions[0].reason == "attempt 1 was interrupted, goes on from its saved state"
 
 
@@ -210,7 +210,7 @@ def test_a_worker_that_crashed_too_often_is_parked_whatever_the_maximum() -> Non
     definition, state = found("pending")
     for attempt in range(1, 5):
         state.apply_all([claimed("t", attempt), failed("t", attempt, crashed=True, parked=attempt == 4)])
-    made = plan_resume(definition, state, MORE, ResumeRequest(), NOW)
+    made = planned(definition, state, MORE, PlanRequest(), NOW)
     assert made.decisions[0].verb is WAIT
     assert "its worker crashed 4 times (limit 3)" in made.decisions[0].reason
 
@@ -220,9 +220,9 @@ def test_a_step_with_more_attempts_of_its_own_is_not_parked_before_them() -> Non
     definition, state = found("failed", graph)
     for attempt in range(2, 11):
         state.apply_all([claimed("t", attempt), failed("t", attempt)])
-    assert plan_resume(definition, state, DEFAULT, ResumeRequest(), NOW).decisions[0].verb is RERUN
+    assert planned(definition, state, DEFAULT, PlanRequest(), NOW).decisions[0].verb is RERUN
     state.apply_all([claimed("t", 11), failed("t", 11)])
-    assert plan_resume(definition, state, DEFAULT, ResumeRequest(), NOW).decisions[0].verb is WAIT
+    assert planned(definition, state, DEFAULT, PlanRequest(), NOW).decisions[0].verb is WAIT
 
 
 def test_tasks_reset_for_one_reason_share_a_fact() -> None:
@@ -230,7 +230,7 @@ def test_tasks_reset_for_one_reason_share_a_fact() -> None:
     state, _ = begun(graph)
     for name in "abc":
         state.apply_all([claimed(name), failed(name)])
-    made = plan_resume(graph, state, DEFAULT, ResumeRequest(retry=frozenset({"c"})), NOW)
+    made = planned(graph, state, DEFAULT, PlanRequest(retry=frozenset({"c"})), NOW)
     assert made.events == (
         TasksReset(NOW, [task_id("a"), task_id("b")], "retry", forgive=False),
         TasksReset(NOW, [task_id("c")], "released on request", forgive=True),
@@ -242,7 +242,7 @@ def test_what_is_behind_a_waiting_task_waits_too() -> None:
     graph = pipeline({"last": ("mid",), "mid": ("t", "ok"), "t": (), "ok": (), "free": ("ok",), "skipped": ("t",)})
     state, _ = begun(graph)
     state.apply_all(FOUR_FAILURES)
-    made = plan_resume(graph, state, DEFAULT, ResumeRequest(skip=frozenset({"skipped"})), NOW)
+    made = planned(graph, state, DEFAULT, PlanRequest(skip=frozenset({"skipped"})), NOW)
     assert [(each.task, each.verb, each.reason) for each in made.decisions if each.task != "t"] == [
         ("last", WAIT, "behind mid"),
         ("mid", WAIT, "behind t"),
@@ -250,7 +250,7 @@ def test_what_is_behind_a_waiting_task_waits_too() -> None:
         ("free", RUN, "not run yet"),
         ("skipped", SKIP, "skipped on request"),
     ]
-    released = plan_resume(graph, state, DEFAULT, ResumeRequest(retry=frozenset({"t"})), NOW)
+    released = planned(graph, state, DEFAULT, PlanRequest(retry=frozenset({"t"})), NOW)
     assert released.counts() == {RERUN: 1, RUN: 5}
 
 
@@ -258,7 +258,7 @@ def test_what_is_behind_is_found_without_recursion() -> None:
     graph = pipeline({"t": ()} | {f"s{n}": (f"s{n - 1}" if n else "t",) for n in range(20_000)})
     state, _ = begun(graph)
     state.apply_all(FOUR_FAILURES)
-    assert plan_resume(graph, state, DEFAULT, ResumeRequest(), NOW).counts() == {WAIT: 20_001}
+    assert planned(graph, state, DEFAULT, PlanRequest(), NOW).counts() == {WAIT: 20_001}
 
 
 def test_decisions_stand_in_the_order_of_the_pipeline_and_planning_changes_nothing() -> None:
@@ -266,7 +266,7 @@ def test_decisions_stand_in_the_order_of_the_pipeline_and_planning_changes_nothi
     state, _ = begun(graph)
     state.apply_all([claimed("b"), completed("b")])
     before = state.seq, list(state.ready)
-    made = plan_resume(graph, state, replace(DEFAULT), ResumeRequest(), NOW)
+    made = planned(graph, state, replace(DEFAULT), PlanRequest(), NOW)
     assert [decision.task for decision in made.decisions] == ["c", "a", "b"]
     assert made.events == ()
     assert (state.seq, list(state.ready)) == before

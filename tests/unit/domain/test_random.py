@@ -1,4 +1,4 @@
-"""Random graphs with random outcomes, driven by decide and plan_resume until they end, as the engine does it."""
+"""Random graphs with random outcomes, driven by decide and plan until they end, as the engine does it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from orchestrator.domain.events import (
 from orchestrator.domain.execution import DONE, STUCK, ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import OnInterrupted, Pipeline, RetryPolicy, Task
-from orchestrator.domain.plan import ResumeRequest, Verb, plan_resume
+from orchestrator.domain.plan import PlanRequest, Verb
 from orchestrator.domain.retry import CRASH_LIMIT, after_failure
 from orchestrator.domain.strategy import ResumeStrategy
-from tests.unit.domain.graphs import begun, facts, value
+from tests.unit.domain.graphs import begun, facts, planned, value
 
 STRATEGY = ResumeStrategy(max_retry_attempts=2)
 
@@ -123,8 +123,8 @@ class Drive:
         verdict = after_failure(self.pipeline.tasks[name], task, error, STRATEGY, self.now, 0.5, crashed=crashed)
         self.record(TaskFailed(self.now, name, task.attempt, error, verdict.retry_at, crashed, verdict.parked))
 
-    def resume(self, request: ResumeRequest, strategy: ResumeStrategy = STRATEGY) -> None:
-        plan = plan_resume(self.pipeline, self.state, strategy, request, self.now)
+    def resume(self, request: PlanRequest, strategy: ResumeStrategy = STRATEGY) -> None:
+        plan = planned(self.pipeline, self.state, strategy, request, self.now)
         assert [decision.task for decision in plan.decisions] == list(self.pipeline.tasks)
         self.epoch += 1
         self.record(ExecutionStarted(self.now, self.epoch, "me", resumed=True, strategy=strategy.to_dict()))
@@ -177,7 +177,7 @@ def test_every_run_ends_and_every_resume_brings_it_to_its_end(
             break
         stuck = [name for name, task in drive.state.tasks.items() if task.status in STUCK]
         skip = frozenset(stuck) if data.draw(st.booleans()) else frozenset()
-        drive.resume(ResumeRequest(skip=skip, retry=frozenset(stuck) - skip))
+        drive.resume(PlanRequest(skip=skip, retry=frozenset(stuck) - skip))
         status = drive.run()
     assert status is ExecutionStatus.COMPLETED
     assert sorted(drive.done) == sorted(graph.tasks)  # none lost, none invented, each done once (I4)
@@ -195,7 +195,7 @@ def test_a_death_at_any_fact_is_followed_by_a_resume_that_ends(graph: Pipeline, 
     kept = [name for name, task in survivor.state.tasks.items() if task.status in DONE]
     for _ in range(100):
         stuck = frozenset(name for name, task in survivor.state.tasks.items() if task.status in STUCK)
-        survivor.resume(ResumeRequest(skip=stuck))
+        survivor.resume(PlanRequest(skip=stuck))
         if survivor.run() is ExecutionStatus.COMPLETED:
             break
     assert survivor.state.status is ExecutionStatus.COMPLETED
@@ -207,7 +207,7 @@ def test_a_death_at_any_fact_is_followed_by_a_resume_that_ends(graph: Pipeline, 
 def test_a_reset_undoes_what_was_done_and_no_more(graph: Pipeline, data: st.DataObject) -> None:
     drive = Drive(graph, data.draw, 4)  # type: ignore[arg-type]
     drive.run()
-    drive.resume(ResumeRequest(), ResumeStrategy(preserve_completed_tasks=False, max_retry_attempts=100))
+    drive.resume(PlanRequest(), ResumeStrategy(preserve_completed_tasks=False, max_retry_attempts=100))
     fresh, _ = begun(graph)
     released = [name for name, task in drive.state.tasks.items() if task.status is not TaskStatus.IN_DOUBT]
     for name in released:
@@ -224,7 +224,7 @@ def test_going_back_to_a_checkpoint_leaves_exactly_what_was_done_there(graph: Pi
     then = ExecutionState(graph)
     then.apply_all(drive.journal[:seq])
     done_then = {name for name, task in then.tasks.items() if task.status in DONE}
-    drive.resume(ResumeRequest(from_seq=seq))
+    drive.resume(PlanRequest(from_seq=seq))
     assert {name for name, task in drive.state.tasks.items() if task.status in DONE} == done_then
 
 
@@ -236,7 +236,7 @@ def test_an_interruption_follows_the_step_or_the_strategy(graph: Pipeline, data:
             drive.record(TaskClaimed(0.0, command.task, 1, None))
     running = list(drive.state.running)
     reset = data.draw(st.booleans())
-    drive.resume(ResumeRequest(), ResumeStrategy(reset_running_tasks=reset))
+    drive.resume(PlanRequest(), ResumeStrategy(reset_running_tasks=reset))
     expected = {"rerun": TaskStatus.PENDING, "fail": TaskStatus.FAILED, "ask": TaskStatus.IN_DOUBT}
     for name in running:
         policy = graph.tasks[name].on_interrupted.value if reset else "fail"

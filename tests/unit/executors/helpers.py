@@ -13,7 +13,7 @@ from orchestrator.domain.ids import ExecutionId, TaskId, idempotency_key
 from orchestrator.domain.pipeline import Isolation
 from orchestrator.errors import TaskError
 from orchestrator.ports.executor import Attempt, Outcome
-from orchestrator.ports.tools import Problem, ToolCall
+from orchestrator.ports.tools import Identity, Problem, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +31,9 @@ class FakeTools:
             return self._calls[tool]
         except KeyError:
             raise TaskError(f"no tool {tool!r}", kind="tool", retryable=False) from None
+
+    def identity(self, tool: str, action: str | None) -> Identity:
+        return Identity(self.resolve(tool, action).version, {})
 
     def check(
         self, tool: str, action: str | None, parameters: Mapping[str, Any], is_template: Callable[[Any], bool]

@@ -184,11 +184,46 @@ def fork() -> str:
     return "the parent"
 
 
+def use_files(context: TaskContext, read: list[str], write: list[str], remove: list[str] = []) -> Any:  # noqa: B006
+    for name in read:
+        context.reads(name)
+    for name in write:
+        context.writes(name)
+        (context.project / name).write_text(f"written by {context.attempt}")
+    for path in remove:
+        context.writes(context.project / path)
+        (context.project / path).unlink()
+    return [(context.project / name).exists() for name in read]
+
+
+async def use_files_async(context: TaskContext, read: list[str], write: list[str], remove: list[str] = []) -> Any:  # noqa: B006
+    return use_files(context, read, write, remove)
+
+
+def use_files_unsaid(project: str, write: list[str]) -> str:
+    for name in write:
+        Path(project, name).write_text("written")
+    return "done"
+
+
+async def use_files_unsaid_async(project: str, write: list[str]) -> str:
+    return use_files_unsaid(project, write)
+
+
+def going_on(context: TaskContext) -> Any:
+    return [context.saved, threading.current_thread().name]
+
+
+async def going_on_async(context: TaskContext) -> Any:
+    return [context.saved, threading.current_thread().name]
+
+
 FUNCTIONS = {
     function.__name__: function
     for function in (
         add, add_async, who, told, fail, leave_async, die, nap, nap_async, deaf, swallowing, polite, native_hang,
         family, big, flood, unpicklable, unreadable, save_unpicklable, litter, wander, look_around, fork,
+        use_files, use_files_async, use_files_unsaid, use_files_unsaid_async, going_on, going_on_async,
     )
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchestrator.domain.files import Trace
 from orchestrator.errors import LeaseLost, TaskError, UnstorableValue
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.ports.context import TaskContext
@@ -434,7 +435,7 @@ async def test_the_context_tells_who_the_attempt_is() -> None:
         assert isinstance(context, TaskContext)
         return [context.execution_id, context.task_id, context.attempt, context.idempotency_key, dict(context.inputs)]
 
-    assert await outcome_of(tool, number=3) == Succeeded(["e1", "t", 3, "e1/t", {"who": "world"}])
+    assert await outcome_of(tool, number=3) == Succeeded(["e1", "t", 3, "e1/t", {"who": "world"}], Trace(inputs=True))
 
 
 async def test_progress_and_saved_states_are_reported_as_they_are_now() -> None:

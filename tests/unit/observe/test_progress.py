@@ -9,19 +9,29 @@ from orchestrator.domain.events import (
     TAGS,
     CancelRequested,
     CheckpointMade,
+    DefinitionChanged,
+    DefinitionLoaded,
     ErrorInfo,
     Event,
     ExecutionCreated,
     ExecutionFinished,
+    ExecutionForked,
     ExecutionStarted,
+    ResultSet,
+    ResumePlanned,
     TaskClaimed,
     TaskCompleted,
     TaskFailed,
     TaskInterrupted,
     TaskProgressed,
+    TaskReused,
+    TasksInvalidated,
     TaskSkipped,
     TasksReset,
+    TaskTraced,
+    ToolsResolved,
 )
+from orchestrator.domain.files import FileSeen
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.values import ValueRef
 from orchestrator.observe.progress import describe, describe_progress
@@ -91,6 +101,53 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
     (
         ExecutionFinished(AT, "completed", SECRET, None),
         {"event": "execution_finished", "status": "completed", "error": None, "outputs_bytes": 6},
+    ),
+    (
+        ToolsResolved(AT, [("python", "m:f", "1", {"m:f": "ab"})]),
+        {
+            "event": "tools_resolved",
+            "calls": [{"tool": "python", "action": "m:f", "version": "1", "code": {"m:f": "ab"}}],
+        },
+    ),
+    (
+        TaskTraced(AT, T, 1, [FileSeen("in.csv", 3, 7, "d")], [FileSeen("out.csv", -1, 0, "")], inputs=True),
+        {
+            "event": "task_traced",
+            "task": "t",
+            "attempt": 1,
+            "reads": ["in.csv"],
+            "writes": ["out.csv"],
+            "inputs": True,
+        },
+    ),
+    (TaskReused(AT, T, SECRET, None, "e0@3"), {"event": "task_reused", "task": "t", "source": "e0@3", "bytes": 6}),
+    (TasksInvalidated(AT, [T], "why"), {"event": "tasks_invalidated", "tasks": ["t"], "reason": "why"}),
+    (
+        ResultSet(AT, T, SECRET, "me", "typo"),
+        {"event": "result_set", "task": "t", "by": "me", "reason": "typo", "bytes": 6},
+    ),
+    (
+        DefinitionChanged(AT, SECRET, SECRET, 3, {"new": "old"}, "p.yaml", "me"),
+        {"event": "definition_changed", "total": 3, "renamed": {"new": "old"}, "source": "p.yaml", "by": "me"},
+    ),
+    (
+        ResumePlanned(AT, "ab12", "me", "why", {"rerun": ["t"]}, [T]),
+        {
+            "event": "resume_planned",
+            "plan": "ab12",
+            "by": "me",
+            "reason": "why",
+            "request": {"rerun": ["t"]},
+            "until": ["t"],
+        },
+    ),
+    (
+        DefinitionLoaded(AT, "p.yaml", "ab"),
+        {"event": "definition_loaded", "source": "p.yaml", "sha256": "ab"},
+    ),
+    (
+        ExecutionForked(AT, "e0@3", ["day"], "me", "why"),
+        {"event": "execution_forked", "source": "e0@3", "inputs": ["day"], "by": "me", "reason": "why"},
     ),
 ]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.ids import ExecutionId, Seq
+from orchestrator.domain.events import DefinitionChanged, Event, ResultSet, TaskReused
+from orchestrator.domain.ids import ExecutionId, Seq, TaskId
 from orchestrator.domain.values import EncodedValue
 from orchestrator.errors import StoreDamaged, StoreFull, StoreIncompatible, StoreUnavailable
 from orchestrator.ports.store import Commit, Store
@@ -22,7 +23,7 @@ from orchestrator.state.parcels import Manifest, Parcel, StoredParcel, survey
 from orchestrator.state.records import PLAIN, Sealing
 from orchestrator.state.unpacking import ArchiveReader, Contents
 from orchestrator.testing.clock import ManualClock, SeededChance
-from orchestrator.testing.stores.facts import checkpoint, completed, created, finished, value
+from orchestrator.testing.stores.facts import AT, checkpoint, completed, created, finished, value
 
 KEYED = Encryption({"k": bytes(32)})
 NAMES = ("first", "second", "third")
@@ -84,6 +85,25 @@ async def test_what_is_written_is_read(store: Store, sealing: Sealing) -> None:
     assert contents.refused == []
     assert [await content(parcel) for parcel in contents.parcels] == [await content(p) for p in await parcels(store)]
     assert [await content(parcel) for parcel in contents.parcels]  # as often as wanted
+
+
+async def test_the_values_of_resumes_and_forks_go_along(store: Store) -> None:
+    definition, reused, given = (value(1400 + number) for number in range(3))
+    events: list[Event] = [
+        created(),
+        DefinitionChanged(AT, definition.ref, value(10).ref, 5, {}, "edited.yaml", "me"),
+        TaskReused(AT, TaskId("c"), reused.ref, bytes(32), "first@2"),
+        ResultSet(AT, TaskId("d"), given.ref, "me", "so be it"),
+    ]
+    await store.create(ExecutionId("edited"), "me", events, [definition, reused, given])
+    parcel = StoredParcel(store, await survey(store, ExecutionId("edited")))
+    file = io.BytesIO()
+    writer = ArchiveWriter(file, PLAIN)
+    await writer.add(parcel)
+    writer.close()
+    (found,) = read(file.getvalue()).parcels
+    assert await content(found) == await content(parcel)
+    assert [item async for item in found.items() if not isinstance(item, Commit)] == [definition, reused, given]
 
 
 async def test_a_file_without_executions_is_whole() -> None:

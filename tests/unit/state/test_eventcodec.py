@@ -45,9 +45,9 @@ events = st.one_of(
     st.builds(ev.TaskReused, reals, ids, refs, opt_ref, texts),
     st.builds(ev.TasksInvalidated, reals, st.lists(ids, max_size=5), texts),
     st.builds(ev.ResultSet, reals, ids, refs, texts, texts),
-    st.builds(ev.DefinitionChanged, reals, refs, counts, labels, texts, texts),
+    st.builds(ev.DefinitionChanged, reals, refs, refs, counts, labels, texts, texts),
     st.builds(ev.ResumePlanned, reals, texts, texts, texts, plain, st.none() | st.lists(ids, max_size=5)),
-    st.builds(ev.DefinitionLoaded, reals, texts),
+    st.builds(ev.DefinitionLoaded, reals, texts, texts),
     st.builds(ev.ExecutionForked, reals, texts, st.lists(texts, max_size=3), texts, texts),
 )
 NONE = encode_value(None).ref
@@ -69,7 +69,7 @@ ONE_OF_EACH: list[Event] = [
     ev.TaskReused(15.0, TaskId("a"), NONE, bytes(32), "e@7"),
     ev.TasksInvalidated(16.0, [TaskId("a")], "b runs again"),
     ev.ResultSet(17.0, TaskId("a"), NONE, "somebody", "typo"),
-    ev.DefinitionChanged(18.0, encode_value("d" * 2000).ref, 3, {"new": "old"}, "p.yaml", "somebody"),
+    ev.DefinitionChanged(18.0, encode_value("d" * 2000).ref, NONE, 3, {"new": "old"}, "p.yaml", "somebody"),
     ev.ResumePlanned(19.0, "ab12", "somebody", "why", {"rerun": ["a"]}, [TaskId("a")]),
     ev.DefinitionLoaded(20.0, "pipeline.yaml"),
     ev.ExecutionForked(21.0, "e@7", ["day"], "somebody", "why"),

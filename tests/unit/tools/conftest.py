@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,14 @@ class FakeContext:
     reports: list[tuple[Any, ...]] = field(default_factory=list)
     saves: list[Any] = field(default_factory=list)
     on_progress: Callable[[], None] | None = None
+    read: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+
+    def reads(self, path: str | Path) -> None:
+        self.read.append(os.path.relpath(path, self.project) if Path(path).is_absolute() else str(path))
+
+    def writes(self, path: str | Path) -> None:
+        self.written.append(os.path.relpath(path, self.project) if Path(path).is_absolute() else str(path))
 
     @property
     def idempotency_key(self) -> str:

@@ -547,6 +547,8 @@ class Context:
     execution_id = "e"; task_id = "t"; idempotency_key = "e/t"; attempt = int(sys.argv[2]); saved = None
     cancelled = False; inputs = {}; logger = logging.getLogger(); project = Path(sys.argv[1])
     def progress(self, *report): pass
+    def reads(self, path): pass
+    def writes(self, path): pass
     def save(self, state): pass
 call = default_registry().resolve("data-processing", "sql").function
 if sys.argv[3] != "-":

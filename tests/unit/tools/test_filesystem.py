@@ -279,6 +279,8 @@ class Context:
     execution_id = "e"; task_id = "t"; idempotency_key = "e/t"; saved = None
     cancelled = False; inputs = {}; logger = logging.getLogger(); project = project
     def progress(self, *report): pass
+    def reads(self, path): pass
+    def writes(self, path): pass
     def save(self, saved): state.write_text(json.dumps(saved))
 
 def repeat(attempt_of):

@@ -25,6 +25,13 @@ class Row(NamedTuple):
     record: bytes
 
 
+class Cached(NamedTuple):
+    """An entry of the cache: its time, and all of it, sealed."""
+
+    at: float
+    record: bytes
+
+
 @dataclass(slots=True)
 class Kept:
     """``number`` counts admissions; ``token`` None is an execution that nobody owns; see Admission for ``head``."""
@@ -44,6 +51,7 @@ class Kept:
     cancel_by: str | None = None
     paused_by: str | None = None
     refs: set[bytes] = field(default_factory=set)
+    fingerprints: set[bytes] = field(default_factory=set)
     hidden: set[int] = field(default_factory=set)
     place: Place | None = None
     waiting: bool = False
@@ -55,12 +63,16 @@ class Kept:
 
 
 class Data:
-    """What all handles onto one store share; ``mutex`` makes each method one transaction."""
+    """What all handles onto one store share; ``mutex`` makes each method one transaction.
+
+    ``cache`` holds the entries of each fingerprint by the number of their execution.
+    """
 
     def __init__(self) -> None:
         self.mutex = threading.RLock()
         self.executions: dict[str, Kept] = {}
         self.values: dict[bytes, bytes] = {}
+        self.cache: dict[bytes, dict[int, Cached]] = {}
         self.admitted = 0
         self.queues: dict[str, tuple[int | None, str | None]] = {}
 

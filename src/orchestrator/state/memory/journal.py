@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.events import ExecutionCreated
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, Seq
-from orchestrator.errors import ExecutionExists, JournalConflict, LeaseLost, StoreDamaged
+from orchestrator.errors import ExecutionExists, JournalConflict, LeaseLost, StoreDamaged, ValueGone
 from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
-from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after
+from orchestrator.state.commits import (
+    Carried,
+    carried,
+    ends,
+    gives_back,
+    open_commit,
+    seal_events,
+    status_after,
+    total_after,
+)
 from orchestrator.state.memory.data import Kept, Row
 from orchestrator.state.memory.leases import MemoryLeases
 from orchestrator.state.records import seal_value
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.domain.events import Event
-    from orchestrator.domain.values import EncodedValue
+    from orchestrator.domain.values import Stored
 
 
 class MemoryJournal(MemoryLeases):
@@ -29,7 +38,7 @@ class MemoryJournal(MemoryLeases):
         execution_id: ExecutionId,
         owner: str,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         admission: Admission = NEW,
     ) -> Lease:
@@ -39,7 +48,7 @@ class MemoryJournal(MemoryLeases):
             return self._grant(execution, owner, copying=admission.head > 0)
 
     async def submit(
-        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[Stored], place: Place
     ) -> None:
         """See ports.store.Queues."""
         with self._data.mutex:
@@ -47,24 +56,26 @@ class MemoryJournal(MemoryLeases):
             execution.place, execution.waiting = place, True
 
     def _admit(
-        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], admission: Admission
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[Stored], admission: Admission
     ) -> Kept:
         """Keep a new execution, which nobody owns yet."""
         created = events[0]
         if not isinstance(created, ExecutionCreated):
             raise TypeError("the first fact of an execution is its ExecutionCreated")
         row = Row(len(events), events[-1].at, admission.completed, seal_events(execution_id, 1, events))
-        sealed = _seal_values(values)
+        brought = carried(values)
+        sealed = _seal_values(brought)
         self._check_open()
         if execution_id in self._data.executions:
             raise ExecutionExists(execution_id)
+        self._check_referred(brought)
         self._data.admitted += 1
         execution = self._data.executions[execution_id] = Kept(
             execution_id=execution_id,
             number=self._data.admitted,
             pipeline_id=created.pipeline_id,
             status=status_after(events) or ExecutionStatus.CREATED.value,
-            total=created.total,
+            total=total_after(events) or created.total,
             created_at=created.at,
             epoch=admission.epoch - 1,
             head=admission.head,
@@ -73,14 +84,14 @@ class MemoryJournal(MemoryLeases):
             lease_until=0.0,
             commits=[row],
         )
-        self._keep(execution, sealed)
+        self._keep(execution, sealed, brought)
         return execution
 
     async def append(
         self,
         lease: Lease,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         expected_seq: Seq,
         completed: int,
@@ -90,7 +101,8 @@ class MemoryJournal(MemoryLeases):
         del durable
         last = expected_seq + len(events)
         row = Row(last, events[-1].at, completed, seal_events(lease.execution_id, expected_seq + 1, events))
-        sealed = _seal_values(values)
+        brought = carried(values)
+        sealed = _seal_values(brought)
         with self._data.mutex:
             self._check_open()
             execution = self._data.executions.get(lease.execution_id)
@@ -98,19 +110,27 @@ class MemoryJournal(MemoryLeases):
                 raise LeaseLost(lease.execution_id, lease.epoch)
             if execution.seq != expected_seq:
                 raise JournalConflict(lease.execution_id, expected_seq, execution.seq)
+            self._check_referred(brought)
             execution.commits.append(row)
             status = status_after(events)
             execution.status = status or execution.status
             execution.waiting = execution.waiting and not ends(status)
-            self._keep(execution, sealed)
+            total = total_after(events)
+            execution.total = execution.total if total is None else total
+            self._keep(execution, sealed, brought)
             if gives_back(events) and not lease.copying:
                 execution.token = None
         return Seq(last)
 
-    def _keep(self, execution: Kept, sealed: dict[bytes, bytes]) -> None:
+    def _check_referred(self, brought: Carried) -> None:
+        for digest in brought.referred:
+            if digest not in self._data.values:
+                raise ValueGone(digest.hex())
+
+    def _keep(self, execution: Kept, sealed: dict[bytes, bytes], brought: Carried) -> None:
         for digest, record in sealed.items():
             self._data.values.setdefault(digest, record)
-            execution.refs.add(digest)
+        execution.refs.update(sealed, brought.referred)
 
     async def read(self, execution_id: ExecutionId, *, newest_first: bool = False) -> AsyncIterator[Commit]:
         """See ports.store.Journal."""
@@ -125,5 +145,5 @@ class MemoryJournal(MemoryLeases):
             raise StoreDamaged(f"{execution_id}@{head}", "the journal's end is missing")
 
 
-def _seal_values(values: Sequence[EncodedValue]) -> dict[bytes, bytes]:
-    return {value.ref.data: seal_value(value) for value in values if not value.ref.inline}
+def _seal_values(brought: Carried) -> dict[bytes, bytes]:
+    return {digest: seal_value(value) for digest, value in brought.stored.items()}

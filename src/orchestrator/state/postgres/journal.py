@@ -15,9 +15,18 @@ import psycopg
 from orchestrator.crashpoints import point
 from orchestrator.domain.events import ExecutionCreated
 from orchestrator.domain.ids import Epoch, ExecutionId, Seq
-from orchestrator.errors import ExecutionExists, JournalConflict, StoreDamaged, UnknownExecution
+from orchestrator.errors import ExecutionExists, JournalConflict, StoreDamaged, UnknownExecution, ValueGone
 from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
-from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after
+from orchestrator.state.commits import (
+    Carried,
+    carried,
+    ends,
+    gives_back,
+    open_commit,
+    seal_events,
+    status_after,
+    total_after,
+)
 from orchestrator.state.postgres.database import Owned, Patience
 from orchestrator.state.postgres.failures import Verdict, judge, translate
 from orchestrator.state.postgres.history import PostgresHistory
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.domain.events import Event
-    from orchestrator.domain.values import EncodedValue
+    from orchestrator.domain.values import Stored
     from orchestrator.state.postgres.links import Connection
     from orchestrator.state.postgres.target import Target
 
@@ -53,7 +62,7 @@ class PostgresJournal(PostgresHistory):
         execution_id: ExecutionId,
         owner: str,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         admission: Admission = NEW,
     ) -> Lease:
@@ -66,7 +75,7 @@ class PostgresJournal(PostgresHistory):
         return Lease(execution_id, Epoch(admission.epoch), token, deadline, copying=admission.head > 0)
 
     async def submit(
-        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[Stored], place: Place
     ) -> None:
         """See ports.store.Queues."""
         await self._admit(execution_id, events, values, NEW, (0, None, None, 0.0, to_text(place.queue), place.priority))
@@ -75,11 +84,14 @@ class PostgresJournal(PostgresHistory):
         self,
         execution_id: ExecutionId,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         admission: Admission,
         ownership: tuple[Any, ...],
     ) -> str:
-        """Write an execution's row and its first facts; return what it is born as. Raises ExecutionExists."""
+        """Write an execution's row and its first facts; return what it is born as.
+
+        Raises ExecutionExists, ValueGone.
+        """
         created = events[0]
         if not isinstance(created, ExecutionCreated):
             raise TypeError("the first fact of an execution is its ExecutionCreated")
@@ -89,21 +101,25 @@ class PostgresJournal(PostgresHistory):
         record = seal_events(execution_id, 1, events, self._sealing)
         self._check_open()
         point("before_admission")
-        kept = await self._keep_values(values)
+        brought = carried(values)
+        kept = await self._keep_values(brought)
         row = (
-            name, born, to_text(created.pipeline_id), status_after(events), created.total, seq, admission.head,
+            name, born, to_text(created.pipeline_id), status_after(events), total_after(events), seq, admission.head,
             admission.completed, created.at, events[-1].at, *ownership, record, *kept,
         )  # fmt: skip
 
-        async def work(db: Connection, again: bool) -> bool:  # noqa: FBT001
+        async def work(db: Connection, again: bool) -> None:  # noqa: FBT001
             del again
             async with self._durably(db):
                 if await self._execute(db, "create", row):
-                    return True
-            return await self._execute(db, "born", (name,)) == [(born,)]
+                    return
+            found = await self._execute(db, "born", (name,))
+            if not found:
+                await self._refuse_gone(db, brought)
+            if found != [(born,)]:
+                raise ExecutionExists(execution_id)
 
-        if not await self._run(work):
-            raise ExecutionExists(execution_id)
+        await self._run(work)
         point("after_admission")
         return born
 
@@ -111,7 +127,7 @@ class PostgresJournal(PostgresHistory):
         self,
         lease: Lease,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         expected_seq: Seq,
         completed: int,
@@ -127,9 +143,10 @@ class PostgresJournal(PostgresHistory):
         finished = gives_back(events) and not lease.copying
         name, sent_before = "append", False
         self._check_open()
-        if values or status is not None:
+        total, brought = total_after(events), carried(values)
+        if values or status is not None or total is not None:
             name = "append_more"
-            row += (status, finished, ends(status), *await self._keep_values(values))
+            row += (status, finished, ends(status), total, *await self._keep_values(brought))
         elif self._target.durable or not durable:
             written = await self._append_quickly(row)
             if written:
@@ -145,7 +162,7 @@ class PostgresJournal(PostgresHistory):
             else:
                 written = await self._execute(db, name, row)
             if not written:
-                await self._refused(db, lease, expected_seq, last, record if again else None)
+                await self._refused(db, lease, expected_seq, (last, record) if again else None, brought)
 
         await self._run(work, patience=Patience(self.lease_seconds, lease))
         if finished:
@@ -191,31 +208,44 @@ class PostgresJournal(PostgresHistory):
             watch.cancel()
             self._links.give_back(db)
 
-    async def _refused(self, db: Connection, lease: Lease, expected: int, last: int, sent: bytes | None) -> None:
-        """Say why an append wrote nothing; return if an earlier try of it (``sent``) did."""
+    async def _refused(
+        self, db: Connection, lease: Lease, expected: int, sent: tuple[int, bytes] | None, brought: Carried
+    ) -> None:
+        """Say why an append wrote nothing; return if an earlier try of it did (``sent``: its last seq and record)."""
         if sent is not None:
+            last, record = sent
             found = await self._execute(db, "commit", (to_text(lease.execution_id), last))
-            if found == [(sent,)]:
+            if found == [(record,)]:
                 return
-        raise JournalConflict(lease.execution_id, expected, await self._stands(db, lease))
+        stands = await self._stands(db, lease)
+        if stands == expected:
+            await self._refuse_gone(db, brought)
+        raise JournalConflict(lease.execution_id, expected, stands)
 
-    async def _keep_values(self, values: Sequence[EncodedValue]) -> tuple[list[bytes], list[bytes | None]]:
-        """Put the big values where blobs lie, durable before any row speaks of them; return all digests and records.
+    async def _refuse_gone(self, db: Connection, brought: Carried) -> None:
+        """Raise ValueGone if that is why nothing was written."""
+        if brought.referred:
+            gone = await self._execute(db, "gone_values", (brought.referred,))
+            # One that has come back since was gone all the same.
+            raise ValueGone((gone[0][0] if gone else brought.referred[0]).hex())
+
+    async def _keep_values(self, values: Carried) -> tuple[list[bytes], list[bytes | None], list[bytes]]:
+        """Put the big values where blobs lie, durable before any row speaks of them.
+
+        Returns the digests and the records of those to keep, and the digests of those that are there already.
 
         In order of the digests: so two commits that share values wait for each other, and never in a circle.
         """
         records: dict[bytes, bytes | None] = {}
-        for value in values:
-            if value.ref.inline or value.ref.data in records:
-                continue
+        for digest, value in values.stored.items():
             record = seal_value(value, self._sealing)
             if self._outside.takes(record):
-                await self._outside.put(value.ref.data, record)
-                records[value.ref.data] = None
+                await self._outside.put(digest, record)
+                records[digest] = None
             else:
-                records[value.ref.data] = record
+                records[digest] = record
         digests = sorted(records)
-        return digests, [records[digest] for digest in digests]
+        return digests, [records[digest] for digest in digests], sorted(values.referred)
 
     async def read(self, execution_id: ExecutionId, *, newest_first: bool = False) -> AsyncIterator[Commit]:
         """See ports.store.Journal. Page by page, each of them one snapshot."""

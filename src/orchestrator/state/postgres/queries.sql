@@ -26,19 +26,23 @@ UPDATE {s}.meta SET value = $1 WHERE key = 'format'
 SELECT pg_advisory_xact_lock(hashtextextended('durable-orchestrator ' || $1, 0))
 
 -- name: create
--- Nothing is written if the id is taken.
+-- Nothing is written if the id is taken, or a value that is only referred to ($20) is not there. One that is deleted
+-- just now makes the statement fail, by the foreign key, and it is tried again.
 WITH me AS (
     INSERT INTO {s}.executions (execution_id, born, pipeline_id, status, total, seq, head, completed, created_at,
         updated_at, epoch, owner, token, lease_until, queue, priority, waiting)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, clock_timestamp() + make_interval(secs => $14),
-        $15::text, $16::bigint, $15::text IS NOT NULL)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, clock_timestamp() + make_interval(secs => $14),
+        $15::text, $16::bigint, $15::text IS NOT NULL
+    WHERE NOT EXISTS (SELECT FROM unnest($20::bytea[]) AS v (digest)
+                      WHERE NOT EXISTS (SELECT FROM {s}.vals k WHERE k.digest = v.digest))
     ON CONFLICT (execution_id) DO NOTHING
     RETURNING id
 ), kept AS (
     INSERT INTO {s}.vals SELECT v.digest, v.record FROM me, unnest($18::bytea[], $19::bytea[]) AS v (digest, record)
     ON CONFLICT DO NOTHING
 ), referred AS (
-    INSERT INTO {s}.refs SELECT me.id, v.digest FROM me, unnest($18::bytea[]) AS v (digest) ON CONFLICT DO NOTHING
+    INSERT INTO {s}.refs SELECT me.id, v.digest FROM me, unnest($18::bytea[] || $20::bytea[]) AS v (digest)
+    ON CONFLICT DO NOTHING
 )
 INSERT INTO {s}.journal (execution, last, at, completed, record) SELECT id, $6, $10, $8, $17 FROM me
 RETURNING execution
@@ -59,22 +63,30 @@ INSERT INTO {s}.journal (execution, last, at, completed, record) SELECT id, $5, 
 RETURNING execution
 
 -- name: append_more
--- The same with values, with a change of status, or with the owner's last facts ($10: it gives the execution back).
+-- The same with values, with a change of the list, or with the owner's last facts ($10: it gives the execution back).
+-- Values that are only referred to ($15) as in `create`.
 WITH me AS (
     UPDATE {s}.executions
     SET seq = $5, completed = $7, updated_at = $6, status = coalesce($9, status),
         owner = CASE WHEN $10 THEN NULL ELSE owner END, token = CASE WHEN $10 THEN NULL ELSE token END,
-        waiting = waiting AND NOT $11
+        waiting = waiting AND NOT $11, total = coalesce($12, total)
     WHERE execution_id = $1 AND epoch = $2 AND token = $3 AND seq = $4
+      AND NOT EXISTS (SELECT FROM unnest($15::bytea[]) AS v (digest)
+                      WHERE NOT EXISTS (SELECT FROM {s}.vals k WHERE k.digest = v.digest))
     RETURNING id
 ), kept AS (
-    INSERT INTO {s}.vals SELECT v.digest, v.record FROM me, unnest($12::bytea[], $13::bytea[]) AS v (digest, record)
+    INSERT INTO {s}.vals SELECT v.digest, v.record FROM me, unnest($13::bytea[], $14::bytea[]) AS v (digest, record)
     ON CONFLICT DO NOTHING
 ), referred AS (
-    INSERT INTO {s}.refs SELECT me.id, v.digest FROM me, unnest($12::bytea[]) AS v (digest) ON CONFLICT DO NOTHING
+    INSERT INTO {s}.refs SELECT me.id, v.digest FROM me, unnest($13::bytea[] || $15::bytea[]) AS v (digest)
+    ON CONFLICT DO NOTHING
 )
 INSERT INTO {s}.journal (execution, last, at, completed, record) SELECT id, $5, $6, $7, $8 FROM me
 RETURNING execution
+
+-- name: gone_values
+SELECT v.digest FROM unnest($1::bytea[]) AS v (digest)
+WHERE NOT EXISTS (SELECT FROM {s}.vals k WHERE k.digest = v.digest)
 
 -- name: commit
 SELECT j.record FROM {s}.executions e JOIN {s}.journal j ON j.execution = e.id AND j.last = $2 WHERE e.execution_id = $1
@@ -228,6 +240,17 @@ ORDER BY 1
 -- name: value
 SELECT record FROM {s}.vals WHERE digest = $1
 
+-- name: remember
+-- Of an execution that is removed just now, the entry goes with what is left of it.
+INSERT INTO {s}.cache AS c (execution, fingerprint, at, record)
+SELECT id, $2, $3, $4 FROM {s}.executions WHERE execution_id = $1
+ON CONFLICT (execution, fingerprint) DO UPDATE SET at = excluded.at, record = excluded.record WHERE excluded.at >= c.at
+
+-- name: recall
+SELECT c.at, c.record FROM {s}.cache c JOIN {s}.executions e ON e.id = c.execution
+WHERE c.fingerprint = $1 AND e.execution_id IS NOT NULL
+ORDER BY c.at DESC, c.execution DESC LIMIT 1
+
 -- name: summary
 SELECT execution_id, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token,
        extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, waiting, paused_by, id
@@ -284,6 +307,11 @@ RETURNING 1
 -- name: delete_refs
 DELETE FROM {s}.refs WHERE execution = $1 AND digest IN (
     SELECT digest FROM {s}.refs WHERE execution = $1 LIMIT $2)
+RETURNING 1
+
+-- name: delete_cache
+DELETE FROM {s}.cache WHERE execution = $1 AND fingerprint IN (
+    SELECT fingerprint FROM {s}.cache WHERE execution = $1 LIMIT $2)
 RETURNING 1
 
 -- name: delete_execution
@@ -356,5 +384,6 @@ SELECT (SELECT coalesce(json_object_agg(status, n), '{{}}') FROM (
        (SELECT count(*) FROM {s}.journal),
        (SELECT count(record) FROM {s}.vals),
        (SELECT count(*) - count(record) FROM {s}.vals),
+       (SELECT count(*) FROM {s}.cache),
        (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r')

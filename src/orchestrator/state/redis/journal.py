@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.crashpoints import point
 from orchestrator.domain.events import ExecutionCreated
 from orchestrator.domain.ids import Epoch, ExecutionId, Seq
-from orchestrator.errors import ExecutionExists, LeaseLost, StoreDamaged, UnknownExecution
+from orchestrator.errors import ExecutionExists, LeaseLost, StoreDamaged, UnknownExecution, ValueGone
 from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
-from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after
+from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after, total_after
 from orchestrator.state.redis.holding import Held
 from orchestrator.state.redis.keys import as_bytes, encoded
 from orchestrator.state.redis.leases import RedisLeases
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.domain.events import Event
-    from orchestrator.domain.values import EncodedValue
+    from orchestrator.domain.values import Stored
 
 READ_PAGE = 1000
 FIRST_PAGE_BACK = 16
@@ -38,7 +38,7 @@ class RedisJournal(RedisLeases):
         execution_id: ExecutionId,
         owner: str,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         admission: Admission = NEW,
     ) -> Lease:
@@ -50,14 +50,14 @@ class RedisJournal(RedisLeases):
         self._held[token] = Held(execution_id)  # where the answer never comes, closing gives it back
         try:
             number = await self._admit(token, element, fields | ownership, values)
-        except ExecutionExists:
+        except (ExecutionExists, ValueGone):
             del self._held[token]
             raise
         self._held[token] = Held(execution_id, number, admission.epoch, len(events))
         return Lease(execution_id, Epoch(admission.epoch), token, deadline, copying=admission.head > 0)
 
     async def submit(
-        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[Stored], place: Place
     ) -> None:
         """See ports.store.Queues."""
         waiting = {"epoch": 0, "queue": encoded(place.queue), "priority": place.priority, "waiting": 1}
@@ -79,7 +79,7 @@ class RedisJournal(RedisLeases):
             "pipeline": as_bytes(created.pipeline_id),
             "pipeline_key": encoded(created.pipeline_id),
             "status": status_after(events),
-            "total": created.total,
+            "total": total_after(events),
             "created_at": repr(float(created.at)),
             "head": admission.head,
             "seq": len(events),
@@ -87,7 +87,7 @@ class RedisJournal(RedisLeases):
             "updated_at": repr(float(events[-1].at)),
         }
 
-    async def _admit(self, nonce: str, element: bytes, fields: dict[str, Any], values: Sequence[EncodedValue]) -> bytes:
+    async def _admit(self, nonce: str, element: bytes, fields: dict[str, Any], values: Sequence[Stored]) -> bytes:
         execution_id = fields["id"].decode("utf-8", "surrogatepass")
         flat = [part for field in fields.items() for part in field]
         given = (encoded(execution_id), nonce, self._lease_ms, element, len(fields), *flat)
@@ -105,7 +105,7 @@ class RedisJournal(RedisLeases):
         self,
         lease: Lease,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         expected_seq: Seq,
         completed: int,
@@ -119,11 +119,12 @@ class RedisJournal(RedisLeases):
             raise LeaseLost(execution_id, lease.epoch)
         last, at = expected_seq + len(events), float(events[-1].at)
         element = _element(last, at, completed, seal_events(execution_id, expected_seq + 1, events, self._sealing))
-        status = status_after(events)
+        status, total = status_after(events), total_after(events)
         finished = gives_back(events) and not lease.copying
         given = (
             encoded(execution_id), lease.epoch, lease.token, int(expected_seq), last, repr(at), completed, element,
             status or "", int(ends(status)), int(finished),
+            "" if total is None else total,
         )  # fmt: skip
         run = partial(self._server.run, commit=True, durable=durable, patience=self._patience(lease))
         answer = await self._with_values(values, lambda along: run("append", *given, *along))

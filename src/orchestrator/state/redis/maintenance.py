@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.domain.ids import ExecutionId
 from orchestrator.errors import ExecutionOwned, UnknownExecution
 from orchestrator.state.outside import COLLECTING_SECONDS
+from orchestrator.state.parcels import unkept
+from orchestrator.state.redis.journal import RedisJournal
 from orchestrator.state.redis.keys import as_text, decoded, encoded
-from orchestrator.state.redis.leases import RedisLeases, describe_owner
+from orchestrator.state.redis.leases import describe_owner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from orchestrator.domain.ids import ExecutionId, Seq
+    from orchestrator.domain.ids import Seq
 
 REFS_AT_ONCE = 100
 PAGE = 200
 
 
-class RedisMaintenance(RedisLeases):
+class RedisMaintenance(RedisJournal):
     """See ports.store.Maintenance."""
 
     async def hide_checkpoint(self, execution_id: ExecutionId, seq: Seq) -> None:
@@ -75,13 +79,17 @@ class RedisMaintenance(RedisLeases):
                 problems.append(f"{decoded(name)}: {as_text(wrong)}")
             async for digest in self._scanned("SSCAN", f"refs:{name.decode()}"):
                 references[digest] = references.get(digest, 0) + 1
+            problems += await unkept(self, ExecutionId(decoded(name)), partial(self._refs_of, name))
         blobs = {blob.digest.hex().encode() for blob in await self._outside.stored()}
         problems += [problem async for problem in self._misjudged(references, blobs)]
-        _, _, inside, _, outside, _ = await self._server.run("statistics")
+        _, _, inside, _, outside, *_ = await self._server.run("statistics")
         values = int(inside) + int(outside)
         if values > len(references) and not await self._is_rubbish():
             problems.append(f"{self.url}: {values - len(references)} values belong to no execution")
         return problems
+
+    async def _refs_of(self, name: bytes) -> set[bytes]:
+        return {bytes.fromhex(digest.decode()) async for digest in self._scanned("SSCAN", f"refs:{name.decode()}")}
 
     async def _misjudged(self, references: dict[bytes, int], blobs: set[bytes]) -> AsyncIterator[str]:
         digests = sorted(references)
@@ -116,7 +124,7 @@ class RedisMaintenance(RedisLeases):
     async def statistics(self) -> dict[str, Any]:
         """See ports.store.Maintenance."""
         names = [status.value for status in ExecutionStatus]
-        _, executions, values, value_bytes, outside, counts = await self._server.run("statistics", *names)
+        _, executions, values, value_bytes, outside, cached, counts = await self._server.run("statistics", *names)
         commits = size = 0
         async for _name, _wrong, number, length in self._surveyed():
             commits += number
@@ -127,6 +135,7 @@ class RedisMaintenance(RedisLeases):
             "commits": commits,
             "values": int(values),
             "blobs": int(outside),
+            "cached": int(cached),
             "database_bytes": size + int(value_bytes),
             "blob_bytes": sum(blob.size for blob in await self._outside.stored()),
             "durability": self._server.promise.text,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import StoreDamaged
+from orchestrator.errors import StoreDamaged, ValueGone
+from orchestrator.state.commits import carried
 from orchestrator.state.records import seal_value, unseal_value
 from orchestrator.state.redis.holding import Holding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from orchestrator.domain.values import EncodedValue, ValueRef
+    from orchestrator.domain.values import Stored, ValueRef
 
 CHUNK_SIZE = 1 << 20
 """No single command carries more of a value than this: while the server copies it, everybody else waits."""
@@ -60,14 +61,19 @@ class RedisValues(Holding):
         return self._server.key.removesuffix("store") + f"value:{digest.hex()}"
 
     async def _with_values(
-        self, values: Sequence[EncodedValue], commit: Callable[[list[Any]], Awaitable[list[Any]]]
+        self, values: Sequence[Stored], commit: Callable[[list[Any]], Awaitable[list[Any]]]
     ) -> list[Any]:
-        """Run a commit with its values; what is too large for it is put down on the server before."""
+        """Run a commit with its values; what is too large for it is put down on the server before.
+
+        Raises ValueGone if it refers to one that is not there.
+        """
         if not values:
             return await commit([])
-        records = {value.ref.data: seal_value(value, self._sealing) for value in values if not value.ref.inline}
+        brought = carried(values)
+        records = {digest: seal_value(value, self._sealing) for digest, value in brought.stored.items()}
         stages: dict[bytes, str] = {}
-        along, size = {}, 0
+        along: dict[bytes, tuple[str, bytes]] = dict.fromkeys(brought.referred, ("t", b""))
+        size = 0
         for digest, record in records.items():
             if self._outside.takes(record):
                 await self._outside.put(digest, record)
@@ -89,6 +95,8 @@ class RedisValues(Holding):
             raise StoreDamaged(self.url, "large values vanish from the server before they are committed")
         if answer[0] != b"ok":
             await self._unstage(stages)
+        if answer[0] == b"valueless":
+            raise ValueGone(answer[1].decode())
         return answer
 
     async def _is_there(self, digest: bytes) -> bool:

@@ -103,12 +103,12 @@ class Database:
             self._db.execute("ROLLBACK")
 
     @contextlib.contextmanager
-    def _transaction(self, *, durable: bool = False) -> Iterator[apsw.Connection]:
-        """Run a write transaction; ``durable`` raises this one commit to what a power cut survives."""
+    def _transaction(self, *, durable: bool | None = None) -> Iterator[apsw.Connection]:
+        """Run a write transaction; ``durable`` says whether this one commit survives a power cut (None: as all do)."""
         with self._guarded() as db:
-            raised = durable and not self._durable
-            if raised:
-                set_durable(db, durable=True)
+            differs = durable is not None and durable is not self._durable
+            if differs:
+                set_durable(db, durable=not self._durable)
             try:
                 db.execute("BEGIN IMMEDIATE")
                 try:
@@ -120,8 +120,8 @@ class Database:
                             db.execute("ROLLBACK")
                     raise
             finally:
-                if raised and self._broken is None:
-                    set_durable(db, durable=False)
+                if differs and self._broken is None:
+                    set_durable(db, durable=self._durable)
 
     def _check_identity(self, *, at_once: bool = False) -> None:
         """Notice that the file was deleted or replaced under us: our commits would go nowhere.

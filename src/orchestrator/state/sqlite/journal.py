@@ -26,9 +26,19 @@ from orchestrator.errors import (
     StoreDamaged,
     StoreUnavailable,
     UnknownExecution,
+    ValueGone,
 )
 from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
-from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after
+from orchestrator.state.commits import (
+    Carried,
+    carried,
+    ends,
+    gives_back,
+    open_commit,
+    seal_events,
+    status_after,
+    total_after,
+)
 from orchestrator.state.records import seal_value
 from orchestrator.state.sqlite.connection import translate
 from orchestrator.state.sqlite.database import SEQ_MASK, SHIFT, Held
@@ -38,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from orchestrator.domain.events import Event
-    from orchestrator.domain.values import EncodedValue
+    from orchestrator.domain.values import Stored
 
 BLOB_THRESHOLD = 64 * 1024
 """Sealed values above this many bytes become files."""
@@ -53,8 +63,9 @@ _APPEND = """
         THEN ?4 END)
 """
 
-_STATUS = """
-    UPDATE executions SET status = ?1, head = max(head, ?2), waiting = CASE WHEN ?4 THEN 0 ELSE waiting END
+_LISTED = """
+    UPDATE executions SET status = coalesce(?1, status), total = coalesce(?5, total), head = max(head, ?2),
+        waiting = CASE WHEN ?4 THEN 0 ELSE waiting END
     WHERE id = ?3
 """
 _HEAD = "SELECT head FROM executions WHERE id = ? AND execution_id = ?"
@@ -71,7 +82,7 @@ class _Facts:
 
     lease: Lease
     events: Sequence[Event]
-    values: Sequence[EncodedValue]
+    values: Carried | None
     expected_seq: Seq
     completed: int
     durable: bool
@@ -86,8 +97,12 @@ class _Facts:
         return status_after(self.events)
 
     @property
+    def total(self) -> int | None:
+        return total_after(self.events)
+
+    @property
     def is_plain(self) -> bool:
-        return not self.values and self.status is None
+        return not self.values and self.status is None and self.total is None
 
     @property
     def gives_back(self) -> bool:
@@ -106,7 +121,7 @@ class SqliteJournal(SqliteLeases):
         execution_id: ExecutionId,
         owner: str,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         admission: Admission = NEW,
     ) -> Lease:
@@ -126,7 +141,7 @@ class SqliteJournal(SqliteLeases):
         return Lease(execution_id, Epoch(admission.epoch), token, deadline, copying=admission.head > 0)
 
     async def submit(
-        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[EncodedValue], place: Place
+        self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[Stored], place: Place
     ) -> None:
         """See ports.store.Queues."""
         await self._admit(execution_id, events, values, NEW, (0, None, None, 0, 0.0, place.queue, place.priority, 1))
@@ -135,7 +150,7 @@ class SqliteJournal(SqliteLeases):
         self,
         execution_id: ExecutionId,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         admission: Admission,
         ownership: tuple[Any, ...],
     ) -> int:
@@ -144,19 +159,22 @@ class SqliteJournal(SqliteLeases):
         if not isinstance(created, ExecutionCreated):
             raise TypeError("the first fact of an execution is its ExecutionCreated")
         point("before_admission")
-        small = await self._write_blobs(values)
+        brought = carried(values)
+        small = await self._write_blobs(brought)
         with self._transaction(durable=True) as db:
             if db.execute("SELECT 1 FROM executions WHERE execution_id = ?", (execution_id,)).fetchone():
                 raise ExecutionExists(execution_id)
+            if (gone := _first_gone(db, brought)) is not None:
+                raise ValueGone(gone.hex())
             db.execute(
                 "INSERT INTO executions (execution_id, pipeline_id, status, total, head, created_at, epoch, owner,"
                 " token, locked, lease_until, queue, priority, waiting)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (execution_id, created.pipeline_id, status_after(events), created.total,
+                (execution_id, created.pipeline_id, status_after(events), total_after(events),
                  max(len(events), admission.head), created.at, *ownership),
             )  # fmt: skip
             row = db.last_insert_rowid()
-            self._write_values(db, row, values, small)
+            _write_values(db, row, brought, small)
             record = seal_events(execution_id, 1, events, self._sealing)
             db.execute(
                 "INSERT INTO journal VALUES (?, ?, ?, ?)",
@@ -169,7 +187,7 @@ class SqliteJournal(SqliteLeases):
         self,
         lease: Lease,
         events: Sequence[Event],
-        values: Sequence[EncodedValue],
+        values: Sequence[Stored],
         *,
         expected_seq: Seq,
         completed: int,
@@ -178,8 +196,9 @@ class SqliteJournal(SqliteLeases):
         """See ports.store.Journal."""
         held = self._hold(lease)
         self._check_identity()
-        small = await self._write_blobs(values) if values else {}
-        facts = _Facts(lease, events, values, expected_seq, completed, durable, small)
+        brought = carried(values) if values else None
+        small = await self._write_blobs(brought) if brought else {}
+        facts = _Facts(lease, events, brought, expected_seq, completed, durable, small)
         if len(self._held) > 1 and (loop := _running_loop()) is not None:
             return await self._append_together(loop, facts)
         return self._append_alone(facts, held)
@@ -195,12 +214,12 @@ class SqliteJournal(SqliteLeases):
                 try:
                     db.execute(_APPEND, binding)
                 except apsw.ConstraintError:
-                    self._refuse(db, facts.lease, held, facts.expected_seq)
+                    self._refuse(db, facts, held)
                 except apsw.Error as error:
                     self._after_error(error)
                     raise translate(error, self.path) from error
             return facts.last
-        with self._transaction(durable=facts.durable) as db:
+        with self._transaction(durable=facts.durable or None) as db:
             self._insert(db, facts, held, binding)
         if facts.gives_back:
             self._let_go(facts.lease.execution_id)
@@ -220,13 +239,16 @@ class SqliteJournal(SqliteLeases):
 
     def _insert(self, db: apsw.Connection, facts: _Facts, held: Held, binding: tuple[Any, ...]) -> None:
         """Write facts with all that belongs to them, inside a transaction; nothing of it where they are refused."""
+        if facts.values and (gone := _first_gone(db, facts.values)) is not None:
+            self._refuse(db, facts, held, gone)
         try:
             db.execute(_APPEND, binding)
         except apsw.ConstraintError:
-            self._refuse(db, facts.lease, held, facts.expected_seq)
-        self._write_values(db, held.row, facts.values, facts.small)
-        if facts.status is not None:
-            db.execute(_STATUS, (facts.status, facts.last, held.row, ends(facts.status)))
+            self._refuse(db, facts, held)
+        if facts.values:
+            _write_values(db, held.row, facts.values, facts.small)
+        if facts.status is not None or facts.total is not None:
+            db.execute(_LISTED, (facts.status, facts.last, held.row, ends(facts.status), facts.total))
         if facts.gives_back:
             # The last commit of an owner gives the execution back as well: one fsync less, and no gap between.
             db.execute("UPDATE executions SET owner = NULL, token = NULL WHERE id = ?", (held.row,))
@@ -265,12 +287,12 @@ class SqliteJournal(SqliteLeases):
                 ready.append((number, facts, held, self._bind(facts, held)))
             except (OrchestratorError, LeaseLost) as error:
                 refused[number] = error
-        with self._transaction(durable=any(facts.durable for facts in batch)) as db:
+        with self._transaction(durable=any(facts.durable for facts in batch) or None) as db:
             for number, facts, held, binding in ready:
                 try:
                     self._insert(db, facts, held, binding)
-                except (JournalConflict, LeaseLost) as error:
-                    refused[number] = error  # and its INSERT has written nothing
+                except (JournalConflict, LeaseLost, ValueGone) as error:
+                    refused[number] = error  # and nothing of it was written
         for number, facts, *_ in ready:
             if facts.gives_back and number not in refused:
                 self._let_go(facts.lease.execution_id)
@@ -283,12 +305,16 @@ class SqliteJournal(SqliteLeases):
             raise LeaseLost(lease.execution_id, lease.epoch)
         return held
 
-    def _refuse(self, db: apsw.Connection, lease: Lease, held: Held, expected: int) -> NoReturn:
-        """Say why an append wrote nothing."""
+    def _refuse(self, db: apsw.Connection, facts: _Facts, held: Held, gone: bytes | None = None) -> NoReturn:
+        """Say why an append wrote nothing; ``gone`` is the value it wanted to refer to, if it got that far."""
+        lease = facts.lease
         row = db.execute("SELECT epoch, token FROM executions WHERE id = ?", (held.row,)).fetchone()
         if row is None or row != (lease.epoch, lease.token):
             raise LeaseLost(lease.execution_id, lease.epoch)
-        raise JournalConflict(lease.execution_id, expected, self._last_seq(db, held.row))
+        last = self._last_seq(db, held.row)
+        if gone is not None and last == facts.expected_seq:
+            raise ValueGone(gone.hex())
+        raise JournalConflict(lease.execution_id, facts.expected_seq, last)
 
     def _last_seq(self, db: apsw.Connection, row: int) -> int:
         last = db.execute(
@@ -296,32 +322,22 @@ class SqliteJournal(SqliteLeases):
         ).fetchone()
         return int(last[0] or 0) & SEQ_MASK if last else 0
 
-    async def _write_blobs(self, values: Sequence[EncodedValue]) -> dict[bytes, bytes]:
+    async def _write_blobs(self, values: Carried) -> dict[bytes, bytes]:
         """Write the big values to their places, durable before any row speaks of them; return the sealed small ones."""
         small: dict[bytes, bytes] = {}
         large: dict[bytes, bytes] = {}
-        for value in values:
-            if value.ref.inline:
-                continue
+        for digest, value in values.stored.items():
             record = seal_value(value, self._sealing)
             if len(record) > BLOB_THRESHOLD:
-                large[value.ref.data] = record
+                large[digest] = record
             else:
-                small[value.ref.data] = record
+                small[digest] = record
         if self._far:
             await asyncio.gather(*(self._with_blobs(self._blobs.put, *each) for each in large.items()))
         else:
             for each in large.items():
                 self._blobs.put(*each)
         return small
-
-    def _write_values(
-        self, db: apsw.Connection, row: int, values: Sequence[EncodedValue], small: dict[bytes, bytes]
-    ) -> None:
-        for digest, record in small.items():
-            db.execute("INSERT OR IGNORE INTO vals VALUES (?, ?)", (digest, record))
-        for digest in {value.ref.data for value in values if not value.ref.inline}:
-            db.execute("INSERT OR IGNORE INTO refs VALUES (?, ?)", (row, digest))
 
     async def read(self, execution_id: ExecutionId, *, newest_first: bool = False) -> AsyncIterator[Commit]:
         """See ports.store.Journal. Page by page: a reader must not hold the log open while its caller thinks."""
@@ -358,6 +374,25 @@ class SqliteJournal(SqliteLeases):
             raise StoreDamaged(f"{execution_id}@{expected or 1}", "the journal has a gap: this fact is missing")
         if not newest_first and expected <= head:
             raise StoreDamaged(f"{execution_id}@{head}", "the journal's end is missing")
+
+
+def _first_gone(db: apsw.Connection, values: Carried) -> bytes | None:
+    """Return a value that is to be referred to and is not there; None if all are.
+
+    What some execution refers to is kept, in a row or a file. A file that nobody refers to is rubbish, and may be gone
+    before our row is committed.
+    """
+    for digest in values.referred:
+        if db.execute("SELECT 1 FROM refs WHERE digest = ?", (digest,)).fetchone() is None:
+            return digest
+    return None
+
+
+def _write_values(db: apsw.Connection, row: int, values: Carried, small: dict[bytes, bytes]) -> None:
+    for digest, record in small.items():
+        db.execute("INSERT OR IGNORE INTO vals VALUES (?, ?)", (digest, record))
+    for digest in (*values.stored, *values.referred):
+        db.execute("INSERT OR IGNORE INTO refs VALUES (?, ?)", (row, digest))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -1,4 +1,4 @@
--- Format 2. `position` is execution * 2^32 + seq of the commit's last fact: one integer key keeps an execution's
+-- Format 3. `position` is execution * 2^32 + seq of the commit's last fact: one integer key keeps an execution's
 -- commits side by side, and its uniqueness is what decides between two writers.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -11,7 +11,7 @@ CREATE TABLE executions (
     pipeline_id  TEXT    NOT NULL,
     status       TEXT    NOT NULL,
     total        INTEGER NOT NULL,
-    head         INTEGER NOT NULL,   -- seq of the last commit that changed the status: the journal is no shorter
+    head         INTEGER NOT NULL,   -- seq of the last commit that changed the list: the journal is no shorter
     created_at   REAL    NOT NULL,
     epoch        INTEGER NOT NULL,
     owner        TEXT,               -- for people; NULL when nobody owns it
@@ -60,6 +60,17 @@ CREATE TABLE refs (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX refs_by_digest ON refs (digest);
+
+-- Results that other executions may take for their own. The reference is what lets no entry outlive its execution.
+CREATE TABLE cache (
+    execution   INTEGER NOT NULL REFERENCES executions ON DELETE CASCADE,
+    fingerprint BLOB    NOT NULL,
+    at          REAL    NOT NULL,
+    record      BLOB    NOT NULL,
+    PRIMARY KEY (execution, fingerprint)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX cache_by_fingerprint ON cache (fingerprint, at);
 
 CREATE TABLE hidden (
     execution INTEGER NOT NULL,

@@ -6,5 +6,8 @@ import pytest
 
 # So that a failing assert in them says what it compared; to be told before the first of them is imported.
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{chapter}" for chapter in ("facts", "journal", "leases", "life", "lists", "queues", "values"))
+    *(
+        f"{__name__}.{chapter}"
+        for chapter in ("cache", "facts", "journal", "leases", "life", "lists", "queues", "values")
+    )
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.events import (
     CheckpointMade,
+    DefinitionChanged,
     ErrorInfo,
     Event,
     ExecutionCreated,
@@ -16,7 +17,7 @@ from orchestrator.domain.events import (
     TaskCompleted,
 )
 from orchestrator.domain.ids import ExecutionId, Seq, TaskId
-from orchestrator.domain.values import INLINE_LIMIT, EncodedValue, ValueRef
+from orchestrator.domain.values import INLINE_LIMIT, EncodedValue, Stored, ValueRef
 from orchestrator.state.records import digest_of, encode_value
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ def checkpoint(metadata: dict[str, Any] | None = None, *, at: float = AT) -> Che
     return CheckpointMade(at, "manual", None, metadata or {}, None)
 
 
+def redefined(total: int, *, at: float = AT) -> DefinitionChanged:
+    """Return the fact that the execution goes on as one of another definition."""
+    return DefinitionChanged(at, NOTHING, NOTHING, total, {"b": "a"}, "edited.yaml", "me")
+
+
 def finished(status: str = "completed", *, at: float = AT) -> ExecutionFinished:
     """Return an owner's last fact."""
     error = ErrorInfo("ValueError", "it broke") if status == "failed" else None
@@ -72,7 +78,7 @@ async def admit(store: Store, execution_id: str = "x", first: Event | None = Non
     return await store.create(ExecutionId(execution_id), "somebody", [first or created(), *more], [])
 
 
-async def add(store: Store, lease: Lease, after: int, *events: Event, values: Sequence[EncodedValue] = ()) -> int:
+async def add(store: Store, lease: Lease, after: int, *events: Event, values: Sequence[Stored] = ()) -> int:
     """Append facts (default: one claim) after seq ``after``."""
     return await store.append(lease, events or [claimed()], list(values), expected_seq=Seq(after), completed=0)
 

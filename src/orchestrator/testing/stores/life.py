@@ -10,11 +10,12 @@ import pytest
 
 from orchestrator.domain.ids import Epoch, ExecutionId, Seq
 from orchestrator.errors import ExecutionExists, LeaseLost, StoreUnavailable, UnknownExecution
-from orchestrator.ports.store import Lease, Place, QueueSummary, Request, Store
+from orchestrator.ports.store import CacheEntry, Lease, Place, QueueSummary, Request, Store
 from orchestrator.testing.stores.facts import AT, add, admit, claimed, commits, created, facts, value
 from orchestrator.testing.stores.fixtures import StoreFixtures
 
 X = ExecutionId("x")
+_ENTRY = CacheEntry(bytes(32), AT, "x@1", value(100).ref)
 ODD = [
     "' OR 1=1--",
     "'; DROP TABLE executions; --",
@@ -82,6 +83,8 @@ class OddNameTests(StoreFixtures):
         await store.release(lease)
         await other.release(await other.acquire(odd, name))
         await other.set_queue(name, limit=3, paused_by=None)
+        await other.remember(odd, _ENTRY)
+        assert await store.recall(_ENTRY.fingerprint) == _ENTRY
         await other.enqueue(odd, Place(name, -7))
         assert await store.queues() == [QueueSummary(name, 3, None, 1, 0)]
         assert (await store.summary(odd)).place == Place(name, -7)
@@ -92,6 +95,7 @@ class OddNameTests(StoreFixtures):
         await store.release(taken)
         await store.set_queue(name, limit=None, paused_by=None)
         await other.remove([odd])
+        assert await store.recall(_ENTRY.fingerprint) is None
         with pytest.raises(UnknownExecution):
             await store.summary(odd)
         assert await store.summaries(pipeline_id=name) == []
@@ -159,6 +163,8 @@ _OTHERS: dict[str, _Act] = {
     "set_queue": lambda store, _lease: store.set_queue("default", limit=1, paused_by=None),
     "queues": lambda store, _lease: store.queues(),
     "get": lambda store, _lease: store.get(value(2000).ref),
+    "remember": lambda store, lease: store.remember(lease.execution_id, _ENTRY),
+    "recall": lambda store, _lease: store.recall(_ENTRY.fingerprint),
     "summaries": lambda store, _lease: store.summaries(),
     "remove": lambda store, lease: store.remove([lease.execution_id]),
     "check": lambda store, _lease: store.check(),

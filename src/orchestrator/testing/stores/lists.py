@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, Seq
-from orchestrator.errors import ExecutionOwned, UnknownExecution
+from orchestrator.errors import ExecutionOwned, LeaseLost, UnknownExecution
 from orchestrator.ports.store import Store
 from orchestrator.testing.stores.facts import (
     AT,
@@ -21,6 +21,7 @@ from orchestrator.testing.stores.facts import (
     created,
     facts,
     finished,
+    redefined,
     started,
     value,
 )
@@ -49,6 +50,23 @@ class SummaryTests(StoreFixtures):
             summary = await other.summary(X)
             assert (summary.completed, summary.seq, summary.updated_at) == (seq, seq + 1, AT + seq)
             assert summary.created_at == AT
+
+    async def test_its_number_of_steps_is_that_of_its_last_definition(self, store: Store, other: Store) -> None:
+        lease = await admit(store)
+        for seq, total, more in ((1, 5, ()), (2, 8, (redefined(8),)), (4, 5, (redefined(7), redefined(5), finished()))):
+            await store.append(lease, [redefined(5), *more], [], expected_seq=Seq(seq), completed=1)
+            summary = await other.summary(X)
+            assert (summary.total, summary.completed, summary.seq) == (total, 1, seq + 1 + len(more))
+        assert (await store.summary(X)).status is ExecutionStatus.COMPLETED
+        await admit(store, "y", created(total=3), redefined(4))
+        assert (await other.summary(ExecutionId("y"))).total == 4
+
+    async def test_a_refused_definition_does_not_count(self, store: Store, other: Store) -> None:
+        lease = await admit(store)
+        await other.acquire(X, "thief", steal=True)
+        with pytest.raises(LeaseLost):
+            await add(store, lease, 1, redefined(9))
+        assert (await other.summary(X)).total == 3
 
     @pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "stopped"])
     async def test_its_status_follows_the_facts(self, store: Store, status: str) -> None:

@@ -13,6 +13,7 @@ from orchestrator.errors import TaskError
 from orchestrator.tools import listing
 from orchestrator.tools.atomic import sha256_of
 from orchestrator.tools.fileerrors import cancelled, missing
+from orchestrator.tools.looking import tell_read
 from orchestrator.tools.tables import sqltext
 from orchestrator.tools.tables.sqltext import wrong
 
@@ -71,9 +72,7 @@ class Opener:
         path = value["path"]
         place = self.opened.enter_context(self.sandbox.place(path))
         descriptor = self._open(place)
-        about: dict[str, Any] = {"bytes": os.fstat(descriptor).st_size}
-        if value.get("sha256") is not None:
-            about["sha256"] = sha256_of(descriptor, self.context)
+        about: dict[str, Any] = {"bytes": os.fstat(descriptor).st_size, "sha256": self._tell(place, descriptor)}
         for key, found in about.items():
             if value.get(key) not in (None, found):
                 raise TaskError(
@@ -101,11 +100,23 @@ class Opener:
         if not paths:
             raise missing(path, "file that matches")
         places = [self.opened.enter_context(self.sandbox.place(each)) for each in paths]
-        return self._source([(place, self._open(place)) for place in places], options, None)
+        return self._source([self._told(place) for place in places], options, None)
 
     def _one(self, path: str, options: dict[str, Any]) -> Source:
         place = self.opened.enter_context(self.sandbox.place(path))
-        return self._source([(place, self._open(place))], options, None)
+        return self._source([self._told(place)], options, None)
+
+    def _told(self, place: Place) -> tuple[Place, int]:
+        descriptor = self._open(place)
+        self._tell(place, descriptor)
+        return place, descriptor
+
+    def _tell(self, place: Place, descriptor: int) -> str:
+        """Tell that a file is read, and return its SHA-256."""
+        about = os.fstat(descriptor)
+        sha256 = sha256_of(descriptor, self.context)
+        tell_read(self.context, place, about, sha256)
+        return sha256
 
     def _open(self, place: Place) -> int:
         descriptor = place.open(os.O_RDONLY)

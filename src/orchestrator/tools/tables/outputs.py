@@ -8,13 +8,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import TaskError
 from orchestrator.tools.atomic import file_name, replacing, sha256_of
-from orchestrator.tools.paths import STORE
+from orchestrator.tools.left import folder
+from orchestrator.tools.looking import tell_written
 from orchestrator.tools.tables import sqltext
 from orchestrator.tools.tables.inputs import split_name
 from orchestrator.tools.tables.sqltext import wrong
@@ -64,16 +64,6 @@ class Format:
         return cls(form, f"FORMAT json, ARRAY {'true' if array else 'false'}{packed}")
 
 
-def folder(execution_id: str) -> str:
-    """Return the folder for the files of an execution, relative to the project."""
-    return f"{STORE}/data/{file_name(execution_id)}"
-
-
-def forget(project: Path, execution_id: str) -> None:
-    """Remove the files that an execution's steps left where no other place was named."""
-    shutil.rmtree(project / folder(execution_id), ignore_errors=True)
-
-
 def default_path(context: TaskContext) -> str:
     """Return where a step's table goes if it does not say: one file for each task of each execution."""
     return f"{folder(context.execution_id)}/{file_name(context.task_id)}.parquet"
@@ -93,15 +83,17 @@ def write(
         columns = engine.columns(query)
         copied = engine.execute(f"COPY ({query}\n) TO {sqltext.literal(target)} ({form.options}, USE_TMP_FILE false)")
         rows = int(copied[0][0])
+        written, sha256 = os.fstat(descriptor), sha256_of(descriptor, context)
         about = {
             "path": place.path,
             "format": form.name,
             "rows": rows,
             "columns": columns,
-            "bytes": os.fstat(descriptor).st_size,
-            "sha256": sha256_of(descriptor, context),
+            "bytes": written.st_size,
+            "sha256": sha256,
         }
         about["preview"] = _preview(engine, query if form.name != "parquet" else None, target, columns, preview)
+    tell_written(context, place, written, sha256)
     return about
 
 

@@ -1,6 +1,6 @@
 -- Append one commit. ARGV: 3 name, 4 epoch, 5 token, 6 expected seq, 7 seq after, 8 time, 9 tasks done, 10 element,
 -- 11 status after ('' for the same), 12 '1' when it waits for no server any more, 13 '1' when it is given back,
--- then values.
+-- 14 number of tasks ('' for the same), then values.
 local n, element = ARGV[3], ARGV[10]
 local execution, journal = key('execution', n), key('journal', n)
 local e = call('HMGET', execution, 'epoch', 'token', 'seq', 'number', 'commits', 'bytes')
@@ -19,12 +19,13 @@ local length = call('LLEN', journal)
 if e[1] ~= ARGV[4] or e[2] ~= ARGV[5] or e[3] ~= ARGV[6] or length ~= tonumber(e[5]) then
   return {'refused', tonumber(e[1]), e[2] == ARGV[5] and 1 or 0, tonumber(e[3]), e[4], e[5] - length}
 end
-local missing = missing_value(14)
-if missing then return {'unstaged', missing} end
+local missing = missing_value(15)
+if missing then return missing end
 call('RPUSH', journal, element)
 call('HSET', execution, 'seq', ARGV[7], 'updated_at', ARGV[8], 'completed', ARGV[9], 'commits', e[5] + 1, 'bytes',
   e[6] + #element)
-keep(n, 14)
+if ARGV[14] ~= '' then call('HSET', execution, 'total', ARGV[14]) end
+keep(n, 15)
 if ARGV[11] ~= '' or ARGV[13] == '1' then
   local whole, at = load(n), now()
   unlist(n, whole)

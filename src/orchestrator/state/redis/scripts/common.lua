@@ -85,14 +85,17 @@ local function grant(n, e, owner, token, at, lease_ms)
   return {e.id, tonumber(e.epoch), token, e.number, tonumber(e.seq)}
 end
 
--- Values come as groups of three: digest, how it comes ('r' record, 's' staged, 'o' kept outside), record or stage.
--- Returns the first digest that would have to come along and does not; looked for before anything is written.
+-- Values come as groups of three: digest, how it comes ('r' record, 's' staged, 'o' kept outside, 't' to be there
+-- already), record or stage. Returns an answer that names the first which would have to come along, or to be there, and
+-- is not; looked for before anything is written.
 local function missing_value(first)
   for i = first, #ARGV, 3 do
-    if ARGV[i + 1] == 's' and call('EXISTS', key('value', ARGV[i])) == 0 then
+    local how = ARGV[i + 1]
+    if (how == 's' or how == 't') and call('EXISTS', key('value', ARGV[i])) == 0 then
+      if how == 't' then return {'valueless', ARGV[i]} end
       local stage = key('stage', ARGV[i + 2])
       local chunks = call('HGET', stage, 'chunks')
-      if not chunks or call('HLEN', stage) ~= chunks + 2 then return ARGV[i] end
+      if not chunks or call('HLEN', stage) ~= chunks + 2 then return {'unstaged', ARGV[i]} end
     end
   end
 end
@@ -122,6 +125,12 @@ local function keep(n, first)
     end
     if how == 's' then call('DEL', stage) end
   end
+end
+
+-- Let go of what an execution remembered under a fingerprint.
+local function forget(member, fingerprint)
+  if call('HDEL', key('cached', fingerprint), member) == 1 then call('HINCRBY', store, 'cached', -1) end
+  call('ZREM', key('cache', fingerprint), member)
 end
 
 -- Why an execution is not there: '1' when somebody removed it, '0' when nobody did.

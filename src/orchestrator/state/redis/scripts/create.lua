@@ -9,7 +9,7 @@ if born and repeated and born == nonce then
 end
 if born then return {'exists'} end
 local missing = missing_value(8 + 2 * count)
-if missing then return {'unstaged', missing} end
+if missing then return missing end
 local e, flat, at = {}, {'born', nonce, 'commits', 1, 'bytes', #element}, now()
 for i = 8, 7 + 2 * count, 2 do
   e[ARGV[i]] = ARGV[i + 1]

@@ -1,4 +1,4 @@
--- Remove an execution that nobody owns: from now on it is unknown, what it referred to goes by `empty`. ARGV: 3 name,
+-- Remove an execution that nobody owns: from now on it is unknown, what it referred to and remembered goes by `empty`. ARGV: 3 name,
 -- 4 its number, so that a repeated removal never takes one that was created since.
 local n = ARGV[3]
 local e, at = load(n), now()
@@ -11,6 +11,10 @@ end
 if call('EXISTS', key('refs', n)) == 1 then
   call('RENAME', key('refs', n), key('rubbish', e.number))
   call('SADD', prefix .. 'rubbish', e.number)
+end
+if call('EXISTS', key('remembered', n)) == 1 then
+  call('RENAME', key('remembered', n), key('forgotten', e.number .. n))
+  call('SADD', prefix .. 'forgotten', e.number .. n)
 end
 call('UNLINK', key('execution', n), key('journal', n), key('hidden', n))
 -- For a day an owner that comes back late learns that somebody removed it, and not that it was lost.

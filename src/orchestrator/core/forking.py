@@ -1,0 +1,118 @@
+"""Forks: a new execution that begins with what another one had recorded, and leaves that one as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.events import (
+    CONDITION_FALSE,
+    CheckpointMade,
+    DefinitionLoaded,
+    Event,
+    ExecutionCreated,
+    ExecutionForked,
+    ResultSet,
+    TaskProgressed,
+    TaskReused,
+    TasksInvalidated,
+    TaskSkipped,
+    TaskTraced,
+    ToolsResolved,
+)
+from orchestrator.domain.execution import ExecutionState, TaskStatus
+from orchestrator.domain.ids import checkpoint_id
+from orchestrator.domain.values import EncodedValue, ValueRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.tasks import Call, Prior, TaskState
+    from orchestrator.domain.values import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """How a fork comes into being: its first facts, and the values they refer to; ``state`` is their fold."""
+
+    events: list[Event]
+    values: list[Stored]
+    state: ExecutionState
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is other in a fork than in what it begins with: inputs (None: none), their names, who asked, and why."""
+
+    inputs: EncodedValue | None = None
+    names: tuple[str, ...] = ()
+    by: str = ""
+    why: str = ""
+
+
+def fork_of(source: str, past: ExecutionState, changes: Changes, now: float) -> Fork:
+    """Return the fork of a state: O(its tasks), and no value is copied, only referred to.
+
+    ``source`` is the execution that the state is of. Results keep where they came from, so that a plan of the fork
+    weighs them as one of the source would; tasks that were running or had failed there are pending here, with what
+    they had saved.
+    """
+    pipeline = past.pipeline
+    if pipeline is None or past.inputs is None:
+        raise ValueError("only an execution with a definition can be forked")
+    inputs: Stored = changes.inputs if changes.inputs is not None else past.inputs
+    inputs_ref = inputs if isinstance(inputs, ValueRef) else inputs.ref
+    total = len(pipeline.tasks)
+    events: list[Event] = [
+        ExecutionCreated(now, past.pipeline_id, past.definition, inputs_ref, total, "fork"),
+        ExecutionForked(now, checkpoint_id(source, past.seq), list(changes.names), changes.by, changes.why),
+    ]
+    if past.definition_source:
+        events.append(DefinitionLoaded(now, past.definition_source, past.definition_digest))
+    if past.context is not None:
+        events.append(
+            CheckpointMade(now, "manual", None, {"forked_from": checkpoint_id(source, past.seq)}, past.context)
+        )
+    events += _results(source, past, now)
+    state = ExecutionState(pipeline)
+    state.apply_all(events)
+    refs = {part: None for event in events for part in event if isinstance(part, ValueRef) and not part.inline}
+    values: list[Stored] = [ref for ref in refs if changes.inputs is None or ref != changes.inputs.ref]
+    if isinstance(inputs, EncodedValue) and not inputs.ref.inline:
+        values.append(inputs)
+    return Fork(events, values, state)
+
+
+def _results(source: str, past: ExecutionState, now: float) -> Iterator[Event]:
+    """Yield the facts of what each task had, in the order in which they came to be: files are weighed by it."""
+    calls: dict[tuple[str, str | None], Call] = {}
+    tasks = past.pipeline.tasks if past.pipeline is not None else {}
+    for name, known in sorted(past.tasks.items(), key=lambda item: item[1].seq):
+        prior = known.prior
+        if prior is None:
+            if known.saved is not None:
+                done, total, message = known.progress or (None, None, "")
+                yield TaskProgressed(now, name, 0, done, total, message, known.saved)
+            continue
+        call = tasks[name].tool, tasks[name].action
+        if prior.call is not None and calls.get(call) != prior.call:
+            calls[call] = prior.call
+            yield ToolsResolved(now, [(*call, prior.call.version, dict(prior.call.code))])
+        yield from _result(source, name, known, prior, now)
+    kept = [name for name, known in past.tasks.items() if known.kept is not None]
+    if kept:
+        yield TasksInvalidated(now, kept, "what they are given may have changed")
+
+
+def _result(source: str, name: TaskId, known: TaskState, prior: Prior, now: float) -> Iterator[Event]:
+    if prior.status is TaskStatus.SKIPPED or prior.value is None:
+        yield TaskSkipped(now, name, known.pinned or CONDITION_FALSE)
+    elif known.pinned:
+        yield ResultSet(now, name, prior.value, known.pinned.removeprefix("given by "), "")
+    else:
+        if prior.trace is not None:
+            reads, writes = list(prior.trace.reads), list(prior.trace.writes)
+            yield TaskTraced(now, name, known.attempt, reads, writes, prior.trace.inputs)
+        origin = prior.source or checkpoint_id(source, prior.seq)
+        yield TaskReused(now, name, prior.value, prior.parameters, origin)

@@ -1,0 +1,438 @@
+"""How a plan is made: a pure function of the definition, the state, what was asked for and what was found outside.
+
+The tasks are judged in the order of their needs, so that each knows what will become of what it reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.domain.events import (
+    DefinitionChanged,
+    DefinitionLoaded,
+    Event,
+    ResultSet,
+    TaskInterrupted,
+    TasksInvalidated,
+    TaskSkipped,
+    TasksReset,
+)
+from orchestrator.domain.execution import DONE, ExecutionState, TaskState, TaskStatus
+from orchestrator.domain.fingerprint import Component, Present, call_changes, files_of, weigh
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.order import in_order, needed_for
+from orchestrator.domain.pipeline import OnChange, OnInterrupted
+from orchestrator.domain.plan import Decision, Evidence, Plan, PlanRequest, Source, Verb
+from orchestrator.domain.retry import CRASH_LIMIT, failure_limit, is_exhausted
+from orchestrator.domain.revision import called_alike, changed_parts
+from orchestrator.errors import NoCheckpoint, PipelineChanged, ResumeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.domain.files import FileSeen
+    from orchestrator.domain.pipeline import Pipeline, Task
+    from orchestrator.domain.strategy import ResumeStrategy
+    from orchestrator.domain.tasks import Prior
+
+_FRESH = TaskState(0)
+_RUNS = frozenset({Verb.RUN, Verb.RERUN})
+_SHOWN = 3
+"""How many components a reason names; the decision has them all."""
+
+
+def plan(pipeline: Pipeline, state: ExecutionState, request: PlanRequest, evidence: Evidence, now: float) -> Plan:
+    """Return what a resume does with each task, and why. O(tasks + edges).
+
+    ``pipeline`` is the one to go on with: the state's own, or that of ``request.revision``. Raises ResumeError when the
+    request names a task that does not exist or cannot be treated so, NoCheckpoint for a position after the journal's
+    end, PipelineChanged where a changed task says ``on_change: fail``.
+    """
+    return _Planner(pipeline, state, request, evidence, now).plan()
+
+
+def renames(pipeline: Pipeline, recorded: Mapping[TaskId, Task]) -> dict[TaskId, TaskId]:
+    """Return which tasks of an edited definition go on with what another one had: new id -> recorded id."""
+    return {
+        name: task.renamed_from
+        for name, task in pipeline.tasks.items()
+        if task.renamed_from is not None and task.renamed_from in recorded and task.renamed_from not in pipeline.tasks
+    }
+
+
+def before(task: Task, known: TaskState, old: Task | None) -> Task:
+    """Return the task as it was when what is known of it was recorded; ``old`` is that of the recorded definition."""
+    return known.under or old or task
+
+
+class _Planner:
+    """One plan in the making."""
+
+    def __init__(
+        self, pipeline: Pipeline, state: ExecutionState, request: PlanRequest, evidence: Evidence, now: float
+    ) -> None:
+        self.pipeline = pipeline
+        self.state = state
+        self.request = request
+        self.evidence = evidence
+        self.now = now
+        self.strategy: ResumeStrategy = request.strategy or pipeline.resume
+        self.recorded = state.pipeline.tasks if state.pipeline is not None else {}
+        self.renamed = renames(pipeline, self.recorded) if request.revision is not None else {}
+        self.decisions: dict[TaskId, Decision] = {}
+        self.interrupted: list[Event] = []
+        self.events: list[Event] = []
+        self.resets: dict[tuple[str, bool], list[TaskId]] = {}
+        self.invalid: list[TaskId] = []
+        self.open: set[TaskId] = set()
+        """Tasks whose value may be another one afterwards."""
+        self.stuck: set[TaskId] = set()
+        self.forced: set[TaskId] = set()
+        self.refused: list[str] = []
+        self.latest: dict[str, tuple[int, FileSeen]] | None = None
+        self.rewritten: dict[str, TaskId] = {}
+
+    def plan(self) -> Plan:
+        self._check()
+        for name in in_order(self.pipeline):
+            self._task(self.pipeline.tasks[name])
+        if self.refused:
+            raise PipelineChanged(
+                "the plan was refused: on_change is `fail`, and these finished steps have changed:\n"
+                + "\n".join(f"  {line}" for line in self.refused)
+                + "\nRun them again with --on-change rerun or --rerun STEP, or keep them with --on-change keep"
+            )
+        until = None
+        if self.request.until is not None:
+            until = frozenset(needed_for(self.pipeline, TaskId(self.request.until)))
+        decisions = [self.decisions[name] for name in self.pipeline.tasks]
+        if until is not None:
+            decisions = [_unwanted(each, self.request.until) if each.task not in until else each for each in decisions]
+        mapped = {self.renamed.get(name, name) for name in self.pipeline.tasks}
+        revision = self.request.revision
+        definition = self.state.definition if revision is None else revision.definition.ref
+        return Plan(
+            tuple(decisions),
+            tuple(self._facts()),
+            tuple((name, task.status.value) for name, task in self.state.tasks.items() if name not in mapped),
+            until,
+            revision.changed_inputs if revision is not None else (),
+            definition.data if definition is not None else b"",
+            Source(self.state.definition_source, self.state.definition_digest) if revision is None else revision.source,
+            self.pipeline.id,
+        )
+
+    def _facts(self) -> list[Event]:
+        """Return the facts that carry the plan out, in the order in which they can be folded."""
+        facts = list(self.interrupted)
+        mapped = {self.renamed.get(name, name) for name in self.pipeline.tasks}
+        why = "it was running when the process ended"
+        facts += [
+            TaskInterrupted(self.now, name, self.state.tasks[name].attempt, OnInterrupted.RERUN.value, why)
+            for name in self.state.running
+            if name not in mapped
+        ]
+        revision = self.request.revision
+        if revision is not None:
+            definition, inputs = revision.definition.ref, revision.inputs.ref
+            renamed = {str(new): str(old) for new, old in self.renamed.items()}
+            total = len(self.pipeline.tasks)
+            facts.append(
+                DefinitionChanged(self.now, definition, inputs, total, renamed, revision.source.path, self.request.by)
+            )
+            if revision.source.path:
+                facts.append(DefinitionLoaded(self.now, *revision.source))
+        facts += self.events
+        facts += [TasksReset(self.now, names, reason, forgive) for (reason, forgive), names in self.resets.items()]
+        if self.invalid:
+            facts.append(TasksInvalidated(self.now, self.invalid, "what they are given may have changed"))
+        return facts
+
+    # -- what was asked for --------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        request, state = self.request, self.state
+        if request.from_seq is not None and not 0 < request.from_seq <= state.seq:
+            raise NoCheckpoint(
+                f"No resume checkpoint found: no position {request.from_seq}: the journal has {state.seq} facts"
+            )
+        named = request.retry | request.skip | request.rerun | set(request.results)
+        if request.until is not None:
+            named |= {request.until}
+        for name in sorted(named):
+            if name not in self.pipeline.tasks:
+                raise ResumeError(f"no step named {name!r} in this pipeline{self._near(name)}")
+        for name in sorted(request.retry | request.skip):
+            known = self._known(TaskId(name))
+            if known.status in DONE:
+                raise ResumeError(
+                    f"step {name!r} is {known.status.value}: there is nothing to retry or to skip; "
+                    f"to run it again: --rerun {name}"
+                )
+        groups = (
+            ("retried", request.retry),
+            ("skipped", request.skip),
+            ("run again", request.rerun),
+            ("given a result", frozenset(request.results)),
+        )
+        for number, (one, those) in enumerate(groups):
+            for other, these in groups[number + 1 :]:
+                if both := those & these:
+                    raise ResumeError(f"step {min(both)!r} cannot be both {one} and {other}")
+
+    def _near(self, name: str) -> str:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, [str(task) for task in self.pipeline.tasks], n=1)
+        return f"; did you mean {near[0]!r}?" if near else ""
+
+    def _known(self, name: TaskId) -> TaskState:
+        return self.state.tasks.get(self.renamed.get(name, name), _FRESH)
+
+    # -- a task --------------------------------------------------------------------------------------------------
+
+    def _task(self, task: Task) -> None:
+        name = task.id
+        known = self._known(name)
+        decision = self._judge(task, known)
+        runs = decision.verb in _RUNS or (decision.verb is Verb.REUSE and known.kept is not None)
+        if runs and (behind := next((need for need in task.needs if need in self.stuck), None)) is not None:
+            decision = Decision(name, Verb.WAIT, f"behind {behind}")
+        if decision.verb is Verb.WAIT:
+            self.stuck.add(name)
+        if decision.verb is not Verb.REUSE:
+            self.open.add(name)
+            prior = known.prior
+            if prior is not None and prior.trace is not None:
+                self.rewritten.update((seen.path, name) for seen in prior.trace.writes)
+        self.decisions[name] = decision
+
+    def _judge(self, task: Task, known: TaskState) -> Decision:
+        name, request, status = task.id, self.request, known.status
+        if name in request.skip:
+            self.events.append(TaskSkipped(self.now, name, "skipped on request"))
+            return Decision(name, Verb.SKIP, "skipped on request")
+        if name in request.results:
+            self.events.append(ResultSet(self.now, name, request.results[name].ref, request.by, request.why))
+            return Decision(name, Verb.REUSE, "its result is given")
+        if self._is_forced(task):
+            self.forced.add(name)
+            if known.attempt or known.prior is not None or status is not TaskStatus.PENDING:
+                return self._again(task, "asked for" if name in request.rerun else "after a step asked for")
+            return Decision(name, Verb.RUN, "not run yet")
+        if name in request.retry:
+            return self._again(task, "released on request")
+        prior = known.prior
+        if request.from_seq is not None:
+            after = (prior.seq if prior is not None else known.seq) > request.from_seq
+            if after and (prior is not None or status is not TaskStatus.PENDING):
+                what = "done after the checkpoint" if prior is not None else "after the checkpoint"
+                return self._again(task, what, "after the checkpoint")
+        if prior is not None:
+            return self._judge_prior(task, known, prior)
+        return self._judge_unfinished(task, known)
+
+    def _is_forced(self, task: Task) -> bool:
+        if task.id in self.request.rerun:
+            return True
+        return self.request.downstream and any(need in self.forced for need in task.needs)
+
+    def _again(self, task: Task, reason: str, recorded: str | None = None) -> Decision:
+        """Let a task run again, whatever it had: its failures are forgiven."""
+        self.resets.setdefault((recorded or reason, True), []).append(task.id)
+        return Decision(task.id, Verb.RERUN, reason)
+
+    def _interrupt(self, task: Task, known: TaskState, outcome: OnInterrupted) -> None:
+        """Note that the process ended under a task; under the name it has so far: that is what the journal knows."""
+        name = self.renamed.get(task.id, task.id)
+        why = "it was running when the process ended"
+        self.interrupted.append(TaskInterrupted(self.now, name, known.attempt, outcome.value, why))
+
+    # -- results -------------------------------------------------------------------------------------------------
+
+    def _judge_prior(self, task: Task, known: TaskState, prior: Prior) -> Decision:
+        """Decide about a task with a recorded result."""
+        name = task.id
+        if not self.strategy.preserve_completed_tasks:
+            return self._again(task, "preserve_completed_tasks is off")
+        if known.pinned:
+            return Decision(name, Verb.REUSE, known.pinned if prior.value is not None else _since(prior))
+        asked = task.on_change or self.request.on_change
+        source = self._unsettled(task, prior)
+        if source is not None:
+            return self._judge_unsettled(task, known, source, asked)
+        old = before(task, known, self.recorded.get(self.renamed.get(name, name)))
+        changes = tuple(weigh(prior, old, task, self._present(task, prior), stale=known.stale))
+        if not changes:
+            if known.kept is not None:
+                return Decision(name, Verb.REUSE, "what it is given is the same")
+            return Decision(name, Verb.REUSE, _since(prior))
+        if known.kept is not None:
+            return Decision(name, Verb.RERUN, _summary(changes), changes)
+        follows = self.request.follow or self.request.revision is not None
+        policy = asked or (OnChange.RERUN if follows else OnChange.KEEP)
+        if policy is OnChange.KEEP:
+            why = "on_change is keep" if asked is not None else f"run it again with --rerun {name}"
+            return Decision(name, Verb.REUSE, f"kept, though {_summary(changes)} ({why})", changes)
+        if policy is OnChange.FAIL:
+            self.refused.append(f"{name}: {_summary(changes)}")
+        return self._changed(task, changes)
+
+    def _judge_unsettled(self, task: Task, known: TaskState, source: str, asked: OnChange | None) -> Decision:
+        """Decide about a task with a result that reads what may become another value."""
+        name = task.id
+        if asked is OnChange.KEEP:
+            return Decision(name, Verb.REUSE, f"kept, whatever {source} does: on_change is keep")
+        if asked is OnChange.FAIL:
+            self.refused.append(f"{name}: reads {source}")
+        if known.kept is None:
+            self.invalid.append(name)
+        return Decision(name, Verb.RERUN, f"reads {source}; kept if that comes out the same", (), conditional=True)
+
+    def _changed(self, task: Task, changes: tuple[Component, ...]) -> Decision:
+        """Decide about a finished task that is to follow its changes."""
+        name = task.id
+        if changes[0].name == "condition" and changes[0].now == "false":
+            self.resets.setdefault(("changed", True), []).append(name)
+            return Decision(name, Verb.SKIP, "its condition is false now", changes)
+        if task.migrate is not None:
+            self.invalid.append(name)
+            return Decision(name, Verb.RERUN, f"its result goes through {task.migrate}: {_summary(changes)}", changes)
+        self.resets.setdefault(("changed", True), []).append(name)
+        return Decision(name, Verb.RERUN, _summary(changes), changes)
+
+    def _unsettled(self, task: Task, prior: Prior) -> str | None:
+        """Name what a task reads that may be another value, or another file, afterwards."""
+        if self.open:
+            for need in task.reads or ():
+                if need in self.open:
+                    return str(need)
+        if self.rewritten and prior.trace is not None:
+            for seen in prior.trace.reads:
+                writer = self.rewritten.get(seen.path)
+                if writer is not None and writer != task.id:
+                    return f"the file {seen.path} of {writer}"
+        return None
+
+    def _present(self, task: Task, prior: Prior) -> Present:
+        evidence = self.evidence
+        if prior.trace is not None and self.latest is None:
+            self.latest = files_of({name: known.prior for name, known in self.state.tasks.items()})
+        latest = self.latest or {}
+
+        def read(path: str) -> FileSeen | None:
+            # What a step of this execution wrote is looked at where that step is judged.
+            return None if path in latest else evidence.files.get(path)
+
+        def written(path: str) -> FileSeen | None:
+            last = latest.get(path)
+            return evidence.files.get(path) if last is not None and last[0] == prior.seq else None
+
+        return Present(
+            evidence.calls.get((task.tool, task.action)),
+            evidence.given.get(task.id),
+            read,
+            written,
+            evidence.schema_faults.get(task.id, ""),
+        )
+
+    # -- what is not done ----------------------------------------------------------------------------------------
+
+    def _judge_unfinished(self, task: Task, known: TaskState) -> Decision:
+        name, status = task.id, known.status
+        if status is TaskStatus.PENDING:
+            if not known.attempt:
+                new = self.request.revision is not None and self.renamed.get(name, name) not in self.state.tasks
+                return Decision(name, Verb.RUN, "new" if new else "not run yet")
+            return Decision(name, Verb.RERUN, f"due again after attempt {known.attempt}{_from_saved(task, known)}")
+        if status is TaskStatus.RUNNING:
+            return self._judge_running(task, known)
+        if status is TaskStatus.RETRYING:
+            self.resets.setdefault(("retry", False), []).append(name)
+            return Decision(name, Verb.RERUN, f"failed {known.failures}x, its retry was due")
+        if status is TaskStatus.IN_DOUBT:
+            why = f"in doubt: it was running when the process ended ({_release(name)})"
+            return Decision(name, Verb.WAIT, why)
+        return self._judge_failed(task, known)
+
+    def _judge_running(self, task: Task, known: TaskState) -> Decision:
+        name = task.id
+        policy = interruption(task, self.strategy)
+        was = f"attempt {known.attempt} was interrupted"
+        self._interrupt(task, known, policy)
+        if policy is OnInterrupted.RERUN:
+            return Decision(name, Verb.RERUN, was + _from_saved(task, known))
+        if policy is OnInterrupted.ASK:
+            return Decision(name, Verb.WAIT, f"in doubt: {was} ({_release(name)})")
+        why = "on_interrupted: fail" if self.strategy.reset_running_tasks else "reset_running_tasks is off"
+        return Decision(name, Verb.WAIT, f"{was}, marked failed: {why}")
+
+    def _judge_failed(self, task: Task, known: TaskState) -> Decision:
+        name = task.id
+        if self.strategy.retry_failed_tasks and (changes := self._mended(task, known)):
+            self.resets.setdefault(("changed since it failed", True), []).append(name)
+            return Decision(name, Verb.RERUN, f"changed since it failed: {_summary(changes)}", changes)
+        if is_exhausted(task, known.failures, known.crashes, self.strategy):
+            return Decision(name, Verb.WAIT, f"parked: {exhaustion(task, known, self.strategy)} ({_release(name)})")
+        if not self.strategy.retry_failed_tasks:
+            return Decision(name, Verb.WAIT, "failed, and retry_failed_tasks is off")
+        times = known.failures + known.crashes
+        self.resets.setdefault(("retry", False), []).append(name)
+        return Decision(name, Verb.RERUN, f"failed {times}x: {known.error.message if known.error else ''}")
+
+    def _mended(self, task: Task, known: TaskState) -> tuple[Component, ...]:
+        """Return how a failed task differs from what failed: whoever mended it wants it tried, whatever its count."""
+        from orchestrator.domain.changes import shown
+
+        old = before(task, known, self.recorded.get(self.renamed.get(task.id, task.id)))
+        found: list[Component] = []
+        if not called_alike(old, task):
+            found = [
+                Component(path, shown(was), shown(now))
+                for path, was, now in changed_parts(old, task)
+                if path.partition(".")[0] in ("tool", "action", "parameters", "condition", "files")
+            ]
+        call = self.evidence.calls.get((task.tool, task.action))
+        if not found and known.call is not None and call is not None and known.call is not call:
+            found = call_changes(known.call, call)
+        return tuple(found)
+
+
+def _unwanted(decision: Decision, until: str | None) -> Decision:
+    if decision.verb in _RUNS:
+        return decision._replace(verb=Verb.WAIT, reason=f"not needed for {until}", components=(), conditional=False)
+    return decision
+
+
+def _since(prior: Prior) -> str:
+    if prior.source:
+        return f"{prior.status.value}, taken from {prior.source}"
+    return f"{prior.status.value} at seq {prior.seq}"
+
+
+def _summary(changes: tuple[Component, ...]) -> str:
+    more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+    return ", ".join(map(str, changes[:_SHOWN])) + more
+
+
+def _from_saved(task: Task, known: TaskState) -> str:
+    if known.saved is None:
+        return ""
+    through = f" through {task.migrate}" if known.saved_under is not None and task.migrate is not None else ""
+    return f", goes on from its saved state{through}"
+
+
+def interruption(task: Task, strategy: ResumeStrategy) -> OnInterrupted:
+    """Say what becomes of a step whose attempt was cut off."""
+    return task.on_interrupted if strategy.reset_running_tasks else OnInterrupted.FAIL
+
+
+def exhaustion(task: Task, state: TaskState, strategy: ResumeStrategy) -> str:
+    """Say which limit a parked task has used up."""
+    if state.crashes > CRASH_LIMIT:
+        return f"its worker crashed {state.crashes} times (limit {CRASH_LIMIT})"
+    return f"{state.failures} failures, {failure_limit(task, strategy)} retries allowed"
+
+
+def _release(name: str) -> str:
+    return f"release it with --retry {name} or --skip {name}"
