@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -160,9 +161,9 @@ class RevisionMethods(ABC):
         """Create an execution that begins with what another has recorded, and return its id; durable on return.
 
         ``execution`` is an execution, or a position in one (``EXECUTION@SEQ``). ``inputs`` are those that are to be
-        other ones. Values are shared, not copied; the original is never altered. Nothing runs yet: ``resume_pipeline``
-        runs it. Raises NoCheckpoint, ExecutionExists, DefinitionError for wrong inputs, ValueGone if the original is
-        removed meanwhile, and what ``plan`` raises.
+        other ones; what depends on them runs again. Values are shared, not copied; the original is never altered.
+        Nothing runs yet: ``resume_pipeline`` runs it. Raises NoCheckpoint, ExecutionExists, DefinitionError for wrong
+        inputs, ValueGone if the original is removed meanwhile, and what ``plan`` raises.
         """
         name = valid_execution_id(execution_id) if execution_id is not None else self.new_execution_id()
         if options.get("until") is not None:
@@ -198,7 +199,8 @@ class RevisionMethods(ABC):
             changed = tuple(sorted(key for key in bound if key not in old or differences(old[key], bound[key])))
             changes = Changes(codec.encode(bound), changed, by, why)
         fork = fork_of(source, past, changes, self._adapters.clock.now())
-        return fork, await self._request(ExecutionId(name), None, options, fork.state)
+        request = await self._request(ExecutionId(name), None, options, fork.state)
+        return fork, replace(request, follow=bool(changes.names))
 
     async def _past(self, execution: str) -> tuple[ExecutionId, ExecutionState]:
         """Return the execution that a text names, and its state, at the position if it names one."""

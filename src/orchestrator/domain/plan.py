@@ -83,6 +83,7 @@ class PlanRequest:
     - ``until``: run only this task and what it needs (None: everything).
     - ``on_change``: what becomes of a finished task whose fingerprint is another one and that does not say so itself.
       None means rerun under a revision, keep without one: a plain resume repeats nothing.
+    - ``follow``: as under a revision, finished tasks follow their changes: the inputs are other ones.
     - ``strategy``: None means the pipeline's own. ``by`` and ``why`` are for the record.
     """
 
@@ -95,6 +96,7 @@ class PlanRequest:
     results: Mapping[str, EncodedValue] = field(default_factory=lambda: MappingProxyType({}))
     until: str | None = None
     on_change: OnChange | None = None
+    follow: bool = False
     strategy: ResumeStrategy | None = None
     by: str = ""
     why: str = ""

@@ -269,7 +269,8 @@ class _Planner:
             return Decision(name, Verb.REUSE, _since(prior))
         if known.kept is not None:
             return Decision(name, Verb.RERUN, _summary(changes), changes)
-        policy = asked or (OnChange.RERUN if self.request.revision is not None else OnChange.KEEP)
+        follows = self.request.follow or self.request.revision is not None
+        policy = asked or (OnChange.RERUN if follows else OnChange.KEEP)
         if policy is OnChange.KEEP:
             why = "on_change is keep" if asked is not None else f"run it again with --rerun {name}"
             return Decision(name, Verb.REUSE, f"kept, though {_summary(changes)} ({why})", changes)
