@@ -350,8 +350,11 @@ class Orchestrator(RevisionMethods, FleetMethods):
         return chosen if limit is None else chosen[:limit]
 
     async def get_state(self, execution_id: str) -> ExecutionState:
-        """Return the folded state of an execution. Raises NoCheckpoint, CheckpointUnreadable."""
-        return await self._live.load(valid_execution_id(execution_id))
+        """Return the folded state of an execution, or as it was at a position (``EXECUTION@SEQ``).
+
+        Raises NoCheckpoint, CheckpointUnreadable.
+        """
+        return (await self._past(execution_id))[1]
 
     async def get_summary(self, execution_id: str) -> ExecutionSummary:
         """Return an execution as lists show it, without reading its journal. Raises UnknownExecution."""

@@ -161,9 +161,9 @@ class RevisionMethods(ABC):
         """Create an execution that begins with what another has recorded, and return its id; durable on return.
 
         ``execution`` is an execution, or a position in one (``EXECUTION@SEQ``). ``inputs`` are those that are to be
-        other ones. Values are shared, not copied; the original is never altered. Nothing runs yet: ``resume_pipeline``
-        runs it. Raises NoCheckpoint, ExecutionExists, DefinitionError for wrong inputs, ValueGone if the original is
-        removed meanwhile, and what ``plan`` raises.
+        other ones; what depends on them runs again. Values are shared, not copied; the original is never altered.
+        Nothing runs yet: ``resume_pipeline`` runs it. Raises NoCheckpoint, ExecutionExists, DefinitionError for wrong
+        inputs, ValueGone if the original is removed meanwhile, and what ``plan`` raises.
         """
         name = valid_execution_id(execution_id) if execution_id is not None else self.new_execution_id()
         if options.get("until") is not None:
@@ -203,8 +203,7 @@ class RevisionMethods(ABC):
                 other = codec.encode(bound)
             changed = tuple(sorted(key for key in inputs if key not in old or differences(old[key], bound[key])))
             changes = Changes(other, changed, by, why)
-            # They are no change of the world, which is only told: what reads them follows.
-            request = replace(request, inputs=other, on_change=request.on_change or OnChange.RERUN)
+            request = replace(request, inputs=other, follow=bool(changed) or request.follow)
         return fork_of(source, past, changes, self._adapters.clock.now()), request
 
     async def _past(self, execution: str) -> tuple[ExecutionId, ExecutionState]:
@@ -262,9 +261,6 @@ class RevisionMethods(ABC):
             results = {step: self._result(pipeline, step, value) for step, value in given.items()}
         if options.get("downstream") and not options.get("rerun"):
             raise UsageError("downstream goes with rerun: it says that what depends on those steps runs again too")
-        on_change = _on_change(options.get("on_change"))
-        if on_change is None and edited is not None and revision is None:
-            on_change = OnChange.RERUN  # the file is as recorded, and what else has changed is followed all the same
         return PlanRequest(
             revision=revision,
             from_seq=_seq_of(name, options.get("from_checkpoint")),
@@ -274,7 +270,8 @@ class RevisionMethods(ABC):
             downstream=bool(options.get("downstream")),
             results=results,
             until=options.get("until"),
-            on_change=on_change,
+            on_change=_on_change(options.get("on_change")),
+            follow=edited is not None,  # the file may be as recorded; what else has changed is followed all the same
             strategy=strategy,
             by=options.get("by") or user_name(),
             why=options.get("reason") or "",

@@ -36,7 +36,7 @@ def _ask(context: click.Context, question: Callable[[Orchestrator], Awaitable[Ca
 def _execution(context: click.Context) -> str:
     """Return the execution that the line names; an option cut off in the middle leaves it among the loose words."""
     named: str | None = context.params.get("execution")
-    return named if named is not None else context.args[0]
+    return (named if named is not None else context.args[0]).partition("@")[0]
 
 
 def complete_execution(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -59,14 +59,14 @@ def complete_steps(context: click.Context, _parameter: click.Parameter, begun: s
     return _ask(context, question, begun)
 
 
-def complete_checkpoint(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Return the checkpoints of the execution that the command line names, newest first."""
+def complete_place(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the steps of the execution that the command line names, and its checkpoints, newest first."""
 
     async def question(orchestrator: Orchestrator) -> Candidates:
         found = await orchestrator.state_manager.list_checkpoints(_execution(context), LIMIT)
         return [(each["checkpoint_id"], each["reason"]) for each in found]
 
-    return _ask(context, question, begun)
+    return complete_steps(context, parameter, begun) + _ask(context, question, begun)
 
 
 def complete_position(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

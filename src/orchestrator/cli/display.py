@@ -40,7 +40,7 @@ from orchestrator.domain.plan import Verb
 
 if TYPE_CHECKING:
     from orchestrator.domain.events import Event
-    from orchestrator.domain.plan import Plan
+    from orchestrator.domain.plan import Decision, Plan
 
 QUEUE_LIMIT = 100_000
 """Lines that wait for a slow reader; beyond these they are counted, not kept: the journal has them all."""
@@ -49,6 +49,7 @@ PROGRESS_SECONDS = 10.0
 PROGRESS_PART = 0.1
 """In plain lines, a step that says how far it is gets a line in so many seconds, or for so large a part of its way."""
 _NAMED = 3
+_REMOVED = 20
 
 
 @dataclass(slots=True)
@@ -72,6 +73,8 @@ class Display:
         self.began = 0.0
         self.failed = 0
         self.retrying = 0
+        self.opening = "resuming"
+        """What is said of an execution that is taken up."""
 
     def planned(self, execution_id: str, plan: Plan) -> None:  # noqa: ARG002
         """Take note of what a resume will do, before it does it."""
@@ -116,7 +119,7 @@ class Display:
                 if event.attempt > 1 and self.retrying:
                     self.retrying -= 1
                 self.running[event.task] = Running(event.attempt, event.at)
-            case TaskCompleted() | TaskSkipped():
+            case TaskCompleted() | TaskSkipped() | TaskReused():
                 self.done += 1
                 return self.running.pop(event.task, None)
             case TaskFailed():
@@ -222,8 +225,9 @@ class PlainDisplay(Written):
     def planned(self, execution_id: str, plan: Plan) -> None:
         """Say in one line what a resume will do."""
         super().planned(execution_id, plan)
-        self.put(f"execution {execution_id}: resuming")
-        self.put(plan_line(plan))
+        self.put(f"execution {execution_id}: {self.opening}")
+        for line in (plan_line(plan), *plan_notes(plan)):
+            self.put(line)
 
     def line(self, event: Event, execution_id: str, seq: int, ended: Running | None) -> str | None:
         """Return the line for a fact; None for one that needs no words."""
@@ -260,9 +264,9 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
         case ExecutionForked():
             return f"execution {execution_id}: begins with what {event.source} had recorded"
         case TaskReused():
-            return f"{event.task}: kept, the result of {event.source}"
+            return f"{event.task}: {reused(event, execution_id)}"
         case ResultSet():
-            return f"{event.task}: its result was given by {one_line(event.by, MESSAGE_LIMIT)}"
+            return f"{event.task}: its result was given by {one_line(event.by, MESSAGE_LIMIT)}{_why(event.reason)}"
         case TaskClaimed():
             return f"{event.task}: started{_again(event.attempt)}"
         case TaskCompleted():
@@ -285,6 +289,17 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
             return f"execution {execution_id}: {event.status}{took}"
         case _:
             assert_never(event)
+
+
+def reused(event: TaskReused, execution_id: str) -> str:
+    """Say where a result comes from that was not computed anew."""
+    if event.source.startswith(f"{execution_id}@"):
+        return f"kept its result ({event.source}): it would be given the same again"
+    return f"takes its result from {one_line(event.source)}"
+
+
+def _why(reason: str) -> str:
+    return f" ({one_line(reason, MESSAGE_LIMIT)})" if reason else ""
 
 
 def _again(attempt: int) -> str:
@@ -316,25 +331,44 @@ def far(done: float | None, total: float | None) -> str:
     return f"{done:,.12g} of {total:,.12g} ({100 * done / total:.0f} %)"
 
 
+def verb_of(decision: Decision) -> str:
+    """Return a decision's verb as people see it: ``rerun?`` runs again only if it is given something else."""
+    return f"{decision.verb.value}?" if decision.conditional else decision.verb.value
+
+
 def plan_line(plan: Plan) -> str:
     """Return a plan in one line: ``plan: reused 7 · rerun 1 (clean: attempt 1 was interrupted) · to run 4``."""
-    words = {Verb.REUSE: "reused", Verb.RERUN: "rerun", Verb.RUN: "to run", Verb.SKIP: "skipped", Verb.WAIT: "waiting"}
-    counts = plan.counts()
+    return f"plan: {plan_summary(plan)}"
+
+
+def plan_summary(plan: Plan) -> str:
+    """Return how many steps are treated how, with the first reasons for what runs again and what waits."""
+    words = {"reuse": "reused", "rerun": "rerun", "rerun?": "rerun?", "run": "to run", "skip": "skipped"}
+    groups: dict[str, list[Decision]] = {}
+    for decision in plan.decisions:
+        groups.setdefault(verb_of(decision), []).append(decision)
     parts = []
-    for verb, word in words.items():
-        if verb not in counts:
+    for verb, word in (words | {"wait": "waiting"}).items():
+        found = groups.get(verb)
+        if not found:
             continue
-        part = f"{word} {counts[verb]:,}"
-        if verb in (Verb.RERUN, Verb.WAIT):
-            named = sorted(  # what is waited for, before what waits behind it
-                (decision for decision in plan.decisions if decision.verb is verb),
-                key=lambda decision: decision.reason.startswith("behind "),
-            )
+        part = f"{word} {len(found):,}"
+        if verb in ("rerun", "wait"):
+            # What is waited for goes before what waits behind it.
+            named = sorted(found, key=lambda decision: decision.reason.startswith("behind "))
             reasons = "; ".join(f"{each.task}: {one_line(each.reason, 160)}" for each in named[:_NAMED])
-            more = f"; and {counts[verb] - _NAMED:,} more" if counts[verb] > _NAMED else ""
+            more = f"; and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
             part += f" ({reasons}{more})"
         parts.append(part)
-    return f"plan: {' · '.join(parts) or 'nothing to do'}"
+    return " · ".join(parts) or "nothing to do"
+
+
+def plan_notes(plan: Plan) -> list[str]:
+    """Return what a plan says besides its decisions, a line each: inputs that are other ones, steps that are gone."""
+    inputs = [f"input changed: {one_line(each, 160)}" for each in plan.changed_inputs]
+    removed = [f"removed: {task} (it was {status.replace('_', ' ')})" for task, status in plan.removed[:_REMOVED]]
+    more = len(plan.removed) - len(removed)
+    return [*inputs, *removed, *[f"… and {more:,} more removed"] * (more > 0)]
 
 
 def plan_object(execution_id: str, plan: Plan) -> dict[str, Any]:
@@ -342,6 +376,19 @@ def plan_object(execution_id: str, plan: Plan) -> dict[str, Any]:
     return {
         "event": "plan",
         "execution_id": execution_id,
+        "digest": plan.digest,
         "counts": {verb.value: count for verb, count in plan.counts().items()},
-        "decisions": [{"task": each.task, "verb": each.verb.value, "reason": each.reason} for each in plan.decisions],
+        "decisions": [
+            {
+                "task": each.task,
+                "verb": each.verb.value,
+                "conditional": each.conditional,
+                "reason": each.reason,
+                "components": [part._asdict() for part in each.components],
+            }
+            for each in plan.decisions
+        ],
+        "removed": [{"task": task, "status": status} for task, status in plan.removed],
+        "changed_inputs": [part._asdict() for part in plan.changed_inputs],
+        "until": None if plan.until is None else sorted(plan.until),
     }

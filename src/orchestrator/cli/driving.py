@@ -14,6 +14,7 @@ import click
 
 from orchestrator.cli import display, output
 from orchestrator.cli.output import duration, plural
+from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.errors import (
     ExecutionError,
     ExecutionFailed,
@@ -69,6 +70,11 @@ class Drive:
             settings=settings, listeners=[self.display], max_concurrency=options.max_concurrency
         )
 
+    def note(self, text: str) -> None:
+        """Tell the person something beside what is shown; nothing if there is nothing, or they want it quiet."""
+        if text and not self._options.quiet:
+            self.display.remark(f"note: {output.clean(text)}")
+
     async def run(self, execution_id: str, start: Callable[[Callable[[Engine], None]], Awaitable[Result]]) -> None:
         """Start it, see it through, print its outputs; ``start`` is given what is to be called once it is admitted.
 
@@ -93,6 +99,9 @@ class Drive:
                 raise
             self.display.close()
         conclude(result, as_json=self._options.as_json)
+        if result.status != ExecutionStatus.COMPLETED and not self._options.as_json:
+            command = output.clean(self.orchestrator.resume_command(execution_id))
+            output.say(f"all that was asked for is done; go on with: {command}")
 
     def _told(self, execution_id: str, number: int, count: int) -> None:
         """Say what a signal does. The second time this runs inside the signal handler: no locks, no lists."""
@@ -120,7 +129,7 @@ class Drive:
 
 
 def conclude(result: Result, *, as_json: bool) -> None:
-    """Print the outputs of a completed execution."""
+    """Print how a run ended well: its outputs, if it came to them."""
     if as_json:
         output.emit(
             {

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from orchestrator.cli import output
-from orchestrator.cli.display import PlainDisplay, Running, error_text, far, plan_line
+from orchestrator.cli.display import PlainDisplay, Running, error_text, far, plan_line, plan_notes, reused
 from orchestrator.cli.output import duration, one_line, plural, style
 from orchestrator.core.system import SystemClock
 from orchestrator.domain.events import (
@@ -19,6 +19,7 @@ from orchestrator.domain.events import (
     TaskCompleted,
     TaskFailed,
     TaskProgressed,
+    TaskReused,
     TaskSkipped,
 )
 
@@ -52,8 +53,9 @@ class LiveDisplay(PlainDisplay):
     def planned(self, execution_id: str, plan: Plan) -> None:
         """Say what a resume will do."""
         super(PlainDisplay, self).planned(execution_id, plan)
-        self.put(f"execution {style(execution_id, 'bold')}: resuming")
-        self.put(plan_line(plan))
+        self.put(f"execution {style(execution_id, 'bold')}: {self.opening}")
+        for line in (plan_line(plan), *plan_notes(plan)):
+            self.put(line)
 
     def remark(self, text: str) -> None:
         """Say it above what runs."""
@@ -79,6 +81,9 @@ class LiveDisplay(PlainDisplay):
                 return f"execution {style(execution_id, 'bold')}: {status}, {done} in {duration(event.at - self.began)}"
             case TaskCompleted():
                 return f"{self._mark('✓', '+', 'green')} {event.task}{took}" if self.total <= MANY else None
+            case TaskReused():
+                source = style(reused(event, execution_id), "dim")
+                return f"{self._mark('=', '=', 'green')} {event.task}  {source}" if self.total <= MANY else None
             case TaskSkipped():
                 reason = style(one_line(event.reason, 120), "dim")
                 return f"{self._mark('○', 'o', 'dim')} {event.task}  {reason}" if self.total <= MANY else None

@@ -12,7 +12,7 @@ from orchestrator.cli.driving import Options, run_options
 from orchestrator.errors import DefinitionError, Diagnostic, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.cli.driving import Drive
     from orchestrator.core.ending import Result
@@ -85,8 +85,10 @@ async def _run(drive: Drive, pipeline: Pipeline, inputs: dict[str, Any], executi
     await drive.run(execution_id, start)
 
 
-def read_inputs(pipeline: Pipeline, given: Sequence[str], input_file: str | None) -> dict[str, Any]:
-    """Return the inputs a command line names, each read as its declared type.
+def read_inputs(
+    pipeline: Pipeline, given: Sequence[str], input_file: str | None, recorded: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the inputs a command line names, each read as its declared type; ``recorded`` hold where it names none.
 
     Raises DefinitionError with everything that is wrong with them, UsageError for an option that is none.
     """
@@ -107,7 +109,7 @@ def read_inputs(pipeline: Pipeline, given: Sequence[str], input_file: str | None
             message = str(error).removeprefix(f"input {name}: ")
             mistakes.append(Diagnostic(message, name, "<inputs>"))
     try:
-        bind_inputs(pipeline, values)
+        bind_inputs(pipeline, {**(recorded or {}), **values})
     except DefinitionError as error:
         known = {mistake.path for mistake in mistakes}
         mistakes += [each for each in error.diagnostics if each.path not in known]
@@ -120,11 +122,12 @@ def _text_of(name: str, text: str) -> str:
     if text.startswith("@@"):
         return text[1:]
     if text.startswith("@"):
-        return _read(Path(text[1:]), f"-i {name}=@")
+        return read_text(Path(text[1:]), f"-i {name}=@")
     return text
 
 
-def _read(path: Path, what: str) -> str:
+def read_text(path: Path, what: str) -> str:
+    """Return the text of a file that a command line names; ``what`` begins the message if it cannot be read."""
     try:
         if path.stat().st_size > INPUT_BYTES:
             raise UsageError(f"{what}{path}: larger than {INPUT_BYTES:,} bytes")
@@ -137,7 +140,7 @@ def _read(path: Path, what: str) -> str:
 
 def _read_file(path: Path) -> dict[str, Any]:
     what = "--input-file "
-    text = _read(path, what)
+    text = read_text(path, what)
     if path.suffix == ".json":
         import json
 

@@ -83,6 +83,8 @@ class PlanRequest:
     - ``until``: run only this task and what it needs (None: everything).
     - ``on_change``: what becomes of a finished task whose fingerprint is another one and that does not say so itself.
       None means rerun under a revision, keep without one: a plain resume repeats nothing.
+    - ``follow``: as under a revision, finished tasks follow their changes: the inputs are other ones, or a definition
+      was given that is the recorded one.
     - ``strategy``: None means the pipeline's own. ``by`` and ``why`` are for the record.
     """
 
@@ -96,6 +98,7 @@ class PlanRequest:
     inputs: EncodedValue | None = None
     until: str | None = None
     on_change: OnChange | None = None
+    follow: bool = False
     strategy: ResumeStrategy | None = None
     by: str = ""
     why: str = ""

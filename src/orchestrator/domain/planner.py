@@ -299,7 +299,7 @@ class _Planner:
         hand. What has changed in the world alone is told, and a plain resume repeats nothing.
         """
         request = self.request
-        if request.revision is not None or known.kept is not None or source is not None:
+        if request.follow or request.revision is not None or known.kept is not None or source is not None:
             return True
         return bool(request.results) and any(read in request.results for read in task.reads or ())
 
