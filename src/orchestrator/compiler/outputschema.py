@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from orchestrator.compiler.diagnostics import Collector, Path, kind_of, path_text
 from orchestrator.compiler.graph import cycle_text, cycles
+from orchestrator.compiler.schemawords import TYPES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ONE = frozenset(
@@ -89,8 +90,6 @@ class _Check:
                 self.wrong((*path, word), f"no JSON Schema keyword {word!r}", f"did you mean {near[0]!r}?", key=True)
 
     def _type(self, path: Path, given: Any) -> None:
-        from orchestrator.compiler.resultschema import TYPES
-
         if given is not None and not isinstance(given, (str, list)):
             self.wrong(path, f"expected the name of a type, or a list of them, got {kind_of(given)}")
         several = isinstance(given, list)

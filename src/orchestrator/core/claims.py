@@ -14,6 +14,7 @@ from orchestrator.domain.events import (
     TaskClaimed,
     TaskReused,
     TaskSkipped,
+    TaskTraced,
     ToolsResolved,
 )
 from orchestrator.domain.files import FileSeen, Trace
@@ -243,6 +244,11 @@ class Claims:
         except StoreDamaged as error:
             _log.warning("step %s: the result of %s is not used: %s", task.id, entry.source, error)
             return False
+        if trace.writes:
+            await self._weighing.hold([each.path for each in files], self._recorder.lease.execution_id)
+        if entry.trace is not None:
+            number = self._recorder.state.tasks[task.id].attempt
+            self._recorder.record(TaskTraced(now, task.id, number, list(trace.reads), list(trace.writes), inputs=False))
         reused = TaskReused(now, task.id, entry.value, reference, entry.source)
         self._recorder.record(reused, EncodedValue(entry.value, payload))
         return True

@@ -21,6 +21,7 @@ from orchestrator.domain.events import (
     ResultSet,
     ResumePlanned,
     TaskProgressed,
+    TaskTraced,
 )
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
@@ -191,6 +192,9 @@ class LiveExecutions(Ledger):
             state.apply(event)
             events.append(event)
             values += [value for value in more if not value.ref.inline]
+        traced = [seen.path for event in events if isinstance(event, TaskTraced) for seen in event.writes]
+        if traced:
+            await asyncio.to_thread(adapters.files.hold, adapters.project, traced, execution_id)
         owner = describe_owner(adapters.clock.now())
         admission = Admission(completed=state.done_count)
         lease = await adapters.store.create(execution_id, owner, events, values, admission=admission)

@@ -13,7 +13,7 @@ from orchestrator.domain.values import ValueRef
 from orchestrator.errors import OrchestratorError, TaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchestrator.core.adapters import Adapters
     from orchestrator.core.scope import RecordedValues
@@ -91,6 +91,10 @@ class Weighing:
             return {path: files.look(project, path, known) for path, known in wanted.items()}
 
         return await asyncio.to_thread(look)
+
+    async def hold(self, paths: Sequence[str], execution_id: str) -> None:
+        """Keep files that another execution left behind for this one too."""
+        await asyncio.to_thread(self._adapters.files.hold, self._adapters.project, paths, execution_id)
 
     async def schema_fault(self, task: Task, prior: Prior) -> str:
         """Say how a recorded result breaks the task's output schema; empty if it does not."""

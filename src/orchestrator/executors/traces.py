@@ -46,9 +46,12 @@ class Notes:
         self._writes[file.path] = file
 
     def before(self, attempt: Attempt) -> None:
-        """Look at the files that the step declares to read; a pattern that nothing matches is a missing file."""
+        """Look at the files that the step declares to read; of a pattern, at what matches it, and at each match."""
         for path in attempt.files.reads:
-            for match in matches(self._project, path) or [path]:
+            found = matches(self._project, path)
+            if found != [path]:
+                self.read(path)
+            for match in found:
                 self.read(match)
 
     def after(self, attempt: Attempt) -> Trace:

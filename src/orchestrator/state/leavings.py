@@ -24,7 +24,7 @@ def log_folder(settings: Settings) -> Path:
 def forget(settings: Settings, execution_id: str) -> None:
     """Remove what an execution left beside the store."""
     from orchestrator.observe.logs import forget_logs
-    from orchestrator.tools.tables.outputs import forget as forget_tables
+    from orchestrator.tools.left import forget as forget_files
 
     forget_logs(log_folder(settings), execution_id)
-    forget_tables(settings.project, execution_id)
+    forget_files(settings.project, execution_id)

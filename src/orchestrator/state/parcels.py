@@ -10,16 +10,17 @@ from orchestrator.domain.events import ExecutionCreated, ExecutionStarted
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import ExecutionId
 from orchestrator.domain.values import EncodedValue, ValueRef
-from orchestrator.errors import StoreDamaged
+from orchestrator.errors import StoreDamaged, StoreIncompatible, UnknownExecution
 from orchestrator.ports.store import Commit
 from orchestrator.state.commits import status_after
 from orchestrator.state.eventcodec import encode_events
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from orchestrator.domain.events import Event
-    from orchestrator.ports.store import Store
+    from orchestrator.ports.store import Journal, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,25 @@ def digest_commit(commit: Commit) -> bytes:
     return blake2b(
         b"%d %d %d " % (commit.first, len(commit.events), commit.completed) + content, digest_size=32
     ).digest()
+
+
+async def unkept(
+    journal: Journal, execution_id: ExecutionId, kept: Callable[[], Awaitable[AbstractSet[bytes]]]
+) -> list[str]:
+    """Return, in words, which values the facts of an execution need that are not ``kept`` for it.
+
+    Whoever removes another execution may take them away. What cannot be read is not judged: whoever reads it is told.
+    """
+    needed: set[bytes] = set()
+    try:
+        async for commit in journal.read(execution_id):
+            needed.update(ref.data for ref in large_values(commit.events))
+        missing = needed - await kept()  # asked after the facts were read: meanwhile more may be kept, never fewer
+        if missing:
+            await anext(aiter(journal.read(execution_id)))  # unless it was removed
+    except (StoreDamaged, StoreIncompatible, UnknownExecution):
+        return []
+    return [f"{execution_id}: its value {digest.hex()} is not kept for it" for digest in sorted(missing)]
 
 
 def large_values(events: Sequence[Event]) -> list[ValueRef]:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from orchestrator.domain.files import FileSeen, missing
 from orchestrator.errors import TaskError
-from orchestrator.tools import listing
+from orchestrator.tools import left, listing
 from orchestrator.tools.paths import Place
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.ports.context import TaskContext
 
 MOST_MATCHES = 10_000
@@ -35,12 +37,14 @@ class ProjectFiles:
         """Return what is at ``path`` now; see the port.
 
         Symlinks are followed. A folder, a FIFO or a device is never opened. A name that is no text in UTF-8 cannot be
-        kept: such a file is missing.
+        kept: such a file is missing. So is a pattern that matches too much.
         """
         try:
             full = _full(project, path)
         except ValueError:
             return missing(path.encode("utf-8", "backslashreplace").decode())
+        if is_pattern(path) and not os.path.lexists(full):
+            return _listing(project, path)
         shown = _shown(project, full)
         try:
             if not stat.S_ISREG(os.stat(full).st_mode):
@@ -54,6 +58,19 @@ class ProjectFiles:
             return missing(shown)
         finally:
             os.close(descriptor)
+
+    def hold(self, project: Path, paths: Sequence[str], execution_id: str) -> None:
+        """Keep files that an execution left behind for another one too; see the port."""
+        left.hold(project, paths, execution_id)
+
+
+def _listing(project: Path, pattern: str) -> FileSeen:
+    """Return what a pattern matches as if it were a file that lists it: so a new match is noticed."""
+    try:
+        names = matches(project, pattern)
+    except TaskError:
+        return missing(pattern)
+    return FileSeen(pattern, len(names), 0, hashlib.sha256("\0".join(names).encode()).hexdigest())
 
 
 @runtime_checkable

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ExecutionOwned
-from orchestrator.state.memory.leases import MemoryLeases
+from orchestrator.state.memory.journal import MemoryJournal
+from orchestrator.state.parcels import unkept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.domain.ids import ExecutionId, Seq
+    from orchestrator.state.memory.data import Kept
 
 
-class MemoryMaintenance(MemoryLeases):
+class MemoryMaintenance(MemoryJournal):
     """See ports.store.Maintenance."""
 
     async def hide_checkpoint(self, execution_id: ExecutionId, seq: Seq) -> None:
@@ -44,12 +47,15 @@ class MemoryMaintenance(MemoryLeases):
         """See ports.store.Maintenance."""
         with self._data.mutex:
             self._check_open()
-            wanted = {digest for execution in self._data.executions.values() for digest in execution.refs}
+            executions = list(self._data.executions.values())
+            wanted = {digest for execution in executions for digest in execution.refs}
             missing = wanted - self._data.values.keys()
             orphans = self._data.values.keys() - wanted
-        return [f"value {digest.hex()}: missing" for digest in sorted(missing)] + [
-            f"value {digest.hex()}: belongs to no execution" for digest in sorted(orphans)
-        ]
+        problems = [f"value {digest.hex()}: missing" for digest in sorted(missing)]
+        problems += [f"value {digest.hex()}: belongs to no execution" for digest in sorted(orphans)]
+        for execution in executions:
+            problems += await unkept(self, execution.execution_id, partial(_refs_of, execution))
+        return problems
 
     async def probe(self) -> None:
         """See ports.store.Maintenance."""
@@ -82,3 +88,7 @@ class MemoryMaintenance(MemoryLeases):
                 if execution.token in self._tokens:
                     execution.lease_until = float("-inf")
             self._tokens.clear()
+
+
+async def _refs_of(execution: Kept) -> set[bytes]:
+    return execution.refs

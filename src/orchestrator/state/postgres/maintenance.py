@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.ids import ExecutionId, Seq
-from orchestrator.errors import ExecutionOwned, StoreDamaged, StoreIncompatible, UnknownExecution
+from orchestrator.errors import ExecutionOwned
 from orchestrator.state.outside import COLLECTING_SECONDS
-from orchestrator.state.parcels import large_values
+from orchestrator.state.parcels import unkept
 from orchestrator.state.postgres.journal import PostgresJournal
 from orchestrator.state.postgres.leases import PostgresLeases
 from orchestrator.state.postgres.names import from_text, to_text
@@ -91,18 +92,11 @@ class PostgresMaintenance(PostgresJournal, PostgresLeases):
         after = 0
         while page := await self._ask("names", after, CHUNK):
             for after, name in page:
-                execution_id = ExecutionId(from_text(name))
-                try:
-                    needed = {
-                        ref.data async for commit in self.read(execution_id) for ref in large_values(commit.events)
-                    }
-                except (StoreDamaged, StoreIncompatible, UnknownExecution):
-                    continue  # whoever reads the facts is told
-                kept = {digest for (digest,) in await self._ask("refs_of", after)}
-                problems += [
-                    f"{execution_id}: its value {digest.hex()} is not kept for it" for digest in sorted(needed - kept)
-                ]
+                problems += await unkept(self, ExecutionId(from_text(name)), partial(self._refs_of, after))
         return problems
+
+    async def _refs_of(self, row: int) -> set[bytes]:
+        return {digest for (digest,) in await self._ask("refs_of", row)}
 
     async def _missing_blobs(self) -> list[str]:
         """Return what is wrong with the values that lie outside of the database."""

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.domain.ids import ExecutionId
 from orchestrator.errors import ExecutionOwned, UnknownExecution
 from orchestrator.state.outside import COLLECTING_SECONDS
+from orchestrator.state.parcels import unkept
+from orchestrator.state.redis.journal import RedisJournal
 from orchestrator.state.redis.keys import as_text, decoded, encoded
-from orchestrator.state.redis.leases import RedisLeases, describe_owner
+from orchestrator.state.redis.leases import describe_owner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from orchestrator.domain.ids import ExecutionId, Seq
+    from orchestrator.domain.ids import Seq
 
 REFS_AT_ONCE = 100
 PAGE = 200
 
 
-class RedisMaintenance(RedisLeases):
+class RedisMaintenance(RedisJournal):
     """See ports.store.Maintenance."""
 
     async def hide_checkpoint(self, execution_id: ExecutionId, seq: Seq) -> None:
@@ -75,6 +79,7 @@ class RedisMaintenance(RedisLeases):
                 problems.append(f"{decoded(name)}: {as_text(wrong)}")
             async for digest in self._scanned("SSCAN", f"refs:{name.decode()}"):
                 references[digest] = references.get(digest, 0) + 1
+            problems += await unkept(self, ExecutionId(decoded(name)), partial(self._refs_of, name))
         blobs = {blob.digest.hex().encode() for blob in await self._outside.stored()}
         problems += [problem async for problem in self._misjudged(references, blobs)]
         _, _, inside, _, outside, *_ = await self._server.run("statistics")
@@ -82,6 +87,9 @@ class RedisMaintenance(RedisLeases):
         if values > len(references) and not await self._is_rubbish():
             problems.append(f"{self.url}: {values - len(references)} values belong to no execution")
         return problems
+
+    async def _refs_of(self, name: bytes) -> set[bytes]:
+        return {bytes.fromhex(digest.decode()) async for digest in self._scanned("SSCAN", f"refs:{name.decode()}")}
 
     async def _misjudged(self, references: dict[bytes, int], blobs: set[bytes]) -> AsyncIterator[str]:
         digests = sorted(references)

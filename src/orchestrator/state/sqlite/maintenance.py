@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from orchestrator.errors import (
     UnknownExecution,
 )
 from orchestrator.state.outside import BLOB_GRACE_SECONDS
+from orchestrator.state.parcels import unkept
 from orchestrator.state.sqlite.database import SEQ_MASK, SHIFT
-from orchestrator.state.sqlite.leases import SqliteLeases, describe_owner
+from orchestrator.state.sqlite.journal import SqliteJournal
+from orchestrator.state.sqlite.leases import describe_owner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +33,7 @@ _DELETE_OWN_VALUES = """
 """
 
 
-class SqliteMaintenance(SqliteLeases):
+class SqliteMaintenance(SqliteJournal):
     """See ports.store.Maintenance."""
 
     async def hide_checkpoint(self, execution_id: ExecutionId, seq: Seq) -> None:
@@ -118,7 +121,20 @@ class SqliteMaintenance(SqliteLeases):
         problems += [f"value {digest.hex()}: missing" for digest in sorted(wanted - known - files - odd)]
         if orphans:
             problems.append(f"{self.path}: {orphans} commits belong to no execution")
+        return problems + await self._unkept()
+
+    async def _unkept(self) -> list[str]:
+        """Return which values may be deleted under executions whose facts need them."""
+        with self._guarded() as db:
+            executions: list[Any] = db.execute("SELECT id, execution_id FROM executions").fetchall()
+        problems = []
+        for row, name in executions:
+            problems += await unkept(self, name, partial(self._refs_of, row))
         return problems
+
+    async def _refs_of(self, row: int) -> set[bytes]:
+        with self._guarded() as db:
+            return {digest for (digest,) in db.execute("SELECT digest FROM refs WHERE execution = ?", (row,))}
 
     async def probe(self) -> None:
         """See ports.store.Maintenance."""

@@ -189,6 +189,13 @@ class ReferredValueTests(StoreFixtures):
         assert (await store.summary(y)).holder is not None
         assert await store.check() == []
 
+    async def test_a_fact_whose_value_is_not_kept_for_it_is_found(self, store: Store) -> None:
+        """Somebody forgot to say that he refers to it: the removal of the other execution would take it away."""
+        kept = value(2000)
+        await store.create(X, "o", [created()], [kept])
+        await add(store, await admit(store, "y"), 1, completed("a", kept.ref))
+        assert await store.check() == [f"y: its value {kept.ref.data.hex()} is not kept for it"]
+
     async def test_one_that_comes_along_need_not_be_there(self, store: Store) -> None:
         kept = value(2000)
         await add(store, await admit(store), 1, completed("a", kept.ref), values=[kept.ref, kept])

@@ -8,14 +8,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import TaskError
 from orchestrator.tools.atomic import file_name, replacing, sha256_of
+from orchestrator.tools.left import folder
 from orchestrator.tools.looking import tell_written
-from orchestrator.tools.paths import STORE
 from orchestrator.tools.tables import sqltext
 from orchestrator.tools.tables.inputs import split_name
 from orchestrator.tools.tables.sqltext import wrong
@@ -63,16 +62,6 @@ class Format:
             return cls(form, f"FORMAT csv, HEADER true, DELIMITER '{chr(9) if tabs else ','}'{packed}")
         array = file.lower().removesuffix(".gz").removesuffix(".zst").endswith(".json")
         return cls(form, f"FORMAT json, ARRAY {'true' if array else 'false'}{packed}")
-
-
-def folder(execution_id: str) -> str:
-    """Return the folder for the files of an execution, relative to the project."""
-    return f"{STORE}/data/{file_name(execution_id)}"
-
-
-def forget(project: Path, execution_id: str) -> None:
-    """Remove the files that an execution's steps left where no other place was named."""
-    shutil.rmtree(project / folder(execution_id), ignore_errors=True)
 
 
 def default_path(context: TaskContext) -> str:
