@@ -190,17 +190,21 @@ class RevisionMethods(ABC):
         source, past = await self._past(execution)
         if past.pipeline is None:
             raise NoCheckpoint(f"execution {source!r} was saved without a pipeline: there is nothing to fork")
-        codec = self._adapters.codec
         by, why = options.get("by") or user_name(), options.get("reason", "")
+        request = await self._request(ExecutionId(name), None, options, past, inputs)
         changes = Changes(by=by, why=why)
         if inputs:
+            codec, other = self._adapters.codec, None
             old = codec.decode(await self._adapters.store.get(past.inputs)) if past.inputs is not None else {}
-            bound = _bound(past.pipeline if options.get("pipeline") is None else None, {**old, **inputs})
-            changed = tuple(sorted(key for key in bound if key not in old or differences(old[key], bound[key])))
-            changes = Changes(codec.encode(bound), changed, by, why)
-        fork = fork_of(source, past, changes, self._adapters.clock.now())
-        request = await self._request(ExecutionId(name), None, options, fork.state)
-        return fork, replace(request, follow=bool(changes.names))
+            if request.revision is not None:
+                bound = codec.decode(request.revision.inputs.payload)
+            else:
+                bound = _bound(past.pipeline, {**old, **inputs})
+                other = codec.encode(bound)
+            changed = tuple(sorted(key for key in inputs if key not in old or differences(old[key], bound[key])))
+            changes = Changes(other, changed, by, why)
+            request = replace(request, inputs=other, follow=bool(changed) or request.follow)
+        return fork_of(source, past, changes, self._adapters.clock.now()), request
 
     async def _past(self, execution: str) -> tuple[ExecutionId, ExecutionState]:
         """Return the execution that a text names, and its state, at the position if it names one."""
@@ -236,8 +240,12 @@ class RevisionMethods(ABC):
         strategy: ResumeStrategy | None,
         options: PlanOptions,
         state: ExecutionState | None = None,
+        inputs: Mapping[str, Any] | None = None,
     ) -> PlanRequest:
-        """Return what was asked for as the core takes it; reads the journal only if that is needed."""
+        """Return what was asked for as the core takes it; reads the journal only if that is needed.
+
+        ``inputs`` are those that a fork is given.
+        """
         if strategy is not None and not isinstance(strategy, ResumeStrategy):
             raise UsageError(f"resume_strategy: expected a ResumeStrategy, got {type(strategy).__name__}")
         unknown = sorted(set(options) - PlanOptions.__annotations__.keys())
@@ -248,7 +256,7 @@ class RevisionMethods(ABC):
         if given or edited is not None:
             state = state or await self._live.load(name)
             if edited is not None:
-                revision = await self._revision(state, edited)
+                revision = await self._revision(state, edited, inputs or {})
             pipeline = revision.pipeline if revision is not None else state.pipeline
             results = {step: self._result(pipeline, step, value) for step, value in given.items()}
         if options.get("downstream") and not options.get("rerun"):
@@ -263,13 +271,16 @@ class RevisionMethods(ABC):
             results=results,
             until=options.get("until"),
             on_change=_on_change(options.get("on_change")),
+            follow=edited is not None,  # the file may be as recorded; what else has changed is followed all the same
             strategy=strategy,
             by=options.get("by") or user_name(),
             why=options.get("reason") or "",
         )
 
-    async def _revision(self, state: ExecutionState, edited: Pipeline | Compiled | str | Path) -> Revision | None:
-        """Return the revision that an edited pipeline is; None if it is what is recorded."""
+    async def _revision(
+        self, state: ExecutionState, edited: Pipeline | Compiled | str | Path, given: Mapping[str, Any]
+    ) -> Revision | None:
+        """Return the revision that an edited pipeline is with these inputs; None if it is what is recorded."""
         from orchestrator.compiler.compile import compile_file
 
         if isinstance(edited, (str, Path)):
@@ -293,7 +304,7 @@ class RevisionMethods(ABC):
             for key, value in old.items()
             if key in pipeline.inputs and (key not in declared or differences(declared[key].default, value))
         }
-        bound = _bound(pipeline, chosen)
+        bound = _bound(pipeline, {**chosen, **given})
         definition, inputs = codec.encode_pipeline(pipeline), codec.encode(bound)
         if definition.ref == state.definition:
             return None
@@ -352,10 +363,10 @@ def _sha256(path: Path) -> str:
         return ""
 
 
-def _bound(pipeline: Pipeline | None, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _bound(pipeline: Pipeline, inputs: Mapping[str, Any]) -> dict[str, Any]:
     from orchestrator.compiler.inputs import bind_inputs
 
-    return dict(inputs) if pipeline is None else bind_inputs(pipeline, inputs)
+    return bind_inputs(pipeline, inputs)
 
 
 def _on_change(text: OnChange | str | None) -> OnChange | None:

@@ -8,7 +8,7 @@ from orchestrator.core.scope import RecordedValues, Scope
 from orchestrator.core.weighing import Weighing, seen_by
 from orchestrator.domain.execution import DONE, TaskState, TaskStatus
 from orchestrator.domain.plan import Evidence
-from orchestrator.domain.planner import before, renames
+from orchestrator.domain.planner import attempted, before, inputs_differ, renames
 from orchestrator.domain.revision import called_alike
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class _Gathering:
         self._request = request
         self._recorded = state.pipeline.tasks if state.pipeline is not None else {}
         self._renamed = renames(pipeline, self._recorded) if request.revision is not None else {}
+        self._other_inputs = inputs_differ(state, request)
         self._given_results = {
             name: _given(result.ref) for name, result in request.results.items() if name in pipeline.tasks
         }
@@ -56,9 +57,9 @@ class _Gathering:
         self._weighing = Weighing(adapters, self._values)
 
     def pending_value(self, ref: ValueRef) -> bytes | None:
-        """Return a result that was given and is not in the store yet."""
-        for result in self._request.results.values():
-            if result.ref.data == ref.data:
+        """Return a result or inputs that were given and are not in the store yet."""
+        for result in (*self._request.results.values(), self._request.inputs):
+            if result is not None and result.ref.data == ref.data:
                 return result.payload
         return None
 
@@ -95,7 +96,7 @@ class _Gathering:
                 if found is not None:
                     # The very object that the tasks have: comparing 100,000 of them is free then.
                     calls[call] = recorded if recorded == found else found
-            prior = known.prior
+            prior = known.prior or attempted(known)
             if prior is None or known.pinned or name in self._request.results:
                 continue
             if prior.trace is not None:
@@ -105,16 +106,19 @@ class _Gathering:
                 scope = scope or await self._scope()
                 values = await scope.build(task.reads or (), known.attempt)
                 given[name] = await self._weighing.given(old, task, prior, values)
+            if prior.value is None:
+                continue
             if task.output_schema != old.output_schema and (fault := await self._weighing.schema_fault(task, prior)):
                 faults[name] = fault
-        return Evidence(calls, given, await self._weighing.look(seen_by(priors)), faults)
+        files = await self._weighing.look(seen_by(priors))
+        return Evidence(calls, given, files, faults, self._execution_id)
 
     def _may_be_given_else(self, task: Task, known: TaskState, old: Task) -> bool:
         """Tell whether a task's parameters may differ from those recorded, and can be worked out now."""
         templated = task.reads is not None
         if not (
             known.kept is not None
-            or (known.stale and templated)
+            or ((known.stale or self._other_inputs) and templated)
             or (task is not old and not called_alike(old, task))
             or any(read in self._given_results for read in task.reads or ())
         ):

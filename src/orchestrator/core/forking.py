@@ -91,7 +91,7 @@ def _results(source: str, past: ExecutionState, now: float) -> Iterator[Event]:
     calls: dict[tuple[str, str | None], Call] = {}
     kept: list[TaskId] = []
     tasks = past.pipeline.tasks if past.pipeline is not None else {}
-    for name, known in sorted(past.tasks.items(), key=lambda item: item[1].seq):
+    for name, known in sorted(past.tasks.items(), key=_came_to_be):
         prior = known.prior
         if prior is None:
             if known.saved is not None:
@@ -109,6 +109,11 @@ def _results(source: str, past: ExecutionState, now: float) -> Iterator[Event]:
         yield from _result(source, name, known, prior, now)
     if kept:
         yield TasksInvalidated(now, kept, "what they are given may have changed")
+
+
+def _came_to_be(item: tuple[TaskId, TaskState]) -> int:
+    prior = item[1].prior
+    return item[1].seq if prior is None else prior.seq
 
 
 def _is_in_question(task: Task, known: TaskState) -> bool:

@@ -302,6 +302,8 @@ class ExecutionState:
         task.progress = None
         task.parameters = event.parameters
         task.call = self._call(name)
+        if task.kept is not None:
+            task.failures = task.crashes = 0  # they were of the result that is given up now
         task.trace = task.under = task.kept = None
         task.source = task.pinned = ""
         task.stale = False
@@ -425,16 +427,16 @@ class ExecutionState:
         if task.status in DONE:
             raise ValueError(f"{event.task} is done twice")
         kept = task.kept
-        task.stale = kept is None and bool(self.changed_inputs)
+        if kept is None:
+            task.stale, task.under = bool(self.changed_inputs), None
         self._end(event.task, task, TaskStatus.COMPLETED, event.at)
         task.value = event.value
         task.parameters = event.parameters
         task.call = self._call(event.task)
         task.source = event.source
-        task.under = None
         if kept is not None:
             # It was made then, and is only found to be good still: what came in between did so after it.
-            task.trace, task.source, task.seq = kept.trace, kept.source, kept.seq
+            task.call, task.trace, task.source, task.seq = kept.call, kept.trace, kept.source, kept.seq
         task.pinned = ""
         self._satisfy(event.task)
 

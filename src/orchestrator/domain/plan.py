@@ -79,11 +79,12 @@ class PlanRequest:
     - ``retry``: failed or parked tasks whose failures are forgiven; ``skip``: tasks to go on without.
     - ``rerun``: tasks to run again although they are done, and with ``downstream`` all that depends on them;
       without, what depends on them runs again only if what it is given changes.
-    - ``results``: results given by hand.
+    - ``results``: results given by hand. ``inputs``: those of a fork that are in no store yet.
     - ``until``: run only this task and what it needs (None: everything).
     - ``on_change``: what becomes of a finished task whose fingerprint is another one and that does not say so itself.
       None means rerun under a revision, keep without one: a plain resume repeats nothing.
-    - ``follow``: as under a revision, finished tasks follow their changes: the inputs are other ones.
+    - ``follow``: as under a revision, finished tasks follow their changes: the inputs are other ones, or a definition
+      was given that is the recorded one.
     - ``strategy``: None means the pipeline's own. ``by`` and ``why`` are for the record.
     """
 
@@ -94,6 +95,7 @@ class PlanRequest:
     rerun: frozenset[str] = frozenset()
     downstream: bool = False
     results: Mapping[str, EncodedValue] = field(default_factory=lambda: MappingProxyType({}))
+    inputs: EncodedValue | None = None
     until: str | None = None
     on_change: OnChange | None = None
     follow: bool = False
@@ -123,13 +125,15 @@ class Evidence:
 
     ``calls``: what each call of the pipeline means. ``given``: what tasks would be given, for those whose text,
     inputs or upstream results may have changed. ``files``: files as they are, by path. ``schema_faults``: how recorded
-    results break a new output schema. What is not there is not known, and is not compared.
+    results break a new output schema. What is not there is not known, and is not compared. ``execution_id`` is that of
+    the plan's execution.
     """
 
     calls: Mapping[tuple[str, str | None], Call] = field(default_factory=dict)
     given: Mapping[TaskId, Given] = field(default_factory=dict)
     files: Mapping[str, FileSeen] = field(default_factory=dict)
     schema_faults: Mapping[TaskId, str] = field(default_factory=dict)
+    execution_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,23 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.events import (
+    CONDITION_FALSE,
     DefinitionChanged,
     DefinitionLoaded,
     Event,
     ResultSet,
     TaskInterrupted,
+    TaskReused,
     TasksInvalidated,
     TaskSkipped,
     TasksReset,
 )
 from orchestrator.domain.execution import DONE, ExecutionState, TaskState, TaskStatus
 from orchestrator.domain.fingerprint import Component, Present, call_changes, files_of, weigh
-from orchestrator.domain.ids import TaskId
+from orchestrator.domain.ids import TaskId, checkpoint_id
 from orchestrator.domain.order import in_order, needed_for
 from orchestrator.domain.pipeline import OnChange, OnInterrupted
 from orchestrator.domain.plan import Decision, Evidence, Plan, PlanRequest, Source, Verb
 from orchestrator.domain.retry import CRASH_LIMIT, failure_limit, is_exhausted
 from orchestrator.domain.revision import called_alike, changed_parts
+from orchestrator.domain.tasks import Prior
 from orchestrator.errors import NoCheckpoint, PipelineChanged, ResumeError
 
 if TYPE_CHECKING:
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from orchestrator.domain.files import FileSeen
     from orchestrator.domain.pipeline import Pipeline, Task
     from orchestrator.domain.strategy import ResumeStrategy
-    from orchestrator.domain.tasks import Prior
 
 _FRESH = TaskState(0)
 _RUNS = frozenset({Verb.RUN, Verb.RERUN})
@@ -60,6 +62,18 @@ def renames(pipeline: Pipeline, recorded: Mapping[TaskId, Task]) -> dict[TaskId,
     }
 
 
+def inputs_differ(state: ExecutionState, request: PlanRequest) -> bool:
+    """Tell whether the execution's inputs will be other ones under what was asked for."""
+    return request.revision is not None and request.revision.inputs.ref != state.inputs
+
+
+def attempted(known: TaskState) -> Prior | None:
+    """Return what a failed task was given last, to be weighed like a result; None for any other."""
+    if known.status not in (TaskStatus.FAILED, TaskStatus.PARKED):
+        return None
+    return Prior(TaskStatus.COMPLETED, None, known.parameters, known.call, known.trace, known.seq, "")
+
+
 def before(task: Task, known: TaskState, old: Task | None) -> Task:
     """Return the task as it was when what is known of it was recorded; ``old`` is that of the recorded definition."""
     return known.under or old or task
@@ -83,12 +97,13 @@ class _Planner:
         self.interrupted: list[Event] = []
         self.events: list[Event] = []
         self.resets: dict[tuple[str, bool], list[TaskId]] = {}
-        self.invalid: list[TaskId] = []
+        self.invalid: dict[str, list[TaskId]] = {}
         self.open: set[TaskId] = set()
         """Tasks whose value may be another one afterwards."""
         self.stuck: set[TaskId] = set()
         self.forced: set[TaskId] = set()
         self.refused: list[str] = []
+        self.other_inputs = inputs_differ(state, request)
         self.latest: dict[str, tuple[int, FileSeen]] | None = None
         self.rewritten: dict[str, TaskId] = {}
 
@@ -144,9 +159,7 @@ class _Planner:
                 facts.append(DefinitionLoaded(self.now, *revision.source))
         facts += self.events
         facts += [TasksReset(self.now, names, reason, forgive) for (reason, forgive), names in self.resets.items()]
-        if self.invalid:
-            facts.append(TasksInvalidated(self.now, self.invalid, "what they are given may have changed"))
-        return facts
+        return facts + [TasksInvalidated(self.now, names, reason) for reason, names in self.invalid.items()]
 
     # -- what was asked for --------------------------------------------------------------------------------------
 
@@ -258,57 +271,95 @@ class _Planner:
         if known.pinned:
             return Decision(name, Verb.REUSE, known.pinned if prior.value is not None else _since(prior))
         asked = task.on_change or self.request.on_change
-        source = self._unsettled(task, prior)
-        if source is not None:
-            return self._judge_unsettled(task, known, source, asked)
         old = before(task, known, self.recorded.get(self.renamed.get(name, name)))
-        changes = tuple(weigh(prior, old, task, self._present(task, prior), stale=known.stale))
+        source = self._unsettled(task, prior)
+        present = self._present(task, prior)
+        if source is not None:
+            present = present._replace(given=None)  # worked out of values that may be other ones by then
+        changes = tuple(weigh(prior, old, task, present, stale=known.stale or self.other_inputs))
+        if asked is OnChange.KEEP:
+            return self._keep(task, known, prior, source, changes)
+        if source is not None and not changes:
+            return self._judge_unsettled(task, known, source, asked)
         if not changes:
             if known.kept is not None:
+                self._reuse(name, prior)
                 return Decision(name, Verb.REUSE, "what it is given is the same")
             return Decision(name, Verb.REUSE, _since(prior))
+        if asked is None and not self._follows(task, known, source):
+            why = f"kept, though {_summary(changes)} (run it again with --rerun {name})"
+            return Decision(name, Verb.REUSE, why, changes)
+        if asked is OnChange.FAIL:
+            self._refuse(task, _summary(changes))
+        return self._changed(task, old, changes)
+
+    def _follows(self, task: Task, known: TaskState, source: str | None) -> bool:
+        """Tell whether a finished task runs again that has changed and of which nothing is said.
+
+        It does if the definition was edited, if its result is in question already, and if what it reads was given by
+        hand. What has changed in the world alone is told, and a plain resume repeats nothing.
+        """
+        request = self.request
+        if request.follow or request.revision is not None or known.kept is not None or source is not None:
+            return True
+        return bool(request.results) and any(read in request.results for read in task.reads or ())
+
+    def _keep(
+        self, task: Task, known: TaskState, prior: Prior, source: str | None, changes: tuple[Component, ...]
+    ) -> Decision:
+        """Let a finished task keep its result, whatever has changed."""
+        name = task.id
         if known.kept is not None:
-            return Decision(name, Verb.RERUN, _summary(changes), changes)
-        # Whoever gives a result wants it used: a step that read another one there follows it.
-        given = any(read in self.request.results for read in task.reads or ())
-        follows = self.request.follow or self.request.revision is not None or given
-        policy = asked or (OnChange.RERUN if follows else OnChange.KEEP)
-        if policy is OnChange.KEEP:
-            why = "on_change is keep" if asked is not None else f"run it again with --rerun {name}"
-            return Decision(name, Verb.REUSE, f"kept, though {_summary(changes)} ({why})", changes)
-        if policy is OnChange.FAIL:
-            self.refused.append(f"{name}: {_summary(changes)}")
-        return self._changed(task, changes)
+            self._reuse(name, prior)
+        if changes:
+            return Decision(name, Verb.REUSE, f"kept, though {_summary(changes)} (on_change is keep)", changes)
+        if source is not None:
+            return Decision(name, Verb.REUSE, f"kept, whatever {source} does: on_change is keep")
+        return Decision(name, Verb.REUSE, _since(prior))
+
+    def _reuse(self, name: TaskId, prior: Prior) -> None:
+        """Give an invalidated task its result back."""
+        if prior.value is None:
+            self.events.append(TaskSkipped(self.now, name, CONDITION_FALSE))
+        else:
+            source = prior.source or checkpoint_id(self.evidence.execution_id, prior.seq)
+            self.events.append(TaskReused(self.now, name, prior.value, prior.parameters, source))
+
+    def _refuse(self, task: Task, why: str) -> None:
+        own = " (its own on_change: --rerun it, or edit that)" if task.on_change is OnChange.FAIL else ""
+        self.refused.append(f"{task.id}: {why}{own}")
 
     def _judge_unsettled(self, task: Task, known: TaskState, source: str, asked: OnChange | None) -> Decision:
         """Decide about a task with a result that reads what may become another value."""
         name = task.id
-        if asked is OnChange.KEEP:
-            return Decision(name, Verb.REUSE, f"kept, whatever {source} does: on_change is keep")
         if asked is OnChange.FAIL:
-            self.refused.append(f"{name}: reads {source}")
+            self._refuse(task, f"reads {source}")
         if known.kept is None:
-            self.invalid.append(name)
+            self.invalid.setdefault("what they are given may have changed", []).append(name)
         return Decision(name, Verb.RERUN, f"reads {source}; kept if that comes out the same", (), conditional=True)
 
-    def _changed(self, task: Task, changes: tuple[Component, ...]) -> Decision:
-        """Decide about a finished task that is to follow its changes."""
+    def _changed(self, task: Task, old: Task, changes: tuple[Component, ...]) -> Decision:
+        """Decide about a finished task that is to follow its changes.
+
+        It keeps its old result until its next attempt begins: what is never run, because something before it fails or
+        the edit is taken back, has lost nothing.
+        """
         name = task.id
+        if any(each.name.startswith("output file ") for each in changes):
+            self.resets.setdefault(("changed", True), []).append(name)  # only a run makes it anew
+        elif self._known(name).kept is None:
+            self.invalid.setdefault("changed", []).append(name)
         if changes[0].name == "condition" and changes[0].now == "false":
-            self.resets.setdefault(("changed", True), []).append(name)
             return Decision(name, Verb.SKIP, "its condition is false now", changes)
-        if task.migrate is not None:
-            self.invalid.append(name)
+        if task.migrate is not None and old != task and not all(_is_file(each) for each in changes):
             return Decision(name, Verb.RERUN, f"its result goes through {task.migrate}: {_summary(changes)}", changes)
-        self.resets.setdefault(("changed", True), []).append(name)
         return Decision(name, Verb.RERUN, _summary(changes), changes)
 
     def _unsettled(self, task: Task, prior: Prior) -> str | None:
         """Name what a task reads that may be another value, or another file, afterwards."""
-        if self.open:
-            for need in task.reads or ():
-                if need in self.open:
-                    return str(need)
+        need = self._open_need(task)
+        if need is not None:
+            return need
         if self.rewritten and prior.trace is not None:
             for seen in prior.trace.reads:
                 writer = self.rewritten.get(seen.path)
@@ -316,15 +367,20 @@ class _Planner:
                     return f"the file {seen.path} of {writer}"
         return None
 
+    def _open_need(self, task: Task) -> str | None:
+        """Name a step that the task reads and whose value may be another one afterwards."""
+        return next((str(need) for need in task.reads or () if need in self.open), None) if self.open else None
+
     def _present(self, task: Task, prior: Prior) -> Present:
         evidence = self.evidence
         if prior.trace is not None and self.latest is None:
             self.latest = files_of({name: known.prior for name, known in self.state.tasks.items()})
         latest = self.latest or {}
+        invalidated = self._known(task.id).kept is not None  # then what wrote it may have done so again meanwhile
 
         def read(path: str) -> FileSeen | None:
             # What a step of this execution wrote is looked at where that step is judged.
-            return None if path in latest else evidence.files.get(path)
+            return None if path in latest and not invalidated else evidence.files.get(path)
 
         def written(path: str) -> FileSeen | None:
             last = latest.get(path)
@@ -374,6 +430,9 @@ class _Planner:
         if self.strategy.retry_failed_tasks and (changes := self._mended(task, known)):
             self.resets.setdefault(("changed since it failed", True), []).append(name)
             return Decision(name, Verb.RERUN, f"changed since it failed: {_summary(changes)}", changes)
+        if self.strategy.retry_failed_tasks and (source := self._open_need(task)) is not None:
+            self.resets.setdefault(("what it reads may be another value now", True), []).append(name)
+            return Decision(name, Verb.RERUN, f"failed, and reads {source}, which may be another value now")
         if is_exhausted(task, known.failures, known.crashes, self.strategy):
             return Decision(name, Verb.WAIT, f"parked: {exhaustion(task, known, self.strategy)} ({_release(name)})")
         if not self.strategy.retry_failed_tasks:
@@ -388,7 +447,10 @@ class _Planner:
 
         old = before(task, known, self.recorded.get(self.renamed.get(task.id, task.id)))
         found: list[Component] = []
-        if not called_alike(old, task):
+        given = self.evidence.given.get(task.id)
+        if given is not None and given.changes:
+            found = list(given.changes)
+        elif not called_alike(old, task):
             found = [
                 Component(path, shown(was), shown(now))
                 for path, was, now in changed_parts(old, task)
@@ -404,6 +466,10 @@ def _unwanted(decision: Decision, until: str | None) -> Decision:
     if decision.verb in _RUNS:
         return decision._replace(verb=Verb.WAIT, reason=f"not needed for {until}", components=(), conditional=False)
     return decision
+
+
+def _is_file(component: Component) -> bool:
+    return component.name.startswith(("file ", "output file "))
 
 
 def _since(prior: Prior) -> str:

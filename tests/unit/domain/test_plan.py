@@ -114,7 +114,9 @@ def test_a_retry_on_request(history: str, verb: Verb | None) -> None:
         return
     made = plan(history, NO_RETRY, retry=frozenset({"t"}))
     assert made == Plan(
-        (Decision(T, RERUN, "released on request"),), (TasksReset(NOW, [T], "released on request", forgive=True),)
+        (Decision(T, RERUN, "released on request"),),
+        (TasksReset(NOW, [T], "released on request", forgive=True),),
+        pipeline_id="p",
     )
 
 
