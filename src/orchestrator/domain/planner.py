@@ -273,7 +273,12 @@ class _Planner:
         asked = task.on_change or self.request.on_change
         old = before(task, known, self.recorded.get(self.renamed.get(name, name)))
         source = self._unsettled(task, prior)
-        if source is None and known.kept is None and asked is not OnChange.KEEP and self._is_as_it_was(task, old, prior):
+        if (
+            source is None
+            and known.kept is None
+            and asked is not OnChange.KEEP
+            and self._is_as_it_was(task, old, prior)
+        ):
             return Decision(name, Verb.REUSE, _since(prior))
         present = self._present(task, prior)
         if source is not None:
