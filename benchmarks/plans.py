@@ -81,7 +81,7 @@ async def plan_large(url: str, edited: bool) -> dict[str, float]:  # noqa: FBT00
     definition = pipeline(2) if edited else None
     async with Orchestrator(store=url) as orchestrator:
         start, busy = time.perf_counter(), time.process_time()
-        found = await orchestrator.plan("large", **({"pipeline": definition} if definition is not None else {}))
+        found = await orchestrator.plan("large", pipeline=definition)
         seconds, busy = time.perf_counter() - start, time.process_time() - busy
     runs = sum(each.verb.value in ("run", "rerun") for each in found.decisions)
     return {"seconds": seconds, "busy": busy, "runs": runs}
@@ -124,7 +124,7 @@ def _forget_fingerprints() -> None:
         return ref if ref.inline else None
 
     Weighing.given_ref = given_ref  # type: ignore[method-assign]
-    Claims._resolve = lambda *_: None  # type: ignore[method-assign,assign] # noqa: SLF001
+    Claims._resolve = lambda *_: None  # type: ignore[method-assign] # noqa: SLF001
 
 
 CHILDREN: dict[str, Callable[..., Any]] = {
