@@ -22,12 +22,14 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.execution import ExecutionState, TaskStatus
 from orchestrator.domain.ids import checkpoint_id
+from orchestrator.domain.revision import called_alike
 from orchestrator.domain.values import EncodedValue, ValueRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.pipeline import Task
     from orchestrator.domain.tasks import Call, Prior, TaskState
     from orchestrator.domain.values import Stored
 
@@ -88,8 +90,8 @@ def _results(source: str, past: ExecutionState, now: float) -> Iterator[Event]:
     """Yield the facts of what each task had, in the order in which they came to be: files are weighed by it."""
     calls: dict[tuple[str, str | None], Call] = {}
     tasks = past.pipeline.tasks if past.pipeline is not None else {}
-    for name, known in sorted(past.tasks.items(), key=lambda item: item[1].seq):
-        prior = known.prior
+    for name, known in sorted(past.tasks.items(), key=_came_to_be):
+        prior = known.prior if not _is_void(tasks[name], known) else None
         if prior is None:
             if known.saved is not None:
                 done, total, message = known.progress or (None, None, "")
@@ -100,9 +102,22 @@ def _results(source: str, past: ExecutionState, now: float) -> Iterator[Event]:
             calls[call] = prior.call
             yield ToolsResolved(now, [(*call, prior.call.version, dict(prior.call.code))])
         yield from _result(source, name, known, prior, now)
-    kept = [name for name, known in past.tasks.items() if known.kept is not None]
+    kept = [name for name, known in past.tasks.items() if known.kept is not None and not _is_void(tasks[name], known)]
     if kept:
         yield TasksInvalidated(now, kept, "what they are given may have changed")
+
+
+def _came_to_be(item: tuple[TaskId, TaskState]) -> int:
+    prior = item[1].prior
+    return item[1].seq if prior is None else prior.seq
+
+
+def _is_void(task: Task, known: TaskState) -> bool:
+    """Tell whether a result is in question for what a fork does not know: its definition, or its inputs, of then."""
+    if known.kept is None:
+        return False
+    looked = known.kept.trace is not None and known.kept.trace.inputs
+    return (known.under is not None and not called_alike(known.under, task)) or (known.stale and looked)
 
 
 def _result(source: str, name: TaskId, known: TaskState, prior: Prior, now: float) -> Iterator[Event]:

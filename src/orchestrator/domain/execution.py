@@ -302,6 +302,8 @@ class ExecutionState:
         task.progress = None
         task.parameters = event.parameters
         task.call = self._call(name)
+        if task.kept is not None:
+            task.failures = task.crashes = 0  # they were of the result that is given up now
         task.trace = task.under = task.kept = None
         task.source = task.pinned = ""
         task.stale = False

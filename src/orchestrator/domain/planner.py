@@ -97,7 +97,7 @@ class _Planner:
         self.interrupted: list[Event] = []
         self.events: list[Event] = []
         self.resets: dict[tuple[str, bool], list[TaskId]] = {}
-        self.invalid: list[TaskId] = []
+        self.invalid: dict[str, list[TaskId]] = {}
         self.open: set[TaskId] = set()
         """Tasks whose value may be another one afterwards."""
         self.stuck: set[TaskId] = set()
@@ -159,9 +159,7 @@ class _Planner:
                 facts.append(DefinitionLoaded(self.now, *revision.source))
         facts += self.events
         facts += [TasksReset(self.now, names, reason, forgive) for (reason, forgive), names in self.resets.items()]
-        if self.invalid:
-            facts.append(TasksInvalidated(self.now, self.invalid, "what they are given may have changed"))
-        return facts
+        return facts + [TasksInvalidated(self.now, names, reason) for reason, names in self.invalid.items()]
 
     # -- what was asked for --------------------------------------------------------------------------------------
 
@@ -274,8 +272,11 @@ class _Planner:
             return Decision(name, Verb.REUSE, known.pinned if prior.value is not None else _since(prior))
         asked = task.on_change or self.request.on_change
         old = before(task, known, self.recorded.get(self.renamed.get(name, name)))
-        changes = tuple(weigh(prior, old, task, self._present(task, prior), stale=known.stale or self.other_inputs))
         source = self._unsettled(task, prior)
+        present = self._present(task, prior)
+        if source is not None:
+            present = present._replace(given=None)  # worked out of values that may be other ones by then
+        changes = tuple(weigh(prior, old, task, present, stale=known.stale or self.other_inputs))
         if asked is OnChange.KEEP:
             return self._keep(task, known, prior, source, changes)
         if source is not None and not changes:
@@ -334,20 +335,24 @@ class _Planner:
         if asked is OnChange.FAIL:
             self._refuse(task, f"reads {source}")
         if known.kept is None:
-            self.invalid.append(name)
+            self.invalid.setdefault("what they are given may have changed", []).append(name)
         return Decision(name, Verb.RERUN, f"reads {source}; kept if that comes out the same", (), conditional=True)
 
     def _changed(self, task: Task, old: Task, changes: tuple[Component, ...]) -> Decision:
-        """Decide about a finished task that is to follow its changes."""
+        """Decide about a finished task that is to follow its changes.
+
+        It keeps its old result until its next attempt begins: what is never run, because something before it fails or
+        the edit is taken back, has lost nothing.
+        """
         name = task.id
+        if any(each.name.startswith("output file ") for each in changes):
+            self.resets.setdefault(("changed", True), []).append(name)  # only a run makes it anew
+        elif self._known(name).kept is None:
+            self.invalid.setdefault("changed", []).append(name)
         if changes[0].name == "condition" and changes[0].now == "false":
-            self.resets.setdefault(("changed", True), []).append(name)
             return Decision(name, Verb.SKIP, "its condition is false now", changes)
         if task.migrate is not None and old != task and not all(_is_file(each) for each in changes):
-            if self._known(name).kept is None:
-                self.invalid.append(name)
             return Decision(name, Verb.RERUN, f"its result goes through {task.migrate}: {_summary(changes)}", changes)
-        self.resets.setdefault(("changed", True), []).append(name)
         return Decision(name, Verb.RERUN, _summary(changes), changes)
 
     def _unsettled(self, task: Task, prior: Prior) -> str | None:
