@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.engine import Engine
 from orchestrator.core.recorder import Recorder
-from orchestrator.domain import plan
+from orchestrator.domain import planner
 from orchestrator.domain.events import TaskInterrupted
-from orchestrator.domain.execution import ExecutionState, TaskState
-from orchestrator.domain.plan import Verb
+from orchestrator.domain.execution import ExecutionState
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.state.sqlite import SqliteStore, journal
 from orchestrator.state.sqlite.locks import LockFiles
@@ -25,6 +24,7 @@ from orchestrator.state.sqlite.locks import LockFiles
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestrator.domain.execution import TaskState
     from orchestrator.domain.pipeline import Task
     from orchestrator.ports.executor import Attempt, Reporter
 
@@ -66,14 +66,14 @@ def begins_before_the_claim() -> None:
 
 def runs_again_what_was_done() -> None:
     """Let a resume run a completed task again."""
-    judge = plan._judge_done
+    judge = planner._Planner._judge_prior
 
-    def wrong(state: TaskState, *rest: Any) -> Any:
-        if state.attempt == 1 and state.seq % 3 == 0:
-            return Verb.RERUN, "a planted bug", ("a planted bug", True), None
-        return judge(state, *rest)
+    def wrong(self: Any, task: Task, known: TaskState, prior: Any) -> Any:
+        if known.attempt == 1 and known.seq % 3 == 0:
+            return self._again(task, "a planted bug")
+        return judge(self, task, known, prior)
 
-    _plant(plan, "_judge_done", wrong)
+    _plant(planner._Planner, "_judge_prior", wrong)
 
 
 def forgets_what_was_saved() -> None:

@@ -98,7 +98,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "files": "files: {reads: model.bin, writes: report.pdf}",
         "output_schema": "output_schema: {type: object, required: [rows]}",
         "on_change": "on_change: keep",
-        "migrate": "migrate: flights.moving:to_rows",
+        "migrate": "migrate: moving:to_rows",
         "renamed_from": "renamed_from: fetch_data",
         "cache": "cache: 1d",
     },

@@ -13,6 +13,7 @@ from itertools import count
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from chaos.simulation.bugs_plans import BUGS_OF_PLANS
 from orchestrator.core import engine, live, scope
 from orchestrator.core.engine import Engine
 from orchestrator.core.keeper import LeaseKeeper
@@ -372,9 +373,9 @@ def resumes_a_finished_run() -> None:
     """Start a completed execution once more."""
     take_up = LiveExecutions._take_up
 
-    async def wrong(self: LiveExecutions, lease: Lease, strategy: Any, request: Any, planned: Any) -> Any:
-        careless = replace(strategy or ResumeStrategy(), preserve_completed_tasks=False)
-        return await take_up(self, lease, careless, request, planned)
+    async def wrong(self: LiveExecutions, lease: Lease, request: Any, planned: Any) -> Any:
+        careless = replace(request.strategy or ResumeStrategy(), preserve_completed_tasks=False)
+        return await take_up(self, lease, replace(request, strategy=careless), planned)
 
     _plant(LiveExecutions, "_take_up", wrong)
 
@@ -384,7 +385,7 @@ def serves_what_others_own() -> None:
     _plant(MemoryStore, "_is_owned", lambda _self, _execution: False)
 
 
-BUGS: dict[str, Callable[[], None]] = {
+BUGS: dict[str, Callable[[], None]] = BUGS_OF_PLANS | {
     function.__name__: function
     for function in (
         drops_the_fence,

@@ -60,7 +60,7 @@ class SimulatedExecutor:
             return Failed(ErrorInfo("flaky", f"try {times}"), ("flaky",))
         if behaviour.poison or times <= behaviour.fails + behaviour.crashes:
             return Crashed(f"the worker died at try {times}")
-        return Succeeded(self._judge.value_of(attempt))
+        return Succeeded(self._judge.value_of(self._process, attempt))
 
     def _save(self, key: Key, attempt: Attempt, reporter: Reporter, state: object) -> None:
         if key in self._running:

@@ -9,17 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chaos.simulation.facts import Facts, Violation
-from chaos.simulation.scenario import result_of
+from chaos.simulation.expected import label_of, result_of
+from chaos.simulation.facts import Facts, Planned, Violation, said_of
 from orchestrator.ports.executor import Succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from chaos.simulation.facts import Call
     from chaos.simulation.scenario import Behaviour, Scenario
     from chaos.simulation.world import Process, World
     from orchestrator.domain.events import Event
     from orchestrator.domain.ids import ExecutionId
+    from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.domain.plan import Plan
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.executor import Attempt, Outcome
     from orchestrator.ports.store import Commit, Lease
@@ -54,14 +57,22 @@ class Case:
     effects: dict[tuple[str, int], Effect] = field(default_factory=dict)
     begun: dict[str, int] = field(default_factory=dict)
     epochs: dict[int, tuple[Process, int, bool]] = field(default_factory=dict)
+    plans: dict[int, Planned] = field(default_factory=dict)
+    creator: Process | None = None
 
 
 class Judge:
     """Holds all executions of a world against the invariants; raises Violation at the first breach."""
 
-    def __init__(self, read: Callable[[str, int], list[Commit]], value: Callable[[ValueRef], Any]) -> None:
+    def __init__(
+        self,
+        read: Callable[[str, int], list[Commit]],
+        value: Callable[[ValueRef], Any],
+        definition: Callable[[Pipeline], bytes],
+    ) -> None:
         self._read = read
         self._value = value
+        self._definition = definition
         self.cases: dict[str, Case] = {}
         self.world: World
         self.found: Violation | None = None
@@ -70,7 +81,28 @@ class Judge:
 
     def add(self, scenario: Scenario) -> None:
         """Take an execution under judgement."""
-        self.cases[scenario.execution_id] = Case(scenario, Facts(scenario, self._value))
+        case = self.cases[scenario.execution_id] = Case(scenario, Facts(scenario, self._value))
+        case.facts = self._fresh(case)
+
+    def _fresh(self, case: Case) -> Facts:
+        versions = {self._definition(each.pipeline): each for each in (case.scenario, *case.scenario.later)}
+
+        def call_of(epoch: int) -> Call:
+            process = case.epochs[epoch][0] if epoch else case.creator
+            return process.tools.call if process is not None else ("1", ())
+
+        return Facts(case.scenario, self._value, call_of, case.plans.get, versions, self.past)
+
+    def past(self, source: str) -> Facts:
+        """Return what an execution was at a position, ``EXECUTION@SEQ``."""
+        name, _, seq = source.partition("@")
+        case = self.cases[name]
+        if int(seq) > case.facts.seq:
+            raise self.breach("I1", f"a fork begins at {source}, and there are {case.facts.seq} facts")
+        facts = self._fresh(case)
+        for event in case.facts.history[: int(seq)]:
+            facts.apply(event, getattr(event, "epoch", 0), self._returned(case))
+        return facts
 
     # -- the journal ---------------------------------------------------------------------------------------------
 
@@ -81,7 +113,7 @@ class Judge:
                 continue
             for commit in self._read(name, case.facts.seq):
                 if commit.first != case.facts.seq + 1:
-                    raise self._breach("I11", f"a commit begins at {commit.first}, after fact {case.facts.seq}")
+                    raise self.breach("I11", f"a commit begins at {commit.first}, after fact {case.facts.seq}")
                 for event in commit.events:
                     self.facts_seen += 1
                     try:
@@ -91,9 +123,9 @@ class Judge:
                         raise
                 done = case.facts.done_count()
                 if commit.completed != done:
-                    raise self._breach("I11", f"the commit counts {commit.completed} tasks done, the facts say {done}")
+                    raise self.breach("I11", f"the commit counts {commit.completed} tasks done, the facts say {done}")
 
-    def _breach(self, invariant: str, text: str) -> Violation:
+    def breach(self, invariant: str, text: str) -> Violation:
         """Return the violation to raise, and keep the first: the code that it passes through may swallow it."""
         violation = Violation(invariant, text)
         self.found = self.found or violation
@@ -105,10 +137,17 @@ class Judge:
         def value(task: str, attempt: int) -> Any:
             effect = case.effects.get((task, attempt))
             if effect is None:
-                raise self._breach("I2", f"{task} is recorded as done by attempt {attempt}, which never began")
+                raise self.breach("I2", f"{task} is recorded as done by attempt {attempt}, which never began")
             return effect.value
 
         return value
+
+    # -- plans ---------------------------------------------------------------------------------------------------
+
+    def planned(self, execution_id: str, epoch: int, plan: Plan) -> None:
+        """Hear the plan that an owner is told before it carries it out; epoch 0 is that of who makes a fork."""
+        if execution_id in self.cases:
+            self.cases[execution_id].plans[epoch] = Planned.of(plan)
 
     # -- ownership -----------------------------------------------------------------------------------------------
 
@@ -117,13 +156,15 @@ class Judge:
         case = self.cases.get(lease.execution_id)
         if case is None:
             return
+        if process.only_reads == lease.execution_id:
+            raise self.breach("I1", f"{process.name} takes over {lease.execution_id}, which it only is to fork")
         if lease.epoch <= case.granted:
-            raise self._breach("I5", f"epoch {lease.epoch} is granted after epoch {case.granted}")
+            raise self.breach("I5", f"epoch {lease.epoch} is granted after epoch {case.granted}")
         before = case.owner
         if not stolen and case.lease is not None and before is not None and not (before.ended or case.given_back):
             left = case.lease.deadline - self.world.clock.monotonic()
             if left > 0 and not case.facts.finished:
-                raise self._breach("I7", f"{process.name} is granted what {before.name} owns for {left:.1f} s more")
+                raise self.breach("I7", f"{process.name} is granted what {before.name} owns for {left:.1f} s more")
         if before is not None and before is not process and not before.dead:
             before.robbed_at = self.world.clock.monotonic()
             before.robbed_of.add(lease.execution_id)
@@ -141,7 +182,7 @@ class Judge:
         """Hear of an append that the store accepted."""
         case = self.cases.get(lease.execution_id)
         if case is not None and lease.epoch != case.granted:
-            raise self._breach("I5", f"{process.name} wrote with epoch {lease.epoch}, {case.granted} is granted")
+            raise self.breach("I5", f"{process.name} wrote with epoch {lease.epoch}, {case.granted} is granted")
 
     def gave_back(self, lease: Lease) -> None:
         """Hear that an owner gives its execution back."""
@@ -153,7 +194,7 @@ class Judge:
         """Hear that the store refused an owner: somebody else must have been granted the execution."""
         case = self.cases.get(lease.execution_id)
         if case is not None and not case.removed and lease.epoch == case.granted and not case.given_back:
-            raise self._breach("I6", f"{process.name} is refused, and nobody else was granted its execution")
+            raise self.breach("I6", f"{process.name} is refused, and nobody else was granted its execution")
 
     def woke(self, process: Process) -> None:
         """Hear that a process runs again after it stood still."""
@@ -182,59 +223,62 @@ class Judge:
         what = f"{task} attempt {attempt.attempt} in {process.name}"
         claim = facts.claims.get((task, attempt.attempt))
         if claim is None:
-            raise self._breach("I8", f"{what} begins without a recorded claim")
+            raise self.breach("I8", f"{what} begins without a recorded claim")
         if (task, attempt.attempt) in case.effects:
-            raise self._breach("I8", f"{what} begins a second time")
+            raise self.breach("I8", f"{what} begins a second time")
         epoch = claim.epoch
         owner = case.epochs[epoch][0]
         if owner is not process:
-            raise self._breach("I5", f"{what} was claimed by {owner.name}")
+            raise self.breach("I5", f"{what} was claimed by {owner.name}")
         robbed = epoch < case.granted
         if robbed and not late and not process.robbed_by_force:
-            raise self._breach("I5", f"{what} begins after its process lost the execution")
+            raise self.breach("I5", f"{what} begins after its process lost the execution")
         if not robbed:
             self._begins_in_order(case, what, attempt)
         case.effects[task, attempt.attempt] = Effect(process, epoch)
-        case.begun[task] = case.begun.get(task, 0) + 1
+        label = label_of(claim.task)
+        case.begun[label] = case.begun.get(label, 0) + 1
+        if dict(attempt.parameters) != claim.parameters:
+            raise self.breach("I3", f"{what} is given {attempt.parameters}; recorded results: {claim.parameters}")
         if attempt.idempotency_key != f"{attempt.execution_id}/{task}":
-            raise self._breach("I8", f"{what} has the idempotency key {attempt.idempotency_key}")
-        return case.scenario.behaviours[task]
+            raise self.breach("I8", f"{what} has the idempotency key {attempt.idempotency_key}")
+        return case.facts.scenario.behaviours[label]
 
     def _begins_in_order(self, case: Case, what: str, attempt: Attempt) -> None:
         facts, task = case.facts, attempt.task_id
         state = facts.tasks[task]
         if state.status in ("completed", "skipped"):
-            raise self._breach("I1", f"{what} begins, and the task is recorded as {state.status}")
+            raise self.breach("I1", f"{what} begins, and the task is recorded as {state.status}")
         if facts.cancelled:
-            raise self._breach("I12", f"{what} begins after the cancel was recorded")
-        for name, read in attempt.parameters["reads"].items():
-            recorded = facts.value(name)
-            if read != recorded:
-                raise self._breach("I3", f"{what} reads {name} as {read}, recorded is {recorded}")
+            raise self.breach("I12", f"{what} begins after the cancel was recorded")
         if state.saved_value(self._value) != attempt.saved:
-            raise self._breach("I4", f"{what} goes on from {attempt.saved}, saved was {state.saved_value(self._value)}")
+            raise self.breach("I4", f"{what} goes on from {attempt.saved}, saved was {state.saved_value(self._value)}")
         before = case.effects.get((task, attempt.attempt - 1))
         if before is not None and facts.claims[task, attempt.attempt].waited:
             waited = self.world.clock.monotonic() - before.ended_at
             if waited < facts.least_wait(task) - 1e-6:
-                raise self._breach(
+                raise self.breach(
                     "I8", f"{what} begins {waited:.3f} s after a failure; {facts.least_wait(task)} s are due"
                 )
         for (name, number), effect in case.effects.items():
             if name == task and effect.alive and number != attempt.attempt and not effect.process.stood_still:
-                raise self._breach("I7", f"{what} begins while attempt {number} runs in {effect.process.name}")
+                raise self.breach("I7", f"{what} begins while attempt {number} runs in {effect.process.name}")
 
     def times_begun(self, attempt: Attempt) -> int:
         """Return how often this task was begun, the present attempt included."""
-        return self.cases[attempt.execution_id].begun[attempt.task_id]
-
-    def value_of(self, attempt: Attempt) -> Any:
-        """Return what the attempt computes, marked with who made it."""
         case = self.cases[attempt.execution_id]
+        return case.begun[label_of(case.facts.claims[attempt.task_id, attempt.attempt].task)]
+
+    def value_of(self, process: Process, attempt: Attempt) -> Any:
+        """Return what the attempt computes, marked with who made it if its step signs."""
+        case = self.cases[attempt.execution_id]
+        task = case.facts.claims[attempt.task_id, attempt.attempt].task
+        how = case.facts.scenario.behaviours[label_of(task)]
+        told = f" {attempt.action}" * bool(attempt.action) + said_of(process.tools.call)
         value = {
-            "v": result_of(attempt.task_id, attempt.parameters),
-            "by": f"{attempt.task_id}.{attempt.attempt}",
-            "padding": "x" * case.scenario.behaviours[attempt.task_id].padding,
+            "v": result_of(attempt.task_id, attempt.parameters, told, how.buckets),
+            "by": f"{attempt.task_id}.{attempt.attempt}" if how.signed else "",
+            "padding": "x" * how.padding,
         }
         case.effects[attempt.task_id, attempt.attempt].value = value
         return value
@@ -259,7 +303,7 @@ class Judge:
         self.look()
         recorded = case.facts.history[seq - 1] if seq <= case.facts.seq else None
         if recorded != event:
-            raise self._breach("I1", f"{type(event).__name__} was told as fact {seq}; recorded there: {recorded}")
+            raise self.breach("I1", f"{type(event).__name__} was told as fact {seq}; recorded there: {recorded}")
         case.told = max(case.told, seq)
 
     # -- after every step ----------------------------------------------------------------------------------------
@@ -278,13 +322,13 @@ class Judge:
                 continue
             # Whoever cannot reach the store cannot learn of it there; then the end of its lease is its bound.
             if now - max(process.robbed_at, process.store.out_until) > END_SECONDS:
-                raise self._breach("I5", f"{process.name} was robbed {now - process.robbed_at:.1f} s ago and goes on")
+                raise self.breach("I5", f"{process.name} was robbed {now - process.robbed_at:.1f} s ago and goes on")
 
     def status_seen(self, execution_id: str, completed: int, seq: int) -> None:
         """Hear what a list shows of an execution: one moment of its history."""
         self.look()
         facts = self.cases[execution_id].facts
         if seq != facts.seq or completed != facts.done_count():
-            raise self._breach(
+            raise self.breach(
                 "I11", f"a list shows {completed} done at {seq}; recorded: {facts.done_count()} at {facts.seq}"
             )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import tempfile
 from contextlib import suppress
@@ -12,17 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chaos.simulation import operating
+from chaos.simulation.editions import with_editions
 from chaos.simulation.facts import Violation
 from chaos.simulation.judge import Judge
 from chaos.simulation.scenario import INCIDENTS, draw
 from chaos.simulation.serving import SUBMITTED, all_done, compare, pause, serve
 from chaos.simulation.store import drive
-from chaos.simulation.world import LEASE_SECONDS, Stuck, World
+from chaos.simulation.world import LEASE_SECONDS, SimulatedTools, Stuck, World
 from orchestrator.compiler.templates import Templates
 from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.recovery import load_state
 from orchestrator.domain.events import CancelRequested
 from orchestrator.domain.ids import ExecutionId
+from orchestrator.domain.pipeline import OnChange
 from orchestrator.domain.plan import PlanRequest
 from orchestrator.errors import LeaseLost, OrchestratorError, StoreDamaged, UnknownExecution
 from orchestrator.state.commits import open_commit
@@ -44,6 +48,9 @@ PATIENCE_SECONDS = 20_000.0
 CANCEL_SECONDS = 20.0
 RESUMES = 80
 """How many undisturbed resumes may be needed: each gives failing steps another round of tries."""
+EDITED = 0.25
+"""How likely the definitions of a seed's executions are edited while they go on."""
+FORKS = 2
 SQLITE_EVERY = 25
 """One seed in so many runs on a real SQLite file."""
 
@@ -72,11 +79,13 @@ class Simulation:
         self._folder = folder
         self._memory: MemoryStore | None = None
         self._handles: list[Store] = []
-        self.judge = Judge(self._read, self._value)
+        self.judge = Judge(self._read, self._value, lambda pipeline: self._codec.encode_pipeline(pipeline).ref.data)
         self.world = World(seed, self.judge, self._codec, Templates(), folder, self._open)
         self.judge.world = self.world
         self._eyes = self._open(self.world.clock, self.world.chance)
         self._chance = self.world.random
+        edits = random.Random(f"edits {seed}")
+        self._edits = edits if edits.random() < EDITED else None
 
     # -- the store, as processes open it and as the judge sees it ------------------------------------------------
 
@@ -206,6 +215,30 @@ class Simulation:
             case _:
                 pass  # it does not happen this time
 
+    def _wish(self, edits: random.Random, scenarios: list[Scenario]) -> None:
+        """Let somebody want something of an execution, or fork it, or upgrade the host."""
+        world, scenario = self.world, edits.choice(scenarios)
+        case = self.judge.cases[scenario.execution_id]
+        if case.removed or not case.facts.seq:
+            return
+        what = edits.choice(("resume", "resume", "resume", "revise", "fork", "fork", "upgrade"))
+        if what == "upgrade" and world.upgrades < 3:
+            world.upgrades += 1
+            world.log("the host is upgraded")
+        elif what == "fork" and len(scenarios) < FORKS + 2:
+            name = f"fork{len(scenarios)}"
+            fork, where, otherwise = operating.fork_scenario(edits, self.judge, scenario, name)
+            self.judge.add(fork)
+            scenarios.append(fork)
+            begun = partial(operating.fork, fork=fork, where=where, otherwise=otherwise)
+            self.spawn("fork", lambda process: self._guarded(process, begun(process), f"fork of {where}"))
+        elif what in ("resume", "revise"):
+            wish = operating.wish(edits, self.judge, scenario)
+            do = operating.resume if what == "resume" else operating.revise
+            told = {key: value for key, value in wish.options.items() if key not in ("by", "reason", "pipeline")}
+            world.log(f"somebody wants version {wish.version} and {told}")
+            self.spawn(what, lambda process: self._guarded(process, do(process, scenario, wish), what))
+
     def _send_heir(self, scenarios: list[Scenario], seconds: float) -> None:
         """Let somebody resume while a process stands still for longer than its lease."""
         if seconds <= LEASE_SECONDS or not self.world.danger("heir", 0.5):
@@ -232,14 +265,18 @@ class Simulation:
 
         self.world.later(seconds, wake)
 
+    def _draw(self, name: str) -> Scenario:
+        scenario = draw(self._chance, name)
+        return scenario if self._edits is None else with_editions(self._edits, scenario)
+
     def play(self) -> None:
         """Play the seed to its end; raises Violation."""
         world, chance = self.world, self._chance
-        scenarios = [draw(chance, "first")]
+        scenarios = [self._draw("first")]
         if chance.random() < 0.25:
             # Half of them are twins, which share every value that is not kept in place.
             twin = replace(scenarios[0], execution_id="second")
-            scenarios.append(twin if chance.random() < 0.5 else draw(chance, "second"))
+            scenarios.append(twin if chance.random() < 0.5 else self._draw("second"))
         for scenario in scenarios:
             self.judge.add(scenario)
         world.dangers = chance.choice((0, 2, 4, 8, 16, 30))
@@ -248,14 +285,15 @@ class Simulation:
         self._live_dangerously(scenarios)
         world.calm()
         world.log("from here on nothing goes wrong")
-        if len(scenarios) == 2 and chance.random() < 0.5:
+        if len(scenarios) > 1 and chance.random() < 0.5:
             # What is removed must take nothing with it that the other execution needs.
             self.quiet()
-            self.spawn("remover", lambda process: self._remove(process, scenarios[1]))
+            gone = scenarios[1] if self._edits is None else self._edits.choice(scenarios)
+            self.spawn("remover", lambda process: self._remove(process, gone))
         self.quiet()
         for scenario in scenarios:
             if not self.judge.cases[scenario.execution_id].removed:
-                self.finish(scenario)
+                self.finish(scenario, scenarios)
         if problems := drive(self._eyes.check()):
             raise Violation("I9", f"the store's own check: {problems}")
 
@@ -268,6 +306,8 @@ class Simulation:
         while world.dangers and world.steps < bound:
             if chance.random() < lively:
                 self._incident(scenarios)
+            if self._edits is not None and self._edits.random() < 2 * lively:
+                self._wish(self._edits, scenarios)
             for scenario in scenarios:
                 if not self._worked_on() and chance.random() < 0.5:
                     self._take_up(scenario)
@@ -294,7 +334,8 @@ class Simulation:
         if case.removed:
             return
         if case.facts.seq == 0:
-            self._begin_either_way(scenario)
+            if case.creator is None:
+                self._begin_either_way(scenario)
         elif case.facts.status != "completed":
             self.spawn("resume", lambda process: self.resume(process, scenario, PlanRequest(), False))  # noqa: FBT003
 
@@ -327,14 +368,39 @@ class Simulation:
             self._check()
         self._raise_found()
 
-    def finish(self, scenario: Scenario) -> None:
+    def finish(self, scenario: Scenario, scenarios: list[Scenario]) -> None:
         """Resume until nothing is left to do, and compare with an undisturbed run."""
+        case, edits = self.judge.cases[scenario.execution_id], self._edits
+        if case.creator is not None and not case.facts.seq:
+            return  # a fork that never came to be
+        if edits is not None:
+            for _ in range(edits.choice((1, 2, 3))):
+                self._wish(edits, scenarios)
+                self.quiet()
+            self._go_on(scenario)
+            # What is installed now may be newer than what made the results.
+            self.world.clock.advance(LEASE_SECONDS + 1)
+            request = PlanRequest(on_change=OnChange.RERUN)
+            self.spawn("follower", lambda process: self.resume(process, scenario, request, False))  # noqa: FBT003
+            self.quiet()
+        self._go_on(scenario)
+        compare(case.facts, scenario.execution_id, SimulatedTools(self.world.upgrades).call)
+        before = case.facts.seq
+        if case.facts.status == "completed":
+            self.spawn("again", lambda process: self.resume(process, scenario, PlanRequest(), False))  # noqa: FBT003
+            self.quiet()
+            if case.facts.seq != before:
+                raise Violation("I1", f"a resume of a completed execution recorded {case.facts.history[before:]}")
+
+    def _go_on(self, scenario: Scenario) -> None:
+        """Resume until nothing is left that gets done."""
         case = self.judge.cases[scenario.execution_id]
+        call = SimulatedTools(self.world.upgrades).call
         for _ in range(RESUMES):
             facts = case.facts
             if facts.seq == 0:
                 self._begin_either_way(scenario)
-            elif facts.status == "completed" or (facts.status == "failed" and all_done(facts, scenario)):
+            elif facts.status == "completed" or (facts.status == "failed" and all_done(facts, call)):
                 break
             else:
                 request = PlanRequest(retry=frozenset(facts.stuck()))
@@ -348,13 +414,6 @@ class Simulation:
                 if self._chance.random() < 0.1:
                     self.spawn("cancel", lambda process: self.cancel(process, scenario, calm=True))
             self.quiet()
-        compare(case.facts, scenario)
-        before = case.facts.seq
-        if case.facts.status == "completed":
-            self.spawn("again", lambda process: self.resume(process, scenario, PlanRequest(), False))  # noqa: FBT003
-            self.quiet()
-            if case.facts.seq != before:
-                raise Violation("I1", f"a resume of a completed execution recorded {case.facts.history[before:]}")
 
     def close(self) -> None:
         """End whatever is left, as when a violation ended the play early, and close what was opened."""

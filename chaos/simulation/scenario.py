@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from chaos.simulation.expected import MODULUS, undisturbed
 from orchestrator.compiler.build import build
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import CheckpointWhen, Input, OnInterrupted, Pipeline, RetryPolicy, Task
@@ -20,14 +20,14 @@ INCIDENTS = (
 )  # fmt: skip
 """What somebody may do, or what may happen to somebody, while an execution goes on."""
 
-MODULUS = 1_000_003
-
 
 @dataclass(frozen=True)
 class Behaviour:
     """How a step's attempts go: the first ``fails`` of them fail, the next ``crashes`` lose their worker.
 
     ``poison``: every attempt loses its worker. ``seconds`` are the longest an attempt may take, one of them drawn.
+    ``buckets`` is how many results there may be. ``signed``: a result tells which attempt made it, so that no two are
+    alike.
     """
 
     fails: int = 0
@@ -37,6 +37,8 @@ class Behaviour:
     saves: bool = False
     padding: int = 0
     seconds: tuple[float, ...] = (0.0,)
+    buckets: int = MODULUS
+    signed: bool = True
 
     @property
     def hopeless(self) -> bool:
@@ -46,23 +48,21 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One execution to be run: ``results`` is what an undisturbed run ends with (None: skipped; absent: never done)."""
+    """One execution to be run: ``results`` is what an undisturbed run ends with (None: skipped; absent: never done).
+
+    ``later`` are the definitions that somebody may go on with, each edited from the one before.
+    """
 
     execution_id: str
     pipeline: Pipeline
     behaviours: Mapping[str, Behaviour]
     inputs: Mapping[str, Any]
     results: Mapping[str, int | None] = field(default_factory=dict)
+    later: tuple[Scenario, ...] = ()
 
     def completes(self) -> bool:
         """Whether every step gets done in the end."""
         return len(self.results) == len(self.pipeline.tasks)
-
-
-def result_of(task: str, parameters: Mapping[str, Any]) -> int:
-    """Return what a step computes: a function of its parameters and of nothing else."""
-    read = [(name, None if value is None else value["v"]) for name, value in sorted(parameters["reads"].items())]
-    return zlib.crc32(f"{task} {read} {parameters['start']}".encode()) % MODULUS
 
 
 def draw(chance: random.Random, execution_id: str) -> Scenario:
@@ -125,31 +125,4 @@ def draw(chance: random.Random, execution_id: str) -> Scenario:
         resume=strategy,
     )
     inputs = {"start": chance.randint(1, 5)}
-    return Scenario(execution_id, pipeline, behaviours, inputs, _undisturbed(pipeline, behaviours, inputs))
-
-
-def _undisturbed(
-    pipeline: Pipeline, behaviours: Mapping[str, Behaviour], inputs: Mapping[str, Any]
-) -> dict[str, int | None]:
-    """Work out the results without the product: its own order of dependencies, its own conditions."""
-    results: dict[str, int | None] = {}
-    for name, task in pipeline.tasks.items():
-        reads = list(task.parameters["reads"])
-        if behaviours[name].hopeless and not _skipped(task, reads, results):
-            continue
-        if any(each not in results for each in (*reads, *task.dependencies)):
-            continue
-        if _skipped(task, reads, results):
-            results[name] = None
-            continue
-        values = {each: None if results[each] is None else {"v": results[each]} for each in reads}
-        start = task.parameters["start"]
-        results[name] = result_of(name, {"reads": values, "start": start if start == 7 else inputs["start"]})
-    return results
-
-
-def _skipped(task: Task, reads: list[str], results: Mapping[str, int | None]) -> bool:
-    if task.condition is None or reads[0] not in results:
-        return False
-    read = results[reads[0]]
-    return read is not None and read % 3 == 0
+    return Scenario(execution_id, pipeline, behaviours, inputs, undisturbed(pipeline, behaviours, inputs))

@@ -13,7 +13,7 @@ from orchestrator.ports.store import Place
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chaos.simulation.facts import Facts
+    from chaos.simulation.facts import Call, Facts
     from chaos.simulation.scenario import Scenario
     from chaos.simulation.world import Process
     from orchestrator.core.serving import Notice
@@ -49,22 +49,23 @@ async def pause(process: Process, scenario: Scenario, guarded: Guarded) -> None:
     await guarded(process, asked, "pause")
 
 
-def all_done(facts: Facts, scenario: Scenario) -> bool:
+def all_done(facts: Facts, call: Call) -> bool:
     """Tell whether everything is done that gets done in an undisturbed run."""
-    return all(facts.tasks[name].status in ("completed", "skipped") for name in scenario.results)
+    return all(facts.tasks[name].status in ("completed", "skipped") for name in facts.expected(call))
 
 
-def compare(facts: Facts, scenario: Scenario) -> None:
-    """Compare with an undisturbed run (I4)."""
-    wanted = "completed" if scenario.completes() else "failed"
+def compare(facts: Facts, name: str, call: Call) -> None:
+    """Compare with an undisturbed run of the definition that holds now (I4)."""
+    expected = facts.expected(call)
+    wanted = "completed" if len(expected) == len(facts.tasks) else "failed"
     if facts.status != wanted:
-        raise Violation("I4", f"{scenario.execution_id} ended {facts.status}; an undisturbed run is {wanted}")
-    for name, task in facts.tasks.items():
-        if name not in scenario.results:
-            if task.status in ("completed", "skipped"):
-                raise Violation("I4", f"{name} is {task.status}; an undisturbed run never gets there")
+        raise Violation("I4", f"{name} ended {facts.status}; an undisturbed run is {wanted}")
+    for task, state in facts.tasks.items():
+        if task not in expected:
+            if state.status in ("completed", "skipped"):
+                raise Violation("I4", f"{task} is {state.status}; an undisturbed run never gets there")
             continue
-        value = facts.value(name)
+        value = facts.value(task)
         found = None if value is None else value["v"]
-        if task.status not in ("completed", "skipped") or found != scenario.results[name]:
-            raise Violation("I4", f"{name} is {task.status} with {found}, undisturbed {scenario.results[name]}")
+        if state.status not in ("completed", "skipped") or found != expected[task]:
+            raise Violation("I4", f"{task} is {state.status} with {found}, undisturbed {expected[task]}")

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
+    from chaos.simulation.facts import Call
     from chaos.simulation.judge import Judge
+    from orchestrator.core.recorder import Recorder
     from orchestrator.domain.events import Event
+    from orchestrator.domain.plan import Plan, PlanRequest
     from orchestrator.ports.codec import Codec
     from orchestrator.ports.renderer import Renderer
     from orchestrator.ports.store import Store
@@ -62,12 +65,24 @@ class ProcessClock:
 
 
 class SimulatedTools:
-    """A registry whose calls mean what the world says: all of them version 1, and without code."""
+    """A process's registry: its calls mean what they did when the process began, whatever is installed later.
+
+    Each upgrade of the host changes the code or the version, in turns.
+    """
+
+    def __init__(self, upgrades: int) -> None:
+        code = {"simulated:step": f"{upgrades // 2 + 1:032x}"} if upgrades else {}
+        self._identity = Identity(str(1 + upgrades // 2), code)
+
+    @property
+    def call(self) -> Call:
+        """What every call means, as the judge tells it."""
+        return self._identity.version, tuple(sorted(self._identity.code.items()))
 
     def identity(self, tool: str, action: str | None) -> Identity:
         """See ports.tools.Tools."""
         del tool, action
-        return Identity("1", {})
+        return self._identity
 
     def resolve(self, tool: str, action: str | None) -> ToolCall:
         """See ports.tools.Tools; nothing is called here."""
@@ -77,6 +92,26 @@ class SimulatedTools:
         """See ports.tools.Tools."""
         del tool, action, parameters, is_template
         return []
+
+
+class SimulatedLive(LiveExecutions):
+    """Executions of one process: the judge hears each plan before anything is recorded of it."""
+
+    def __init__(self, adapters: Adapters, judge: Judge) -> None:
+        super().__init__(adapters)
+        self._judge = judge
+
+    async def _plan_and_record(
+        self, recorder: Recorder, request: PlanRequest, planned: Callable[[Plan], None] | None
+    ) -> Plan | None:
+        lease = recorder.lease
+
+        def told(plan: Plan) -> None:
+            if planned is not None:
+                planned(plan)
+            self._judge.planned(lease.execution_id, lease.epoch, plan)
+
+        return await super()._plan_and_record(recorder, request, told)
 
 
 class SimulatedKeeper(LeaseKeeper):
@@ -111,13 +146,14 @@ class Process:
         self.loop = simulated_loop(self.clock)
         self.store = DisturbedStore(self, store)
         self.executor = SimulatedExecutor(self)
+        self.tools = SimulatedTools(world.upgrades)
         self.keeper = SimulatedKeeper(self.store, self.clock, LEASE_SECONDS)
         self.adapters = Adapters(
             store=self.store,
             executor=self.executor,
             renderer=world.renderer,
             codec=world.codec,
-            tools=world.tools,
+            tools=self.tools,
             files=ProjectFiles(),
             schemas=ResultSchemas(),
             clock=self.clock,
@@ -128,7 +164,7 @@ class Process:
             grace_seconds=world.random.choice((0.0, 5.0, 40.0)),
             listeners=(Teller(world.judge),),
         )
-        self.live = LiveExecutions(self.adapters)
+        self.live = SimulatedLive(self.adapters, world.judge)
         self.dead = False
         self.inside = 0  # how many of its calls are in progress below us on the stack: it cannot be stepped
         self.frozen = False
@@ -138,6 +174,7 @@ class Process:
         self.robbed_at: float | None = None
         self.robbed_of: set[str] = set()
         self.serves = False
+        self.only_reads = ""
         self.tend_at = self.clock.monotonic() + POLL_SECONDS * world.random.random()
         self.main: asyncio.Task[Any] | None = None
 
@@ -204,7 +241,7 @@ class World:
         self.judge = judge
         self.codec = codec
         self.renderer = renderer
-        self.tools = SimulatedTools()
+        self.upgrades = 0
         self.project = project
         self._open_store = open_store
         self.on_stop: Callable[[float], None] = lambda _seconds: None

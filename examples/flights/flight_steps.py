@@ -110,12 +110,19 @@ def _colour(minutes: float) -> str:
     return COLOURS[sum(minutes >= step for step in STEPS)]
 
 
+def bad_days(days: list[dict[str, Any]], mean_minutes: float) -> list[dict[str, Any]]:
+    """Return the days on which flights left at least so late on average, the worst first."""
+    found = [entry for entry in days if entry["mean"] >= mean_minutes]
+    return sorted(found, key=lambda entry: (-entry["mean"], entry["day"]))
+
+
 def report(  # noqa: PLR0913, PLR0917 - a step's parameters are named in the pipeline file
     path: str,
     late_minutes: int,
     rows_read: int,
     picture: str,
     days: list[dict[str, Any]],
+    bad_days: list[dict[str, Any]],
     airlines: list[dict[str, Any]],
     hours: list[dict[str, Any]],
     weather: list[dict[str, Any]],
@@ -144,6 +151,8 @@ def report(  # noqa: PLR0913, PLR0917 - a step's parameters are named in the pip
             f"{worst['mean']:.0f} minutes on average, {worst['worst']} at most.</p>"
         ),
         f"<figure>{picture}<figcaption>One square a day; the redder, the later.</figcaption></figure>",
+        f"<h2>The {len(bad_days)} worst days</h2>",
+        _table(bad_days, {"day": "day", "flights": "flights", "late": "late", "mean": "mean delay", "worst": "worst"}),
         "<h2>By hour of the day</h2>",
         f"<figure>{_bars(hours)}<figcaption>Mean delay in minutes by scheduled hour.</figcaption></figure>",
         "<h2>By weather</h2>",
@@ -167,7 +176,7 @@ def report(  # noqa: PLR0913, PLR0917 - a step's parameters are named in the pip
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(target)
-    return {"path": path, "worst_day": worst["day"], "worst_airline": airlines[0]["airline"]}
+    return {"path": path, "bad_days": len(bad_days), "worst_day": worst["day"], "worst_airline": airlines[0]["airline"]}
 
 
 def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:

@@ -62,9 +62,11 @@ def test_generated_parts_are_as_the_code_says(path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", docs.PLACES)
-def test_examples_of_keys_compile(place: str) -> None:
+def test_examples_of_keys_compile(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.compiler.load import load
 
+    (tmp_path / "moving.py").write_text("def to_rows(old): return old\n")
+    monkeypatch.syspath_prepend(tmp_path)
     before = {"id": "before", "tool": "shell", "parameters": {"command": ["true"]}}
     for key, line in docs.EXAMPLES[place].items():
         example = load(line, file=key).plain()
@@ -80,6 +82,9 @@ def test_examples_of_keys_compile(place: str) -> None:
                 document["resume"] = example
             case "step":
                 step |= example
+            case "cache":
+                document["inputs"] = {"day": "2024-05-01"}
+                step["cache"] = example
             case _:
                 step[place.removeprefix("step-")] = example
         orchestrator.Pipeline.from_dict(document)

@@ -131,7 +131,7 @@ def test_a_choice_is_made_clearly(program: Program) -> None:
         ):
             assert message in program.within(command, *wrong, code=2).stderr
     assert "--dry-run goes with --all" in program.within("cancel", "a", "--dry-run", code=2).stderr
-    assert "runs here" in program.within("resume", "a", "--detach", "--retry", "first", code=2).stderr
+    assert "runs here" in program.within("resume", "a", "--detach", "--until", "first", code=2).stderr
     assert "--detach or --all" in program.within("resume", "a", "--priority", "1", code=2).stderr
     program.within("run", "good.yaml", "--execution-id", "done", "--quiet")
     for words in (["pause", "done"], ["resume", "done", "--detach"]):

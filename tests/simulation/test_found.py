@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from chaos.simulation.expected import result_of
 from chaos.simulation.run import Simulation, simulate
-from chaos.simulation.scenario import Behaviour, Scenario, result_of
+from chaos.simulation.scenario import Behaviour, Scenario
 from orchestrator.compiler.build import build
 from orchestrator.domain.events import TaskInterrupted
 from orchestrator.domain.ids import TaskId

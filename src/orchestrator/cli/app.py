@@ -24,7 +24,7 @@ COMMANDS = {
     "run": ("run", "Run a pipeline file as a new execution."),
     "plan": ("plan", "Show what a resume would do with each step, and why."),
     "resume": ("resume", "Go on with an execution exactly where it was."),
-    "fork": ("fork", "Make a new execution that begins with what another one has recorded."),
+    "fork": ("fork", "Make a new execution that begins with what another one has recorded, and run it."),
     "explain": ("explain", "Show what a step's result was computed of, and what of that has changed."),
     "submit": ("submit", "Give a pipeline file to the servers of the store."),
     "serve": ("serve", "Run what was submitted, and what others left behind."),

@@ -10,6 +10,7 @@ from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution
 from orchestrator.cli.output import duration, iso, moment
+from orchestrator.domain.events import DefinitionChanged, TaskClaimed, TaskReused
 from orchestrator.errors import UnknownExecution
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ async def history_command(common: Common, name: str, *, limit: int | None, as_js
     """Show a pipeline's checkpoints, or an execution's facts.
 
     Of a pipeline: the checkpoints of all its executions, newest first. Of an execution: every fact of its journal, in
-    order (--limit: the last ones).
+    order (--limit: the last ones), with what was asked for, by whom and why. After the definition has changed, the
+    version that a step ran under stands with it: 2 for the first edited one.
     """
     async with common.reading(name) as orchestrator:
         try:
@@ -171,20 +173,25 @@ async def history_command(common: Common, name: str, *, limit: int | None, as_js
 
 
 async def _print_facts(orchestrator: Orchestrator, execution: str, after: int, *, as_json: bool) -> None:
+    """Print the facts after a position; once the definition has changed, with the version that steps ran under."""
     from orchestrator.observe.progress import describe
 
+    version = 1
     async for seq, event in orchestrator.facts(execution):
+        version += isinstance(event, DefinitionChanged)
         if seq <= after:
             continue
         if output.is_closed():
             return
         told = describe(event, execution, seq)
+        if version > 1 and isinstance(event, (DefinitionChanged, TaskClaimed, TaskReused)):
+            told["version"] = version
         if as_json:
             output.emit(told)
             continue
         details = [
             f"{key}={output.head(value, 200)}"
             for key, value in told.items()
-            if key not in ("event", "execution_id", "seq", "at", "strategy") and value not in (None, "")
+            if key not in ("event", "execution_id", "seq", "at", "strategy") and value not in (None, "", [], {})
         ]
         output.say(f"{seq:>6}  {moment(event.at)}  {told['event']!s:<19} {output.clean(' '.join(details))}".rstrip())

@@ -51,7 +51,8 @@ async def logs_command(
     folder = common.log_folder()
     path = folder / f"{execution}.jsonl"
     async with common.reading(execution) as orchestrator:
-        await _check(orchestrator, execution, step, kept=path.exists())
+        kept = path.exists() if step is None else any(True for _line in read_logs(folder, execution, step))
+        await _check(orchestrator, execution, step, kept=kept)
         position = path.stat().st_size if follow and path.exists() else 0
         count = 0
         for line in read_logs(folder, execution, step, tail):
@@ -74,7 +75,10 @@ async def logs_command(
 
 
 async def _check(orchestrator: Orchestrator, execution: str, step: str | None, *, kept: bool) -> None:
-    """Raise if there is no such execution or step; where it cannot be told, the lines that are kept are enough."""
+    """Raise if there is no such execution or step.
+
+    Where that cannot be told, or a step that an edited definition has no more, the lines that are kept are enough.
+    """
     try:
         await orchestrator.get_summary(execution)
         state = await orchestrator.get_state(execution) if step is not None else None
@@ -82,7 +86,7 @@ async def _check(orchestrator: Orchestrator, execution: str, step: str | None, *
         if not kept:
             raise
         return
-    if step is not None and state is not None and step not in state.tasks:
+    if step is not None and state is not None and step not in state.tasks and not kept:
         raise no_step(execution, state, step)
 
 

@@ -9,16 +9,28 @@ import click
 from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution, complete_steps
-from orchestrator.cli.display import far
+from orchestrator.cli.display import far, reused
 from orchestrator.cli.inspect import as_json_option, summary_object
 from orchestrator.cli.output import duration, iso, moment, plural
-from orchestrator.domain.events import TaskClaimed, TaskCompleted, TaskFailed, TaskInterrupted
+from orchestrator.domain.events import (
+    DefinitionChanged,
+    ResultSet,
+    TaskClaimed,
+    TaskCompleted,
+    TaskFailed,
+    TaskInterrupted,
+    TaskReused,
+    TasksInvalidated,
+    TaskSkipped,
+    TasksReset,
+)
 from orchestrator.domain.execution import DONE, STUCK, ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchestrator.domain.events import Event
     from orchestrator.domain.execution import TaskState
     from orchestrator.domain.ids import TaskId
     from orchestrator.orchestrator import Orchestrator
@@ -26,6 +38,9 @@ if TYPE_CHECKING:
 
 ROWS = 200
 """Steps shown of a large execution; those that are not done go first."""
+
+CHANGES = 20
+"""Of what was done about a step besides its attempts, the last ones are shown."""
 
 
 @click.command(
@@ -81,6 +96,8 @@ async def _execution_object(
 ) -> dict[str, Any]:
     shown = statuses(state, summary)
     return summary_object(summary) | {
+        "definition": {"version": state.versions, "source": state.definition_source or None},
+        "forked_from": state.forked_from or None,
         "inputs": await orchestrator.get_value(state.inputs),
         "outputs": await orchestrator.get_value(state.outputs),
         "error": state.error._asdict() if state.error else None,
@@ -95,6 +112,8 @@ async def _execution_object(
                 "ended_at": iso(task.ended_at),
                 "error": {"kind": task.error.kind, "message": task.error.message} if task.error else None,
                 "result_bytes": task.value.size if task.value else None,
+                "result_from": task.source or None,
+                "by_hand": task.pinned or None,
             }
             for name, task in state.tasks.items()
         ],
@@ -118,6 +137,8 @@ async def _print_execution(
     output.facts(
         [
             ("pipeline", output.one_line(summary.pipeline_id)),
+            ("definition", _version(state)),
+            ("forked from", state.forked_from),
             ("status", output.style(status, output.STATUS_COLOUR.get(status, "bold"))),
             ("why", output.one_line(state.error.message) if state.error else ""),
             ("steps", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())),
@@ -159,6 +180,14 @@ async def _print_execution(
         output.say("", f"resume with: {output.clean(command)}")
 
 
+def _version(state: ExecutionState) -> str:
+    """Say which definition it is that holds now, if it is not the first one."""
+    if state.versions == 1:
+        return ""
+    source = f", from {output.one_line(state.definition_source)}" if state.definition_source else ""
+    return f"version {state.versions}{source}"
+
+
 def _took(task: TaskState) -> str:
     if task.started_at is None or task.ended_at is None or task.ended_at < task.started_at:
         return ""
@@ -174,11 +203,15 @@ async def _remark(
         case TaskStatus.COMPLETED:
             if task.value is None:
                 return ""
-            return (
-                output.head(await orchestrator.get_value(task.value))
-                if task.value.inline
-                else output.size(task.value.size)
-            )
+            by_hand = f"{output.one_line(task.pinned, 60)}: " if task.pinned else ""
+            source = f" ({output.one_line(task.source)})" if task.source else ""
+            inline = task.value.inline
+            head = output.head(await orchestrator.get_value(task.value)) if inline else output.size(task.value.size)
+            return f"{by_hand}{head}{source}"
+        case TaskStatus.SKIPPED:
+            return output.one_line(task.pinned, 100)
+        case TaskStatus.PENDING if task.kept is not None:
+            return "has a result, and keeps it if it is given the same again"
         case TaskStatus.FAILED | TaskStatus.PARKED | TaskStatus.IN_DOUBT | TaskStatus.RETRYING:
             return output.one_line(f"{task.error.kind}: {task.error.message}" if task.error else "", 200)
         case TaskStatus.BLOCKED:
@@ -212,29 +245,13 @@ async def step_object(
         raise no_step(execution, state, step)
     name: TaskId = step
     task, definition = state.tasks[name], state.pipeline.tasks[name]
-    attempts: dict[int, dict[str, Any]] = {}
-    rendered = None
-    async for seq, event in orchestrator.facts(execution):
-        match event:
-            case TaskClaimed(at, found, number, reference) if found == name:
-                attempts[number] = {"attempt": number, "seq": seq, "started_at": iso(at), "outcome": "running"}
-                rendered = reference
-            case TaskCompleted(at, found, number) if found == name:
-                attempts.setdefault(number, {"attempt": number}).update(ended_at=iso(at), outcome="completed")
-            case TaskFailed(at, found, number, error) if found == name:
-                what = {"ended_at": iso(at), "outcome": "failed", "error": f"{error.kind}: {error.message}"}
-                attempts.setdefault(number, {"attempt": number}).update(what)
-            case TaskInterrupted(at, found, number, _, reason) if found == name:
-                attempts.setdefault(number, {"attempt": number}).update(
-                    ended_at=iso(at), outcome="interrupted", error=reason
-                )
-            case _:
-                pass
+    attempts, changes = await _happenings(orchestrator, state, execution, name)
     status = statuses(state, summary)[name]
     if status is TaskStatus.INTERRUPTED:
         attempts[task.attempt]["outcome"] = status.value
     parameters: Any = dict(definition.parameters)
-    templated = definition.reads is not None
+    prior, templated = task.prior, definition.reads is not None
+    rendered = prior.parameters if prior is not None else task.parameters
     if isinstance(rendered, bytes):
         parameters = {"…": "too large to be kept"}
     elif rendered is not None:
@@ -250,6 +267,7 @@ async def step_object(
         "ended_at": iso(task.ended_at),
         "seconds": task.ended_at - task.started_at if task.started_at and task.ended_at else None,
         "attempts": list(attempts.values()),
+        "changes": changes,
         "failures": task.failures,
         "crashes": task.crashes,
         "parameters": parameters,
@@ -259,6 +277,67 @@ async def step_object(
         "progress": dict(zip(("done", "total", "message"), task.progress, strict=True)) if task.progress else None,
         "saved": await orchestrator.get_value(task.saved),
     }
+
+
+async def _happenings(
+    orchestrator: Orchestrator, state: ExecutionState, execution: str, step: TaskId
+) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
+    """Return the attempts of a step by their numbers, and what else was done about it, under all of its names."""
+    attempts: dict[int, dict[str, Any]] = {}
+    changes: list[dict[str, Any]] = []
+    names = await _names(orchestrator, state, execution, step)
+    version = 1
+    async for seq, event in orchestrator.facts(execution):
+        name = names[version - 1]
+        match event:
+            case TaskClaimed(at, found, number) if found == name:
+                attempts[number] = {"attempt": number, "version": version, "seq": seq, "started_at": iso(at)}
+                attempts[number]["outcome"] = "running"
+            case TaskCompleted(at, found, number) if found == name:
+                attempts.setdefault(number, {"attempt": number}).update(ended_at=iso(at), outcome="completed")
+            case TaskFailed(at, found, number, error) if found == name:
+                what = {"ended_at": iso(at), "outcome": "failed", "error": f"{error.kind}: {error.message}"}
+                attempts.setdefault(number, {"attempt": number}).update(what)
+            case TaskInterrupted(at, found, number, _, reason) if found == name:
+                attempts.setdefault(number, {"attempt": number}).update(
+                    ended_at=iso(at), outcome="interrupted", error=reason
+                )
+            case _:
+                version += isinstance(event, DefinitionChanged)
+                if text := _change(event, execution, name, names[version - 1]):
+                    changes.append({"seq": seq, "at": iso(event.at), "what": text})
+    return attempts, changes
+
+
+async def _names(orchestrator: Orchestrator, state: ExecutionState, execution: str, step: TaskId) -> list[TaskId]:
+    """Return what a step was called under each version of the definition."""
+    names = [step]
+    if state.versions > 1:
+        renames = [
+            event.renamed async for _seq, event in orchestrator.facts(execution) if isinstance(event, DefinitionChanged)
+        ]
+        for renamed in reversed(renames):
+            names.append(renamed.get(names[-1], names[-1]))
+    return names[::-1]
+
+
+def _change(event: Event, execution: str, name: TaskId, new: TaskId) -> str:
+    """Say what a fact that is no attempt means to a step; empty if nothing."""
+    match event:
+        case TaskReused() if event.task == name:
+            return reused(event, execution)
+        case ResultSet() if event.task == name:
+            return f"was given its result by {event.by}" + (f": {event.reason}" if event.reason else "")
+        case TaskSkipped() if event.task == name:
+            return f"skipped: {event.reason}"
+        case TasksReset() if name in event.tasks:
+            return f"is to run again: {event.reason}"
+        case TasksInvalidated() if name in event.tasks:
+            return f"is looked at again: {event.reason}"
+        case DefinitionChanged() if name != new:
+            return f"was renamed: {name} → {new}"
+        case _:
+            return ""
 
 
 def _print_step(found: dict[str, Any]) -> None:
@@ -284,10 +363,16 @@ def _print_step(found: dict[str, Any]) -> None:
         ]
     )
     if found["attempts"]:
-        keys = ("attempt", "outcome", "started_at", "ended_at", "error")
+        keys = {"attempt": "attempt", "outcome": "outcome", "started_at": "started", "ended_at": "ended"}
+        if any(each.get("version", 1) > 1 for each in found["attempts"]):
+            keys["version"] = "version"
+        keys["error"] = "error"
         rows = [[output.one_line(each.get(key) or "", 200) for key in keys] for each in found["attempts"]]
         output.say("")
-        output.table(("attempt", "outcome", "started", "ended", "error"), rows, paint=output.paint_status)
+        output.table(list(keys.values()), rows, paint=output.paint_status)
+    if found["changes"]:
+        output.say("", "what else was done")
+        output.facts((each["at"], output.one_line(each["what"], 200)) for each in found["changes"][-CHANGES:])
     note = " (as templates: the rendered ones are kept up to 1 KiB, once an attempt began)"
     _section(f"parameters{note if found['parameters_are_templates'] else ''}", found["parameters"])
     if status == TaskStatus.COMPLETED.value:

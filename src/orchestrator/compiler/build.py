@@ -248,7 +248,8 @@ class _Builder:
         if self.tools.check("python", task.migrate, given, is_template):
             del given["kind"]
             for problem in self.tools.check("python", task.migrate, given, is_template):
-                hint = problem.hint or "it is called with old, and with kind if it takes that"
+                called = "it is called with old, and with kind if it takes that"
+                hint = called if "parameter" in problem.message else problem.hint
                 self.mistakes.add((*base, "migrate"), problem.message, hint)
 
     def _templates(self, path: Path, value: Any, names: Names, own: str | None) -> dict[str, None] | None:

@@ -72,7 +72,9 @@ def validator_of(schema: Mapping[str, Any]) -> Any:
     """Return what ``mistakes`` holds values against a schema with."""
     from referencing import Registry
 
-    return _validators()(dict(schema), registry=Registry())
+    # With $schema in it, the library would go on with a class of its own wherever the schema refers to itself.
+    bare = {key: part for key, part in schema.items() if key != "$schema"}
+    return _validators()(bare, registry=Registry())
 
 
 def metaschema() -> Any:
@@ -132,6 +134,7 @@ def _validators() -> Any:
         "anyOf": _any_of,
         "multipleOf": _multiple_of,
         "oneOf": _one_of,
+        "properties": _properties,
         "propertyNames": _names,
         "type": _type,
         "uniqueItems": _unique,
@@ -220,6 +223,15 @@ def _multiple_of(validator: Any, wanted: Any, instance: Any, _: Any) -> Iterator
 
     if validator.is_type(instance, "number") and exact(instance) % exact(wanted):
         yield _fault()
+
+
+def _properties(validator: Any, wanted: Any, instance: Any, _: Any) -> Iterator[ValidationError]:
+    """Look at the named keys; the library forgets where a key is that must not be there."""
+    if validator.is_type(instance, "object"):
+        for key, schema in wanted.items():
+            if key in instance:
+                found = validator.descend(instance[key], schema, path=key)
+                yield from (found if schema is not False else (_fault((key,), validator=None),))
 
 
 def _names(validator: Any, wanted: Any, instance: Any, _: Any) -> Iterator[ValidationError]:

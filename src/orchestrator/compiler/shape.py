@@ -155,6 +155,7 @@ class Table:
         self.name = name
         self.description = description
         self.keys = {key.name: key for key in keys}
+        self.required = [key.name for key in keys if key.default is REQUIRED]
         self.others = {key.other: key.name for key in keys if key.other}
         self.short = short
         self.unknown = unknown
@@ -175,18 +176,17 @@ class Table:
             reading.mismatch(path, self.short.expected if self.short else "a mapping", value)
             return found
         value = self._renamed(value, path, reading)
-        for name, key in self.keys.items():
-            if name in value:
-                item = self._value(key, value[name], path, reading)
-                if item is not WRONG:
-                    found[name] = item
-            elif key.default is REQUIRED:
-                reading.wrong((*path, name), "this key is missing")
-        for name in value:
-            if name not in self.keys:
+        for name, given in value.items():  # few of many keys are given
+            key = self.keys.get(name)
+            if key is None:
                 known = [*self.keys, *self.others]
                 hint = reading.mistakes.guess(name, known) or f"there are {', '.join(known)}"
                 reading.wrong((*path, name), f"unknown key {name!r}", hint + self.unknown, key=True)
+            elif (item := self._value(key, given, path, reading)) is not WRONG:
+                found[name] = item
+        for name in self.required:
+            if name not in value:
+                reading.wrong((*path, name), "this key is missing")
         return found
 
     @staticmethod
@@ -223,14 +223,13 @@ class Table:
             properties[other] = properties[name] | {"description": f"Another name of `{name}`."}
             for part in ("default", "title"):
                 properties[other].pop(part, None)
-        required = [name for name, key in self.keys.items() if key.default is REQUIRED]
         return {
             "title": self.name,
             "description": self.description,
             "type": "object",
             "additionalProperties": False,
             "properties": properties,
-            **({"required": required} if required else {}),
+            **({"required": self.required} if self.required else {}),
         }
 
 

@@ -229,23 +229,24 @@ class Claims:
         self, task: Task, key: bytes, reference: ValueRef | bytes | None, now: float
     ) -> bool:
         """Use a result of the same fingerprint that another execution recorded, if there is one still good."""
-        entry = await self._adapters.store.recall(key) if key and task.cache is not None else None
-        if entry is None or task.cache is None:
+        cache, store = task.cache, self._adapters.store
+        if not key or cache is None:
             return False
-        if task.cache.ttl_seconds is not None and now - entry.at > task.cache.ttl_seconds:
+        try:
+            entry = await store.recall(key)
+            if entry is None or (cache.ttl_seconds is not None and now - entry.at > cache.ttl_seconds):
+                return False
+            payload = await store.get(entry.value)
+        except StoreDamaged as error:
+            _log.warning("step %s: a result of another execution is not used: %s", task.id, error)
             return False
         trace = entry.trace or Trace()
         files: tuple[FileSeen, ...] = (*trace.reads, *trace.writes)
+        if trace.writes:  # first of all: once they are looked at, nobody may remove them
+            await self._weighing.hold([each.path for each in files], self._recorder.lease.execution_id)
         seen = await self._weighing.look({each.path: each for each in files})
         if not all(each.same(seen[each.path]) for each in files):
             return False
-        try:
-            payload = await self._adapters.store.get(entry.value)
-        except StoreDamaged as error:
-            _log.warning("step %s: the result of %s is not used: %s", task.id, entry.source, error)
-            return False
-        if trace.writes:
-            await self._weighing.hold([each.path for each in files], self._recorder.lease.execution_id)
         if entry.trace is not None:
             number = self._recorder.state.tasks[task.id].attempt
             self._recorder.record(TaskTraced(now, task.id, number, list(trace.reads), list(trace.writes), inputs=False))

@@ -89,20 +89,24 @@ def fork_of(source: str, past: ExecutionState, changes: Changes, now: float) -> 
 def _results(source: str, past: ExecutionState, now: float) -> Iterator[Event]:
     """Yield the facts of what each task had, in the order in which they came to be: files are weighed by it."""
     calls: dict[tuple[str, str | None], Call] = {}
+    kept: list[TaskId] = []
     tasks = past.pipeline.tasks if past.pipeline is not None else {}
     for name, known in sorted(past.tasks.items(), key=_came_to_be):
-        prior = known.prior if not _is_void(tasks[name], known) else None
+        prior = known.prior
         if prior is None:
             if known.saved is not None:
                 done, total, message = known.progress or (None, None, "")
                 yield TaskProgressed(now, name, 0, done, total, message, known.saved)
             continue
+        if _is_of_another_definition(tasks[name], known, prior):
+            continue
+        if known.kept is not None or _is_in_question(tasks[name], known):
+            kept.append(name)
         call = tasks[name].tool, tasks[name].action
         if prior.call is not None and calls.get(call) != prior.call:
             calls[call] = prior.call
             yield ToolsResolved(now, [(*call, prior.call.version, dict(prior.call.code))])
         yield from _result(source, name, known, prior, now)
-    kept = [name for name, known in past.tasks.items() if known.kept is not None and not _is_void(tasks[name], known)]
     if kept:
         yield TasksInvalidated(now, kept, "what they are given may have changed")
 
@@ -112,12 +116,28 @@ def _came_to_be(item: tuple[TaskId, TaskState]) -> int:
     return item[1].seq if prior is None else prior.seq
 
 
-def _is_void(task: Task, known: TaskState) -> bool:
-    """Tell whether a result is in question for what a fork does not know: its definition, or its inputs, of then."""
-    if known.kept is None:
+def _is_in_question(task: Task, known: TaskState) -> bool:
+    """Tell whether a result was computed under a text or inputs that are other ones by now, and nobody settled that.
+
+    What it was computed under is not known of a result that is taken over: it is weighed by its recorded parameters.
+    """
+    if known.pinned:
         return False
-    looked = known.kept.trace is not None and known.kept.trace.inputs
-    return (known.under is not None and not called_alike(known.under, task)) or (known.stale and looked)
+    stale = known.stale and (task.reads is not None or (known.trace is not None and known.trace.inputs))
+    return stale or (known.under is not None and not called_alike(known.under, task))
+
+
+def _is_of_another_definition(task: Task, known: TaskState, prior: Prior) -> bool:
+    """Tell whether a result in question is of no use here, since its parameters alone do not tell enough."""
+    if not _is_in_question(task, known):
+        return False
+    under = known.under
+    if under is not None and (
+        prior.parameters is None
+        or (under.tool, under.action, under.files.reads) != (task.tool, task.action, task.files.reads)
+    ):
+        return prior.status is not TaskStatus.SKIPPED
+    return known.stale and prior.trace is not None and prior.trace.inputs
 
 
 def _result(source: str, name: TaskId, known: TaskState, prior: Prior, now: float) -> Iterator[Event]:

@@ -41,6 +41,7 @@ class LeaseKeeper:
 
     def __init__(self, leases: Leases, clock: Clock, lease_seconds: float) -> None:
         self._leases = leases
+        self._bulk = leases if isinstance(leases, BulkLeases) else None
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._kept: dict[str, _Kept] = {}
@@ -93,9 +94,9 @@ class LeaseKeeper:
         """Look after every lease once: renew those that are due, and ask for requests."""
         with self._mutex:
             kept = list(self._kept.values())
-        if isinstance(self._leases, BulkLeases):
+        if self._bulk is not None:
             if kept:
-                self._tend_all(self._leases, kept)
+                self._tend_all(self._bulk, kept)
             return
         for entry in kept:
             self._tend(entry)

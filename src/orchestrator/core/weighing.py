@@ -75,11 +75,22 @@ class Weighing:
             recorded = self._adapters.codec.decode(then.data)
             if self.given_ref(recorded) == now:
                 return ()  # an older version recorded them with their keys in another order
-        else:
+        elif (recorded := self._as_written(old, then, scope)) is None:
             digest = now if isinstance(now, bytes) else b""
             return (Component("parameters", then.hex()[:8], digest.hex()[:8] or shown(parameters)),)
         found = differences(ordered(recorded), ordered(parameters))
         return tuple(component(change.path, change.old, change.new, "parameters") for change in found)
+
+    def _as_written(self, old: Task, digest: bytes, scope: Mapping[str, Any]) -> Any:
+        """Return recorded parameters of which there is only the digest; None if they cannot be made anew.
+
+        They can where nothing but the text has changed: the old text with what is read now gives them.
+        """
+        try:
+            made = old.parameters if old.reads is None else self._adapters.renderer.render(old.parameters, scope)
+        except TaskError:
+            return None
+        return made if self.given_ref(made) == digest else None
 
     async def look(self, wanted: Mapping[str, FileSeen | None]) -> dict[str, FileSeen]:
         """Return files as they are now, by path; what is known of each saves reading the unchanged ones."""

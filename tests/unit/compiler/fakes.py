@@ -12,10 +12,11 @@ from orchestrator.errors import DefinitionError, TaskError
 from orchestrator.ports.tools import Identity, Problem, ToolCall
 
 FILES: dict[str, dict[str, type]] = {"read": {"path": str}, "write": {"path": str, "content": object}}
+MIGRATING = {"moving:both": ("old", "kind"), "moving:old": ("old",), "moving:rows": ("rows",)}
 
 
 class FakeTools:
-    """Knows `files` with two actions, and `noop`, which takes anything."""
+    """Knows `files` with two actions, three functions, and `noop`, which takes anything."""
 
     def resolve(self, tool: str, action: str | None) -> ToolCall:
         raise TaskError(f"{tool}.{action} is not called here", kind="tool")
@@ -28,6 +29,11 @@ class FakeTools:
     ) -> list[Problem]:
         if tool == "noop":
             return []
+        if tool == "python":
+            takes = MIGRATING.get(str(action))
+            if takes is None:
+                return [Problem(f"module 'moving' has no function {str(action)!r}")]
+            return [Problem(f"unknown parameter {name!r}", (name,)) for name in parameters if name not in takes]
         if tool != "files":
             return [Problem(f"no tool named {tool!r}", (), "did you mean 'files'?" if tool == "file" else None)]
         if action not in FILES:

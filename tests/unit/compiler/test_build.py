@@ -15,10 +15,22 @@ from orchestrator.compiler import compile_dict, compile_text
 from orchestrator.compiler.build import build
 from orchestrator.compiler.graph import cycles
 from orchestrator.domain.ids import TaskId
-from orchestrator.domain.pipeline import ONCE, CheckpointWhen, Input, Isolation, RetryPolicy, Task
+from orchestrator.domain.pipeline import (
+    ONCE,
+    CachePolicy,
+    CacheScope,
+    CheckpointWhen,
+    DeclaredFiles,
+    Input,
+    Isolation,
+    OnChange,
+    RetryPolicy,
+    Task,
+)
 from orchestrator.errors import DefinitionError
 from tests.unit.compiler.fakes import FakeTools
 
+PLAIN_IN = " in a definition (a definition holds text, numbers, true, false, null, lists and mappings)"
 PLAIN = " (a definition holds text, numbers, true, false, null, lists and mappings)"
 
 
@@ -41,6 +53,9 @@ def test_needs_are_dependencies_and_what_templates_read_in_order() -> None:
         task("e", "a", "a", parameters={"x": "plain"}),
         task("f", parameters={"x": "{{ inputs.n }}"}),
         task("g", condition="true"),
+        task("h", files=DeclaredFiles(reads=("{{ b.result }}",), writes=("{{ a.result }}/x",))),
+        task("i", "a", parameters={"x": "{{ c.result }}"}, cache=CachePolicy(key="{{ inputs.n }} {{ b.result }}")),
+        task("j", files=DeclaredFiles(("plain",)), cache=CachePolicy()),
     ]
     found = build(id="p", tasks=tasks, inputs=[Input("n")], outputs={"o": "{{ c.result }} {{ a.result }}"})
     assert {name: (done.needs, done.reads) for name, done in found.tasks.items()} == {
@@ -51,6 +66,9 @@ def test_needs_are_dependencies_and_what_templates_read_in_order() -> None:
         "e": (("a",), None),
         "f": ((), ()),
         "g": ((), ()),
+        "h": (("b", "a"), ("b", "a")),
+        "i": (("a", "c", "b"), ("c", "b")),
+        "j": ((), None),
     }
     assert found.tasks[TaskId("c")].dependencies == ("b",)
     assert found.output_reads == ("c", "a")
@@ -81,12 +99,21 @@ def test_lists_and_texts_become_what_they_should_be() -> None:
         checkpoint="both",  # type: ignore[arg-type]
         isolation="process",  # type: ignore[arg-type]
         retry=RetryPolicy(2, on=["timeout"]),  # type: ignore[arg-type]
+        files=DeclaredFiles(["x"], ["y"]),  # type: ignore[arg-type]
+        cache=CachePolicy(scope="store"),  # type: ignore[arg-type]
+        on_change="keep",  # type: ignore[arg-type]
+        output_schema={"enum": (1, 2)},
     )
     done = build(id="p", tasks=[task("a"), loose]).tasks[TaskId("b")]
     assert done.dependencies == done.needs == ("a",)
     assert done.checkpoint is CheckpointWhen.BOTH
     assert done.isolation is Isolation.PROCESS
     assert done.retry.on == ("timeout",)
+    assert done.files == DeclaredFiles(("x",), ("y",))
+    assert done.cache is not None
+    assert done.cache.scope is CacheScope.STORE
+    assert done.on_change is OnChange.KEEP
+    assert done.output_schema == {"enum": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -115,6 +142,17 @@ def test_lists_and_texts_become_what_they_should_be() -> None:
         ({"dependencies": 3}, "steps.x.dependencies: expected ids, got the number 3"),
         ({"dependencies": (3,)}, "steps.x.dependencies: no step named 3"),
         ({"dependencies": ("x",)}, "steps.x.dependencies: a step cannot depend on itself"),
+        ({"files": ("a",)}, "steps.x.files: expected DeclaredFiles, got a list"),
+        ({"files": DeclaredFiles("a")}, "steps.x.files.reads: expected a list of paths, got the text 'a'"),  # type: ignore[arg-type]
+        ({"files": DeclaredFiles((3,))}, "steps.x.files.reads[0]: expected the path of a file, got the number 3"),  # type: ignore[arg-type]
+        ({"cache": True}, "steps.x.cache: expected a CachePolicy, got true"),
+        ({"cache": CachePolicy(scope="x")}, "steps.x.cache.scope: expected one of pipeline, store, got the text 'x'"),  # type: ignore[arg-type]
+        ({"cache": CachePolicy(key=3)}, "steps.x.cache.key: expected text, got the number 3"),  # type: ignore[arg-type]
+        ({"on_change": "x"}, "steps.x.on_change: expected one of rerun, keep, fail, got the text 'x'"),
+        ({"migrate": len}, "steps.x.migrate: expected text, got a Python builtin_function_or_method"),
+        ({"renamed_from": 3}, "steps.x.renamed_from: expected text, got the number 3"),
+        ({"output_schema": True}, "steps.x.output_schema: expected a JSON Schema as a mapping, got true"),
+        ({"output_schema": {"const": b""}}, "steps.x.output_schema.const: a Python bytes cannot stand" + PLAIN_IN),
     ],
 )  # fmt: skip
 def test_tasks_built_in_python_are_checked_too(fields: dict[str, Any], message: str) -> None:

@@ -138,9 +138,11 @@ anything = st.recursive(
     max_leaves=10,
 )
 KEYS = (
-    "id name version inputs parameters resume steps outputs tool action dependencies depends_on condition timeout retry"
+    "id name version inputs parameters resume steps outputs tool action dependencies depends_on condition timeout "
+    "retry on_interrupted isolation files reads writes output_schema properties items $ref cache ttl key on_change "
+    "migrate renamed_from"
 )
-keys = st.sampled_from([*KEYS.split(), "on_interrupted", "isolation", "critical", "checkpoint", "default", "type"])
+keys = st.sampled_from([*KEYS.split(), "critical", "checkpoint", "default", "type"])
 shaped = st.recursive(
     anything | st.sampled_from(["a", "b", "{{ a.result }}", "{{ inputs.x }}", "both", "process", "5m"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=5),

@@ -19,9 +19,14 @@ from orchestrator.compiler.schema import PIPELINE, RESUME, RETRY, STEP
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.packed import pack, unpack
 from orchestrator.domain.pipeline import (
+    NO_FILES,
+    CachePolicy,
+    CacheScope,
     CheckpointWhen,
+    DeclaredFiles,
     Input,
     Isolation,
+    OnChange,
     OnInterrupted,
     Pipeline,
     RetryPolicy,
@@ -92,6 +97,10 @@ retries = st.builds(
 )
 
 
+paths = st.lists(texts.filter(lambda path: bool(path.strip()) and "\0" not in path), max_size=2).map(tuple)
+caches = st.builds(CachePolicy, st.none() | seconds, names, st.sampled_from(CacheScope))
+
+
 @st.composite
 def inputs(draw: st.DrawFn) -> dict[str, Input]:
     found = {}
@@ -102,6 +111,19 @@ def inputs(draw: st.DrawFn) -> dict[str, Input]:
         required = default is None and draw(st.booleans())
         found[name] = Input(name, kind, required, default, draw(names))
     return found
+
+
+@st.composite
+def changing(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "files": draw(st.just(NO_FILES) | st.builds(DeclaredFiles, paths, paths)),
+        "output_schema": draw(
+            st.none() | st.fixed_dictionaries({"type": st.just(["object", "null"]), "const": values})
+        ),
+        "on_change": draw(st.none() | st.sampled_from(OnChange)),
+        "migrate": draw(st.sampled_from([None, "moving:both"])),
+        "cache": draw(st.none() | caches),
+    }
 
 
 @st.composite
@@ -131,6 +153,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
                 draw(st.sampled_from(CheckpointWhen)),
                 draw(st.sampled_from(OnInterrupted)),
                 draw(st.sampled_from(Isolation)),
+                **(draw(changing()) if draw(flags) else {}),
             )
         )
     resume = ResumeStrategy(
@@ -212,6 +235,24 @@ def test_only_what_differs_is_written() -> None:
     assert to_yaml(compile_text(text)) == text
 
 
+def test_a_pipeline_without_the_newer_fields_is_packed_as_ever() -> None:
+    assert json.dumps(small(), separators=(",", ":")) == (
+        '{"v":1,"id":"p","calls":[["t",null]],"tasks":["a","b"],"call_of":0,"needs":[[],0],'
+        '"more":[[1,{"timeout":3.0,"retry":[2,1.0,2.0,60.0,true,[]]}]],'
+        '"inputs":[["n","integer",false,1,null]],"outputs":{"o":1}}'
+    )
+
+
+def test_a_pipeline_with_a_newer_field_is_no_format_that_older_versions_read() -> None:
+    newer: list[dict[str, Any]] = [{"output_schema": {}}, {"renamed_from": "b"}]
+    newer += ({"files": {"reads": "x"}}, {"cache": True}, {"on_change": "keep"}, {"migrate": "m:f"})
+    for fields in newer:
+        pipeline = compile_dict({"id": "p", "steps": [{"id": "a", "tool": "t", **fields}]})
+        packed = pack(pipeline)
+        assert packed["v"] == 2
+        assert unpack(packed) == pipeline
+
+
 @pytest.mark.slow
 def test_packed_is_small_and_quick_to_read() -> None:
     tasks = [Task(TaskId(f"t{n}"), "noop", dependencies=(TaskId(f"t{n - 1}"),) if n else ()) for n in range(30_000)]
@@ -256,6 +297,12 @@ def test_a_newer_format_is_incompatible_and_nonsense_is_damage() -> None:
         {"calls": [["t"]]},
         {"id": None},
         {"more": [[0, {"nosuch": 1}]]},
+        {"more": [[0, {"files": ["x"]}]]},
+        {"more": [[0, {"files": [[3], []]}]]},
+        {"more": [[0, {"cache": [None, None, "x"]}]]},
+        {"more": [[0, {"cache": True}]]},
+        {"more": [[0, {"output_schema": 3}]]},
+        {"more": [[0, {"on_change": "x"}]]},
         {"more": [[0, {"retry": [1]}]]},
         {"more": [[0, {"retry": 1}]]},
         {"more": [[0, {"checkpoint": "sometimes"}]]},

@@ -20,6 +20,7 @@ from orchestrator.executors.local import LocalExecutor
 from orchestrator.executors.process import ProcessExecutor
 from orchestrator.ports.executor import Cancelled, Failed, Succeeded
 from orchestrator.tools import looking
+from orchestrator.tools.looking import ProjectFiles
 from tests.unit.executors.helpers import FakeTools, Recorder, attempt, wait_until
 from tests.unit.executors.process_tools import FUNCTIONS
 
@@ -108,7 +109,8 @@ async def test_what_a_step_declares_is_looked_at_before_and_after(run: Run, tmp_
     for name in ("b.csv", "a.csv", "c.txt", ".hidden.csv"):
         (tmp_path / "data" / name).write_text(name)
     files = DeclaredFiles(reads=("data/*.csv", "none/*.csv", "model.bin"), writes=("out?.csv", "data/a.csv"))
-    before = (seen(tmp_path, "data/a.csv"), seen(tmp_path, "data/b.csv"), missing("none/*.csv"), missing("model.bin"))
+    matched, none = (ProjectFiles().look(tmp_path, pattern) for pattern in files.reads[:2])
+    before = (matched, seen(tmp_path, "data/a.csv"), seen(tmp_path, "data/b.csv"), none, missing("model.bin"))
     parameters = {"project": str(tmp_path), "write": ["out2.csv", "out1.csv", "data/a.csv"]}
     outcome = await run("use_files_unsaid", parameters, files=files)
     writes = tuple(seen(tmp_path, name) for name in ("out1.csv", "out2.csv", "data/a.csv"))
