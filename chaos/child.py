@@ -47,7 +47,8 @@ class Order:
     """What a child shall do.
 
     ``action``: ``run``, ``resume``, ``submit``, ``serve``, ``prune`` (another execution than the trial's), ``audit``,
-    ``look``, ``edit`` (what ``facts`` say, see ``chaos.editing``). ``folder`` holds the trial's logs, ``store`` is the URL of its store. ``answer`` is the file for what it
+    ``look``, ``edit`` (what ``facts`` say, see ``chaos.editing``). ``folder`` holds the trial's logs, ``store`` is the
+    URL of its store. ``answer`` is the file for what it
     has to say. ``point`` is a crash point as in the environment variable (``NAME:N``). ``at`` (monotonic seconds) is
     when to begin: several children are let loose at once. ``pace`` is the length of a step in seconds. ``lease`` is
     how long an owner that is not heard of keeps the execution (0: as usual), ``patience`` for how long a resume tries
