@@ -31,12 +31,15 @@ if TYPE_CHECKING:
 RUN = "trial"
 
 
-class Violated(Exception):  # noqa: N818 - it is what a trial found
+class Violated(Exception):
     """What was promised, and is not so."""
 
 
 class Trial:
-    """One execution, edited and resumed; ``last`` is what each step was given when it ended well last, and its value."""
+    """One execution, edited and resumed.
+
+    ``last`` is what each step was given when it ended well last, and its value.
+    """
 
     def __init__(self, seed: int) -> None:
         self.chance = Random(seed)
@@ -82,7 +85,7 @@ class Trial:
         self.ran.clear()
         self.engines.clear()
         chance = self.chance
-        self.stop_after = chance.randint(1, 1 + len(self.draft.steps)) if chance.random() < 0.3 else None  # noqa: PLR2004
+        self.stop_after = chance.randint(1, 1 + len(self.draft.steps)) if chance.random() < 0.3 else None
         async with Orchestrator(self.url, tools=self.tools(), max_concurrency=chance.choice((1, 2, 8))) as made:
             try:
                 if resume:
@@ -94,6 +97,7 @@ class Trial:
             return True
 
     def compiled(self) -> Pipeline:
+        """Return the draft as a pipeline."""
         return Pipeline.from_dict(self.draft.document(), tools=self.tools())
 
     # -- a trial ---------------------------------------------------------------------------------------------------
@@ -113,7 +117,7 @@ class Trial:
 
     def edit(self, number: int) -> None:
         """Edit at random, or go back to what was."""
-        if self.chance.random() < 0.15:  # noqa: PLR2004
+        if self.chance.random() < 0.15:
             back = self.chance.choice(self.drafts)
             self.draft = Draft(back.inputs, back.steps, self.draft.versions)
             told = "back to an earlier one"

@@ -205,7 +205,12 @@ class Claims:
         if task.reads is not None:
             reference = self._weighing.given_ref(renderer.render(task.parameters, scope))
         self.note(task, number, now, reference)
-        attempt = await self._attempt(task, known, number, {"old": old}, NO_FILES)
+        # What it read stays part of what it depends on; nothing is written anew.
+        files = DeclaredFiles(self._files(task, scope).reads) if task.files.reads else NO_FILES
+        given = {"old": old, "kind": "result"}
+        if self._adapters.tools.check("python", task.migrate, given, lambda _: False):
+            del given["kind"]  # it takes none; and what else is wrong, the attempt says
+        attempt = await self._attempt(task, known, number, given, files)
         attempt.tool, attempt.action = "python", task.migrate
         return attempt
 
