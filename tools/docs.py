@@ -134,7 +134,9 @@ ON_RESUME: dict[str, dict[str, str]] = {
         "inputs": "A resume has the values of the first run.",
         "outputs": "Computed when the last step is done, from recorded results.",
     },
-    "input": {"default": "The default that held when the run began is recorded; a later one holds with `--pipeline FILE`."},
+    "input": {
+        "default": "The default that held when the run began is recorded; a later one holds with `--pipeline FILE`."
+    },
     "step": {
         "parameters": "Templates are rendered anew for each attempt, from the same recorded results.",
         "condition": "A skipped step stays skipped.",
