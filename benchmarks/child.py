@@ -11,6 +11,7 @@ import sys
 import time
 
 from benchmarks.fleet import serve_many, submit_many
+from benchmarks.plans import CHILDREN
 from benchmarks.pipelines import chain, fan, registry
 from orchestrator import Orchestrator
 
@@ -83,7 +84,9 @@ async def resume(url: str) -> dict[str, float]:
 def main() -> None:
     """Run the case that the arguments name."""
     case, *arguments = sys.argv[1:]
-    if case == "fan":
+    if case in CHILDREN:
+        result = CHILDREN[case](*arguments)
+    elif case == "fan":
         result = asyncio.run(run_fan(int(arguments[0]), arguments[1]))
     elif case == "half":
         result = asyncio.run(half(arguments[0], int(arguments[1]), arguments[2]))

@@ -111,9 +111,10 @@ async def resume(process: Process, scenario: Scenario, wanted: Wish) -> Any:
     request = await operator.asked(name, wanted.options)
     shown: list[tuple[int, Plan]] = []
     if wanted.looks:
+        before = judge.cases[name].facts.seq
         plan = await process.live.plan(name, request)
-        judge.look()
-        shown.append((judge.cases[name].facts.seq, plan))
+        if judge.cases[name].facts.seq == before:
+            shown.append((before, plan))
 
     def planned(plan: Plan) -> None:
         judge.look()

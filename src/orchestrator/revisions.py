@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from orchestrator.core.collector import collector_paused
 from orchestrator.core.comparing import compare
 from orchestrator.core.explaining import Explanation, explain
 from orchestrator.core.forking import Changes, fork_of
@@ -98,7 +99,9 @@ class RevisionMethods(ABC):
         Raises what ``resume_pipeline`` raises before it begins.
         """
         name = valid_execution_id(execution_id)
-        return await self._live.plan(name, await self._request(name, resume_strategy, options))
+        with collector_paused():
+            state = await self._live.load(name)  # once: of a large execution that is most of the work
+            return await self._live.plan_for(name, state, await self._request(name, resume_strategy, options, state))
 
     async def explain(self, execution_id: str, step: str, **options: Unpack[PlanOptions]) -> Explanation:
         """Return what a step's result was computed of, what of that is another now, and what a resume does with it.
