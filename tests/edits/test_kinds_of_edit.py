@@ -328,6 +328,14 @@ EDITS = {
         "report",
         before={"{id: report,": "{id: report, migrate: 'work:shorter',"},
     ),
+    "a file read by a step that could be migrated": Edit(
+        {"{id: limit,": "{id: limit, migrate: 'work:shorter',"},
+        files={"limit.txt": "9"},
+        plan={"limit": "rerun"},
+        why={"limit": "file limit.txt"},
+        runs="limit",
+        before={OUTPUTS: LIMIT + OUTPUTS},
+    ),
     "a failed step whose saved progress is migrated": Edit(
         {"{id: report,": "{id: report, migrate: 'work:shorter',", "work:count": "work:resumed"},
         {"report": "rerun"},

@@ -167,7 +167,7 @@ class Claims:
             return False
         old = known.under or task
         given = None
-        # Parameters that were recorded came of templates: of a text that a fork knows nothing of, where this one has none.
+        # Recorded parameters came of templates: of a text that a fork knows nothing of, where this one has none.
         if task.reads is not None or old is not task or kept.parameters is not None:
             scope = await self._scope.build(task.reads or (), known.attempt)
             given = await self._weighing.given(old, task, kept, scope)
