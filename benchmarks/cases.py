@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import fleet, floor
+from benchmarks import fleet, floor, plans
 from benchmarks.pipelines import PAYLOAD_BYTES, chain, payloads, registry
 from orchestrator import Orchestrator, Pipeline
 
@@ -263,6 +263,64 @@ def serve_cost(
     return rows
 
 
+def plan_cost() -> list[Row]:
+    """Measure plans and forks of an execution of 100,000 steps, completed and half done."""
+    rows = []
+    for what, calls in (("completed", 0), ("half done", plans.SIZE // 2)):
+        with folder() as place:
+            url = f"sqlite:///{place}/s.db?durability=process"
+            child("large", url, str(calls), expected=-9 if calls else 0)
+            for how in ("plain", "edited"):
+                found = [child("plan", url, how) for _ in range(3)]
+                seconds = statistics.median(each["seconds"] for each in found)
+                edit = f", edited in one step with {plans.DEPENDENTS} dependents" if how == "edited" else ""
+                measured = f"{seconds:.2f} s; {found[0]['runs']:,.0f} steps to run"
+                rows.append(
+                    Row(f"plan of {plans.SIZE:,} steps, {what}{edit}", measured, "<= 3 s", seconds <= plans.GOAL)
+                )
+            edited = place / "edited.yaml"
+            plans.write(edited, 2)
+            plain, with_file = plans.command_line(place), plans.command_line(place, "--pipeline", str(edited))
+            rows.append(
+                Row(
+                    f"`orchestrator plan --json` of it, {what}, start to exit",
+                    f"{plain:.2f} s; with `--pipeline` {with_file:.2f} s",
+                    "",
+                    None,
+                    f"compiling the YAML alone: {plans.compiling(edited):.2f} s",
+                )
+            )
+            if not calls:
+                before = _disk(place)
+                took = child("fork", url)["seconds"]
+                grown = _disk(place) - before
+                rows.append(Row(f"fork of {plans.SIZE:,} steps", f"{took:.2f} s, {grown / 1e6:.1f} MB", "", None))
+    return rows
+
+
+def fingerprint_cost() -> list[Row]:
+    """Measure what fingerprints add to a fan-out whose steps read an input and an upstream result, in turns."""
+    rows = []
+    for width, rounds in ((10_000, 5), (100_000, 3)):
+        cost: dict[str, list[float]] = {"with": [], "without": []}
+        for _ in range(rounds):
+            for how, times in cost.items():
+                with folder() as place:
+                    url = f"sqlite:///{place}/s.db?durability=process"
+                    times.append(child("reading", str(width), url, how)["busy"] / width * 1e6)
+        found, bare = min(cost["with"]), min(cost["without"])
+        rows.append(
+            Row(
+                f"fingerprints in a fan-out of {width:,} steps that read an input and a result",
+                f"{found - bare:.1f} us of processor time a step (best of {rounds})",
+                "<= 30 us",
+                found - bare <= plans.FINGERPRINT_GOAL,
+                f"without: {bare:.0f} us",
+            )
+        )
+    return rows
+
+
 def child(*arguments: str, expected: int = 0) -> dict[str, float]:
     """Run a case in a process of its own and return what it printed first."""
     done = subprocess.run(
@@ -286,4 +344,6 @@ CASES: dict[str, Callable[[], list[Row]]] = {
     "start": start_cost,
     "adoption": adoption_cost,
     "serve": serve_cost,
+    "plan": plan_cost,
+    "fingerprints": fingerprint_cost,
 }

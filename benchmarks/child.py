@@ -11,8 +11,8 @@ import sys
 import time
 
 from benchmarks.fleet import serve_many, submit_many
-from benchmarks.plans import CHILDREN
 from benchmarks.pipelines import chain, fan, registry
+from benchmarks.plans import CHILDREN
 from orchestrator import Orchestrator
 
 

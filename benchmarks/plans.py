@@ -20,6 +20,9 @@ from orchestrator.tools.registry import ToolRegistry
 
 SIZE = 100_000
 DEPENDENTS = 10
+GOAL = 3.0
+FINGERPRINT_GOAL = 30.0
+"""Microseconds a step."""
 ACTION = "benchmarks.plans:give"
 LEFT: list[int] = []
 """How many calls are left before the process dies; empty: it lives."""

@@ -22,7 +22,7 @@ CRASHES = 3
 """How many crashes of its worker a task survives (docs/guarantees.md)."""
 Call = tuple[str, tuple[tuple[str, str], ...]]
 DONE = ("completed", "skipped")
-ASKS = ("rerun", "from", "set_result", "pipeline", "on_change")
+ASKS = ("rerun", "from", "set_result", "pipeline", "follow", "on_change")
 """What a person can ask for that lets finished steps be looked at again."""
 TOOL = "simulated"
 
@@ -431,7 +431,7 @@ class Facts:
         last = state.last()
         if "from" in asked and last is not None and last.done_seq > asked["from"]:
             return True
-        follows = "pipeline" in asked or "set_result" in asked or asked.get("on_change") == "rerun"
+        follows = any(key in asked for key in ("pipeline", "follow", "set_result")) or asked.get("on_change") == "rerun"
         return follows and self._has_changed(name)
 
     def _all_needs(self, task: str) -> set[str]:
@@ -451,7 +451,9 @@ class Facts:
                 state.kept = state.last()
                 state.status, state.value = "pending", None
             elif state.status in DONE:
-                if not self.may_redo and not any(key in self.request for key in ASKS):
+                # A fork can begin in the midst of a plan, where somebody's needs run again already.
+                open_ = any(self.tasks[need].status not in DONE for need in reads_of(self.definition(name)))
+                if not self.may_redo and not open_ and not any(key in self.request for key in ASKS):
                     raise Violation("I1", f"{name} is {state.status} and is in question, though nobody asked for it")
                 self._look_back()
                 state.kept = state.last()

@@ -113,6 +113,7 @@ class PlanRequest:
             "downstream": self.downstream,
             "set_result": sorted(self.results),
             "until": self.until,
+            "follow": self.follow,
             "on_change": None if self.on_change is None else self.on_change.value,
             "pipeline": None if self.revision is None else self.revision.source.path or self.revision.pipeline.id,
         }
