@@ -3,6 +3,7 @@
 ::
 
     python -m chaos simulate --seeds 1000000                   whole runs on a manual clock, led by seeds
+    python -m chaos edits --seeds 10000                        random pipelines, edited at random and resumed
     python -m chaos kills --trials 10000 --seed 1 --jobs 2     SIGKILL at random moments, resumes killed as well
     python -m chaos contest --resumers 8 --trials 100          many resumes at once
     python -m chaos zombies --trials 50                        stopped owners, robbed and woken
@@ -24,10 +25,22 @@ import argparse
 import sys
 from typing import Any
 
-from chaos import bitflips, corpora, faults, killing, outages, planted, powercut, proof, scale
+from chaos import bitflips, corpora, edits, faults, killing, outages, planted, powercut, proof, scale
 from chaos.simulation import command as simulation
 
-MODULES: tuple[Any, ...] = (simulation, killing, outages, faults, powercut, bitflips, corpora, scale, planted, proof)
+MODULES: tuple[Any, ...] = (
+    simulation,
+    edits,
+    killing,
+    outages,
+    faults,
+    powercut,
+    bitflips,
+    corpora,
+    scale,
+    planted,
+    proof,
+)
 """The campaigns, each with ``register`` (see ``chaos.outcome``)."""
 
 

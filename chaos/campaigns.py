@@ -66,6 +66,18 @@ CAMPAIGNS = (
         ("seeds", "facts recorded and judged", "dangers met"),
     ),
     Campaign(
+        "edits",
+        5,
+        ("--seeds", "100000000"),
+        "Random edits",
+        "Random pipelines of pure functions are run, stopped, edited at random (parameters, versions, inputs, "
+        "conditions, new, removed and renamed steps, edits taken back) and resumed. By values alone is worked out "
+        "beforehand which "
+        "steps each resume has to run and what it comes to; the plan shown is held against what was done.",
+        "I1, I4, I6",
+        ("trials",),
+    ),
+    Campaign(
         "kills",
         25,
         ("--trials", "1000000"),

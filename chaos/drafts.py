@@ -64,15 +64,13 @@ def _step(step: Step) -> dict[str, Any]:
     if step.input:
         parameters["extra"] = f"{{{{ inputs.{step.input} }}}}"
     told: dict[str, Any] = {"id": step.name, "tool": step.function, "parameters": parameters}
-    for key, value in (
-        ("dependencies", list(step.after)),
-        ("condition", step.condition),
-        ("renamed_from", step.renamed_from),
-        ("description", step.title),
-    ):
-        if value:
-            told[key] = value
-    return told
+    rest = {
+        "dependencies": list(step.after),
+        "condition": step.condition,
+        "renamed_from": step.renamed_from,
+        "description": step.title,
+    }
+    return told | {key: value for key, value in rest.items() if value}
 
 
 def result_of(version: int, salt: int, values: list[Any], extra: int | None) -> int:
@@ -85,7 +83,7 @@ def result_of(version: int, salt: int, values: list[Any], extra: int | None) -> 
 
 @dataclass
 class Verdict:
-    """What becomes of a draft: the values of the steps that end well, those that run, and those that may end either way.
+    """What becomes of a draft: the values of steps that end well, those that run, and those that may end either way.
 
     ``loose`` are steps with a need that does not end well: they keep what they have, or wait.
     """
@@ -199,7 +197,7 @@ def draw_condition(chance: Random, names: list[str]) -> str:
     return f"{left} == {chance.randrange(FEW)}"
 
 
-def edited(chance: Random, draft: Draft, number: int) -> tuple[Draft, str]:
+def edited(chance: Random, draft: Draft, number: int) -> tuple[Draft, str]:  # noqa: C901, PLR0912 - one case a kind
     """Return the draft after a random edit, and the edit in words. ``number`` makes names new."""
     made = deepcopy(draft)
     steps = made.steps

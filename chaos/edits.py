@@ -36,7 +36,10 @@ class Violated(Exception):
 
 
 class Trial:
-    """One execution, edited and resumed; ``last`` is what each step was given when it ended well last, and its value."""
+    """One execution, edited and resumed.
+
+    ``last`` is what each step was given when it ended well last, and its value.
+    """
 
     def __init__(self, seed: int) -> None:
         self.chance = Random(seed)
@@ -94,6 +97,7 @@ class Trial:
             return True
 
     def compiled(self) -> Pipeline:
+        """Return the draft as a pipeline."""
         return Pipeline.from_dict(self.draft.document(), tools=self.tools())
 
     # -- a trial ---------------------------------------------------------------------------------------------------

@@ -130,11 +130,13 @@ EXAMPLES: dict[str, dict[str, str]] = {
 
 ON_RESUME: dict[str, dict[str, str]] = {
     "pipeline": {
-        "id": "A resume uses the recorded definition, so editing the file changes nothing for it.",
+        "id": "A resume uses the recorded definition; to go on with an edited file: `--pipeline FILE`.",
         "inputs": "A resume has the values of the first run.",
         "outputs": "Computed when the last step is done, from recorded results.",
     },
-    "input": {"default": "The default that held when the run began is recorded; a later one changes nothing."},
+    "input": {
+        "default": "The default that held when the run began is recorded; a later one holds with `--pipeline FILE`."
+    },
     "step": {
         "parameters": "Templates are rendered anew for each attempt, from the same recorded results.",
         "condition": "A skipped step stays skipped.",

@@ -155,6 +155,10 @@ class Simulation:
     async def _remove(self, process: Process, scenario: Scenario) -> None:
         await self._guarded(process, process.store.remove([ExecutionId(scenario.execution_id)]), "remove")
 
+    async def _begun(self, process: Process, program: Callable[[Process], Any], what: str) -> Any:
+        """Begin a program only once the process runs: it may be killed before."""
+        return await self._guarded(process, program(process), what)
+
     async def _guarded(self, process: Process, program: Any, what: str) -> Any:
         """Run a program as the command line does: known errors end it with a message."""
         log = self.world.log
@@ -231,13 +235,13 @@ class Simulation:
             self.judge.add(fork)
             scenarios.append(fork)
             begun = partial(operating.fork, fork=fork, where=where, otherwise=otherwise)
-            self.spawn("fork", lambda process: self._guarded(process, begun(process), f"fork of {where}"))
+            self.spawn("fork", lambda process: self._begun(process, begun, f"fork of {where}"))
         elif what in ("resume", "revise"):
             wish = operating.wish(edits, self.judge, scenario)
             do = operating.resume if what == "resume" else operating.revise
             told = {key: value for key, value in wish.options.items() if key not in ("by", "reason", "pipeline")}
             world.log(f"somebody wants version {wish.version} and {told}")
-            self.spawn(what, lambda process: self._guarded(process, do(process, scenario, wish), what))
+            self.spawn(what, lambda process: self._begun(process, partial(do, scenario=scenario, wanted=wish), what))
 
     def _send_heir(self, scenarios: list[Scenario], seconds: float) -> None:
         """Let somebody resume while a process stands still for longer than its lease."""

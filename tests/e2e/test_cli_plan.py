@@ -118,10 +118,12 @@ def test_an_edit_is_planned_carried_out_and_remembered(program: Program) -> None
     assert re.search(r"^1 +completed .* 1$", step, re.MULTILINE)
     assert re.search(r"^2 +completed .* 2$", step, re.MULTILINE)
     assert "was renamed: tell → say" in step
-    for command in (["show", "x", "apart"], ["logs", "x", "apart"], ["explain", "x", "apart"]):
-        assert "no step named 'apart'" in program.within(*command, code=2).stderr
-    for command in (["graph", "x"], ["checkpoints", "x"], ["list"], ["verify"], ["diff", "x@1", "x"], ["logs", "x"]):
-        program.within(*command)
+    for words in (["show", "x", "apart"], ["explain", "x", "apart"]):
+        assert "no step named 'apart'" in program.within(*words, code=2).stderr
+    assert " apart apart\n" in program.within("logs", "x", "apart").stdout
+    assert "no step named 'nobody'" in program.within("logs", "x", "nobody", code=2).stderr
+    for words in (["graph", "x"], ["checkpoints", "x"], ["list"], ["verify"], ["diff", "x@1", "x"], ["logs", "x"]):
+        program.within(*words)
 
 
 def test_a_file_that_was_edited_is_told_of_and_not_followed(program: Program) -> None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from orchestrator.errors import PipelineChanged
 from tests.edits.ground import RUN, Ground, may_run, must_run, told
 
 PIPELINE = """
@@ -60,11 +61,15 @@ def broken(context, rows):
 
 def count(context, rows):
     note(context)
-    context.save_state({"done": rows})
+    context.save({"done": rows})
     raise ValueError("stopped half way")
 
+def resumed(context, rows):
+    note(context)
+    return context.saved
+
 def shorter(old, kind):
-    return {"done": "migrated"} if kind == "state" else f"{old} (migrated)"
+    return {"done": "migrated"} if kind == "saved" else f"{old} ({kind})"
 """
 NOTHING = {"load": "reuse", "keep": "reuse", "report": "reuse", "side": "reuse", "tidy": "reuse"}
 """Every step keeps what it has."""
@@ -250,6 +255,95 @@ EDITS = {
         "report",
         before={"{id: keep,": '{id: keep, condition: "inputs.above > 1",', "len(rows)": "len(rows or ())"},
     ),
+    # -- files -----------------------------------------------------------------------------------------------------
+    "a file that a step reads": Edit(
+        files={"limit.txt": "9"},
+        plan={"limit": "rerun"},
+        why={"limit": "file limit.txt"},
+        runs="limit",
+        before={OUTPUTS: LIMIT + OUTPUTS},
+    ),
+    "a file that a step reads, written anew and the same": Edit(
+        files={"limit.txt": "5"}, before={OUTPUTS: LIMIT + OUTPUTS}
+    ),
+    "a file that a step reads, in a plain resume": Edit(
+        files={"limit.txt": "9"},
+        why={"limit": "kept, though file limit.txt"},
+        before={OUTPUTS: LIMIT + OUTPUTS},
+        options=PLAIN,
+        fresh=False,
+    ),
+    "a file that a step wrote, gone": Edit(
+        files={"written.txt": None},
+        plan={"write": "rerun"},
+        why={"write": "output file written.txt: 3 B"},
+        runs="write",
+        before={OUTPUTS: WRITE + OUTPUTS},
+    ),
+    "a file that a step wrote, altered": Edit(
+        files={"written.txt": "xyz"},
+        plan={"write": "rerun"},
+        why={"write": "output file written.txt: 3 B"},
+        runs="write",
+        before={OUTPUTS: WRITE + OUTPUTS},
+    ),
+    "another file to read": Edit(
+        {"reads: limit.txt": "reads: [limit.txt, pipeline.yaml]"},
+        {"limit": "rerun"},
+        {"limit": "files.reads"},
+        "limit",
+        before={OUTPUTS: LIMIT + OUTPUTS},
+    ),
+    # -- schemas ---------------------------------------------------------------------------------------------------
+    "an output schema that the result satisfies": Edit({"{id: load,": "{id: load, output_schema: {type: array},"}),
+    "an output schema that the result does not satisfy, and the code with it": Edit(
+        {"{id: report,": "{id: report, output_schema: {type: integer},", 'f"{title}: {size(rows)}"': "size(rows)"},
+        {"report": "rerun"},
+        {"report": "output_schema: satisfied →"},
+        "report",
+    ),
+    "an output schema that no result satisfies": Edit(
+        {"{id: report,": "{id: report, output_schema: {type: integer},"},
+        {"report": "rerun"},
+        {"report": "output_schema: satisfied →"},
+        "report",
+        ends="ExecutionFailed",
+        fresh=False,
+    ),
+    # -- migration -------------------------------------------------------------------------------------------------
+    "a step whose result is migrated": Edit(
+        {"{id: report,": "{id: report, migrate: 'work:shorter',", REPORT: REPORT.replace('}}"}', '}}", title: sum}')},
+        {"report": "rerun"},
+        {"report": "its result goes through work:shorter: parameters.title: none → 'sum'"},
+        "",
+        fresh=False,
+    ),
+    "a step that could be migrated, and has not changed": Edit(
+        {"{id: report,": "{id: report, migrate: 'work:shorter',"}
+    ),
+    "the code of a step that was to be migrated once": Edit(
+        {'f"{title}: {size(rows)}"': 'f"{title} = {size(rows)}"'},
+        {"report": "rerun"},
+        {"report": "code of work:report"},
+        "report",
+        before={"{id: report,": "{id: report, migrate: 'work:shorter',"},
+    ),
+    "a file read by a step that could be migrated": Edit(
+        {"{id: limit,": "{id: limit, migrate: 'work:shorter',"},
+        files={"limit.txt": "9"},
+        plan={"limit": "rerun"},
+        why={"limit": "file limit.txt"},
+        runs="limit",
+        before={OUTPUTS: LIMIT + OUTPUTS},
+    ),
+    "a failed step whose saved progress is migrated": Edit(
+        {"{id: report,": "{id: report, migrate: 'work:shorter',", "work:count": "work:resumed"},
+        {"report": "rerun"},
+        {"report": "changed since it failed: action: 'work:count' → 'work:resumed'"},
+        "report",
+        before={"work:report": "work:count"},
+        fresh=False,
+    ),
     # -- what is done with changes ---------------------------------------------------------------------------------
     "a step that keeps its result": Edit(
         {"rows: 4": "rows: 5"},
@@ -349,15 +443,27 @@ def write(ground: Ground, texts: dict[str, str], edits: dict[str, str]) -> None:
     ground.code(texts["code"])
 
 
+MIGRATED: dict[str, Any] = {
+    "a step whose result is migrated": "report: 2 (result)",
+    "a failed step whose saved progress is migrated": {"done": "migrated"},
+}
+
+
 @pytest.mark.parametrize("kind", EDITS)
 async def test_a_kind_of_edit(kind: str) -> None:
     edit = EDITS[kind]
     ground = Ground(f"memory://{uuid4()}")
     texts = {"pipeline": "id: edited\n" + PIPELINE, "code": CODE}
     write(ground, texts, edit.before)
+    (ground.folder / "limit.txt").write_text("5", encoding="utf-8")
     await ground.run(**edit.inputs)
     write(ground, texts, edit.edit)
     ground.version = edit.version
+    for name, text in edit.files.items():
+        if text is None:
+            (ground.folder / name).unlink()
+        else:
+            (ground.folder / name).write_text(text, encoding="utf-8")
 
     plan = await ground.plan(**edit.options)
     expected = {name: verb for name, verb in (NOTHING | edit.plan).items() if verb}
@@ -372,7 +478,8 @@ async def test_a_kind_of_edit(kind: str) -> None:
 
     ran = await ground.resume(**edit.options, expect=plan)
     assert (ran, ground.status) == (edit.runs.split(), edit.ends), ground.error
-    assert must_run(plan) <= set(ran) <= must_run(plan) | may_run(plan)
+    migrated = {str(each.task) for each in plan.decisions if "goes through" in each.reason}
+    assert must_run(plan) - migrated <= set(ran) <= must_run(plan) | may_run(plan)
 
     again = await ground.plan()
     if edit.ends == "completed":
@@ -382,4 +489,47 @@ async def test_a_kind_of_edit(kind: str) -> None:
         results, outputs = await ground.results(), ground.outputs
         await ground.run_again("fresh")
         assert (results, outputs) == (await ground.results("fresh"), ground.outputs)
+    if kind in MIGRATED:
+        assert (await ground.results())["report"] == ("completed", MIGRATED[kind])
+
+
+async def test_a_step_that_must_not_change_says_so_and_nothing_runs() -> None:
+    ground = Ground(f"memory://{uuid4()}")
+    texts = {"pipeline": "id: edited\n" + PIPELINE, "code": CODE}
+    write(ground, texts, {"{id: report,": "{id: report, on_change: fail,"})
+    await ground.run()
+    journal = await ground.facts()
+    write(ground, texts, {"rows: 4": "rows: 5"})
+    with pytest.raises(PipelineChanged, match=r"report: reads keep .its own on_change: --rerun it, or edit that"):
+        await ground.resume(pipeline="pipeline.yaml")
+    with pytest.raises(PipelineChanged, match=r"load: parameters.rows: 4 → 5\n"):
+        await ground.resume(pipeline="pipeline.yaml", on_change="fail")
+    assert (ground.ran(), await ground.facts()) == ([], journal)
+    # What leads on: asking for it, or editing it.
+    ran = await ground.resume(pipeline="pipeline.yaml", rerun=["report"])
+    assert ran == ["load", "keep", "report"]
+
+
+async def test_an_edit_that_is_taken_back_before_all_of_it_ran() -> None:
+    """The step behind the one that fails has kept what it had."""
+    ground = Ground(f"memory://{uuid4()}")
+    texts = {"pipeline": "id: edited\n" + PIPELINE, "code": CODE}
+    write(ground, texts, {})
+    await ground.run()
+    before = await ground.results()
+    edits = {
+        "work:keep": "work:broken",
+        ', above: "{{ inputs.above }}"': "",
+        '{{ keep.result }}"': '{{ keep.result }}", title: x',
+    }
+    write(ground, texts, edits)
+    assert await ground.resume(pipeline="pipeline.yaml") == ["keep"]
+    assert ground.status == "ExecutionFailed"
+    write(ground, texts, {new: old for old, new in edits.items() if new})
+    texts["pipeline"] = "id: edited\n" + PIPELINE
+    write(ground, texts, {})
+    plan = await ground.plan(pipeline="pipeline.yaml")
+    assert (must_run(plan), may_run(plan)) == ({"keep"}, {"report"})
+    assert await ground.resume(pipeline="pipeline.yaml") == ["keep"]
+    assert await ground.results() == before
     assert RUN

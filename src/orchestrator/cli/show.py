@@ -189,7 +189,7 @@ def _version(state: ExecutionState) -> str:
 
 
 def _took(task: TaskState) -> str:
-    if task.started_at is None or task.ended_at is None or task.ended_at < task.started_at:
+    if task.started_at is None or task.ended_at is None or task.ended_at < task.started_at or task.pinned:
         return ""
     return duration(task.ended_at - task.started_at)
 
@@ -265,7 +265,7 @@ async def step_object(
         "needs": list(definition.needs),
         "started_at": iso(task.started_at),
         "ended_at": iso(task.ended_at),
-        "seconds": task.ended_at - task.started_at if task.started_at and task.ended_at else None,
+        "seconds": task.ended_at - task.started_at if task.started_at and task.ended_at and not task.pinned else None,
         "attempts": list(attempts.values()),
         "changes": changes,
         "failures": task.failures,

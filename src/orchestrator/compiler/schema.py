@@ -207,7 +207,7 @@ STEP = Table(
         "migrate",
         TEXT,
         "Where the step has changed, what makes a result or saved progress of the new kind out of the old one: "
-        "`module:function`, called with `old`, and with `kind` (`result` or `state`) if it takes that.",
+        "`module:function`, called with `old`, and with `kind` (`result` or `saved`) if it takes that.",
     ),
     Key("renamed_from", TEXT, "The id that the step had before: its result is found under that."),
     Key(

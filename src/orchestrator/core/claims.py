@@ -167,7 +167,7 @@ class Claims:
             return False
         old = known.under or task
         given = None
-        # Parameters that were recorded came of templates: of a text that a fork knows nothing of, where this one has none.
+        # Recorded parameters came of templates: of a text that a fork knows nothing of, where this one has none.
         if task.reads is not None or old is not task or kept.parameters is not None:
             scope = await self._scope.build(task.reads or (), known.attempt)
             given = await self._weighing.given(old, task, kept, scope)
@@ -206,7 +206,12 @@ class Claims:
         if task.reads is not None:
             reference = self._weighing.given_ref(renderer.render(task.parameters, scope))
         self.note(task, number, now, reference)
-        attempt = await self._attempt(task, known, number, {"old": old}, NO_FILES)
+        # What it read stays part of what it depends on; nothing is written anew.
+        files = DeclaredFiles(self._files(task, scope).reads) if task.files.reads else NO_FILES
+        given = {"old": old, "kind": "result"}
+        if self._adapters.tools.check("python", task.migrate, given, lambda _: False):
+            del given["kind"]  # it takes none; and what else is wrong, the attempt says
+        attempt = await self._attempt(task, known, number, given, files)
         attempt.tool, attempt.action = "python", task.migrate
         return attempt
 

@@ -42,7 +42,7 @@ class Weighing:
 
     def given_ref(self, parameters: Mapping[str, Any]) -> ValueRef | bytes:
         """Return how the journal tells of rendered parameters: whole if they are small, else by their digest."""
-        ref = self._adapters.codec.encode(ordered(parameters)).ref
+        ref = self._adapters.codec.encode(ordered(dict(parameters))).ref
         return ref if ref.inline else ref.data
 
     async def given(self, old: Task, new: Task, prior: Prior, scope: Mapping[str, Any]) -> Given:

@@ -280,9 +280,7 @@ class _Planner:
             and self._is_as_it_was(task, old, prior)
         ):
             return Decision(name, Verb.REUSE, _since(prior))
-        present = self._present(task, prior)
-        if source is not None:
-            present = present._replace(given=None)  # worked out of values that may be other ones by then
+        present = self._present(task, prior, settled=source is None)
         changes = tuple(weigh(prior, old, task, present, stale=known.stale or self.other_inputs))
         if asked is OnChange.KEEP:
             return self._keep(task, known, prior, source, changes)
@@ -301,7 +299,7 @@ class _Planner:
         return self._changed(task, old, changes)
 
     def _is_as_it_was(self, task: Task, old: Task, prior: Prior) -> bool:
-        """Tell in short that nothing of a task has changed, as is so with most of 100,000; False if that takes a look."""
+        """Tell in short that nothing of a task has changed, as is so with most of 100,000; False if it takes a look."""
         evidence = self.evidence
         call = evidence.calls.get((task.tool, task.action))
         return (
@@ -364,13 +362,14 @@ class _Planner:
         the edit is taken back, has lost nothing.
         """
         name = task.id
-        if any(each.name.startswith("output file ") for each in changes):
+        in_files = all(_is_file(each) for each in changes)
+        if any(each.name.startswith("output file ") for each in changes) or (task.migrate is not None and in_files):
             self.resets.setdefault(("changed", True), []).append(name)  # only a run makes it anew
         elif self._known(name).kept is None:
             self.invalid.setdefault("changed", []).append(name)
         if changes[0].name == "condition" and changes[0].now == "false":
             return Decision(name, Verb.SKIP, "its condition is false now", changes)
-        if task.migrate is not None and old != task and not all(_is_file(each) for each in changes):
+        if task.migrate is not None and old != task and not in_files:
             return Decision(name, Verb.RERUN, f"its result goes through {task.migrate}: {_summary(changes)}", changes)
         return Decision(name, Verb.RERUN, _summary(changes), changes)
 
@@ -390,7 +389,7 @@ class _Planner:
         """Name a step that the task reads and whose value may be another one afterwards."""
         return next((str(need) for need in task.reads or () if need in self.open), None) if self.open else None
 
-    def _present(self, task: Task, prior: Prior) -> Present:
+    def _present(self, task: Task, prior: Prior, *, settled: bool) -> Present:
         evidence = self.evidence
         if prior.trace is not None and self.latest is None:
             self.latest = files_of({name: known.prior for name, known in self.state.tasks.items()})
@@ -407,7 +406,7 @@ class _Planner:
 
         return Present(
             evidence.calls.get((task.tool, task.action)),
-            evidence.given.get(task.id),
+            evidence.given.get(task.id) if settled else None,  # else worked out of what may be another value by then
             read,
             written,
             evidence.schema_faults.get(task.id, ""),
