@@ -57,16 +57,6 @@ def pipeline(level: int, size: int = SIZE) -> Pipeline:
     return Pipeline(id="large", tasks=tasks)
 
 
-def write(path: Path, level: int) -> None:
-    """Write these steps as YAML."""
-    lines = ["id: large", "steps:"]
-    for name, parameters, need in steps(level):
-        given = f", parameters: {json.dumps(parameters)}" if parameters else ""
-        after = f", depends_on: [{need}]" if need else ""
-        lines.append(f'  - {{id: {name}, tool: python, action: "{ACTION}"{given}{after}}}')
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-
-
 async def run_large(url: str, calls: int) -> dict[str, float]:
     """Run them; die after so many calls (0: run to the end)."""
     if calls:
@@ -81,7 +71,7 @@ async def plan_large(url: str, edited: bool) -> dict[str, float]:  # noqa: FBT00
     definition = pipeline(2) if edited else None
     async with Orchestrator(store=url) as orchestrator:
         start, busy = time.perf_counter(), time.process_time()
-        found = await orchestrator.plan("large", **({"pipeline": definition} if definition is not None else {}))
+        found = await orchestrator.plan("large", pipeline=definition)
         seconds, busy = time.perf_counter() - start, time.process_time() - busy
     runs = sum(each.verb.value in ("run", "rerun") for each in found.decisions)
     return {"seconds": seconds, "busy": busy, "runs": runs}
@@ -124,7 +114,7 @@ def _forget_fingerprints() -> None:
         return ref if ref.inline else None
 
     Weighing.given_ref = given_ref  # type: ignore[method-assign]
-    Claims._resolve = lambda *_: None  # type: ignore[method-assign,assign] # noqa: SLF001
+    Claims._resolve = lambda *_: None  # type: ignore[method-assign] # noqa: SLF001
 
 
 CHILDREN: dict[str, Callable[..., Any]] = {
@@ -144,13 +134,3 @@ def command_line(place: Path, *more: str) -> float:
         subprocess.run([*command, *more], check=True, capture_output=True, cwd=Path(__file__).parents[1])
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def compiling(path: Path) -> float:
-    """Return the seconds that the file takes to compile."""
-    from orchestrator.compiler.compile import compile_file
-    from orchestrator.tools.registry import default_registry
-
-    start = time.perf_counter()
-    compile_file(path, tools=default_registry())
-    return time.perf_counter() - start

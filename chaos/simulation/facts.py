@@ -295,8 +295,9 @@ class Facts:
         self._as_planned(what, event.task, ("run", "rerun"))
         return basis
 
-    def _needs_are_done(self, what: str, task: str) -> None:
-        for need in self.needs(task):
+    def _needs_are_done(self, what: str, task: str, *, only_read: bool = False) -> None:
+        """Check what a task needs; what keeps its result does not wait for what it only comes after."""
+        for need in reads_of(self.definition(task)) if only_read else self.needs(task):
             if self.tasks[need].status not in DONE:
                 raise Violation("I3", f"{what}, and {need}, which it needs, is {self.tasks[need].status}")
 
@@ -372,7 +373,7 @@ class Facts:
             state.pinned = self.origin.tasks[event.task].pinned
             state.basis = before.basis
         elif not asked:
-            self._needs_are_done(f"{event.task} is skipped", event.task)
+            self._needs_are_done(f"{event.task} is skipped", event.task, only_read=state.kept is not None)
             state.basis = self.now(event.task, self.value, ("", ()))
             if state.basis.runs:
                 raise Violation("I4", f"{event.task} is skipped; an undisturbed run runs it")
@@ -470,7 +471,7 @@ class Facts:
             if state.kept is None:
                 raise Violation("I2", f"{what}, and nothing was kept of it")
             kept = state.kept
-            self._needs_are_done(what, event.task)
+            self._needs_are_done(what, event.task, only_read=True)
             if kept.basis != self.now(event.task, self.value, self.call_of(self.epoch)):
                 raise Violation("I4", f"{what}, and it is given something else now")
             self._as_planned(what, event.task, ("rerun", "reuse"), conditional=True)
