@@ -287,3 +287,14 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Program:
     (folder / "edited.yaml").write_text(EDITED)
     program.within("run", "p.yaml", "--execution-id", "x", "--quiet")
     return program
+
+
+def test_a_plain_resume_tells_of_changed_code_and_repeats_nothing(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "plan_steps.py").write_text(STEPS.replace('picked"', 'taken"'))
+    again = program("resume", "x")
+    assert "1 finished step has changed since and is kept (tell)" in again.stderr
+    assert "0 picked" not in again.stdout
+    assert "3 picked" in again.stdout
+    followed = program("resume", "x", "--on-change", "rerun")
+    assert "3 taken" in followed.stdout
+    assert (tmp_path / "effects.txt").read_text().split() == ["rows", "pick", "tell", "tell"]

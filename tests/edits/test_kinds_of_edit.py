@@ -318,6 +318,27 @@ EDITS = {
         "",
         fresh=False,
     ),
+    "a step that could be migrated, and is given something else as well": Edit(
+        {
+            "{id: report,": "{id: report, migrate: 'work:shorter',",
+            REPORT: REPORT.replace('}}"}', '}}", title: sum}'),
+            "rows: 4": "rows: 5",
+        },
+        {"load": "rerun", "keep": "rerun?", "report": "rerun?"},
+        {"report": "reads keep"},
+        "load keep report",
+    ),
+    "a step that could be migrated, and what it is given comes out the same": Edit(
+        {
+            "{id: report,": "{id: report, migrate: 'work:shorter',",
+            REPORT: REPORT.replace('}}"}', '}}", title: sum}'),
+            "list(range(rows))": "[row for row in range(rows)]",
+        },
+        {"load": "rerun", "keep": "rerun?", "report": "rerun?"},
+        {"report": "reads keep"},
+        "load",
+        fresh=False,
+    ),
     "a step that could be migrated, and has not changed": Edit(
         {"{id: report,": "{id: report, migrate: 'work:shorter',"}
     ),
@@ -445,6 +466,7 @@ def write(ground: Ground, texts: dict[str, str], edits: dict[str, str]) -> None:
 
 MIGRATED: dict[str, Any] = {
     "a step whose result is migrated": "report: 2 (result)",
+    "a step that could be migrated, and what it is given comes out the same": "report: 2 (result)",
     "a failed step whose saved progress is migrated": {"done": "migrated"},
 }
 

@@ -18,6 +18,7 @@ from orchestrator.cli.requests import Request, expect_option, request_options, s
 from orchestrator.cli.selecting import Selection, selection_options
 from orchestrator.cli.steering import Wanted, give_to_servers
 from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.domain.plan import Verb
 from orchestrator.errors import ExecutionCancelled, ExecutionOwned, UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WAIT_POLL_SECONDS = 0.5
+NAMED = 3
 
 
 @click.command(
@@ -135,7 +137,7 @@ class _Wish:
             nonlocal planned
             planned = True
             drive.display.planned(self.execution, plan)
-            self._tell_of_file(drive, plan)
+            self._tell_of_changes(drive, plan)
 
         result = await orchestrator.resume_pipeline(
             self.execution, strategy, steal=self.ownership.steal, expect=self.expect, admitted=admitted, planned=note,
@@ -143,13 +145,19 @@ class _Wish:
         )  # fmt: skip
         if not planned and not (self.options.as_json or self.options.quiet):
             output.say(f"execution {self.execution} is completed already; there is nothing to run")
-            self._tell_of_file(drive, await orchestrator.plan(self.execution))
+            self._tell_of_changes(drive, await orchestrator.plan(self.execution))
         return result
 
-    def _tell_of_file(self, drive: Drive, plan: Plan) -> None:
-        """Say to whoever goes on with the recorded definition that its file is another one now."""
+    def _tell_of_changes(self, drive: Drive, plan: Plan) -> None:
+        """Say to whoever goes on with what is recorded that its file, or what steps ran with, is another one now."""
         if self.request.pipeline is None:
             drive.note(drive.orchestrator.definition_on_disk(plan))
+        kept = [each.task for each in plan.decisions if each.verb is Verb.REUSE and each.reason.startswith("kept, ")]
+        if kept and self.request.on_change is None:
+            named = ", ".join(kept[:NAMED]) + (f" and {len(kept) - NAMED:,} more" if len(kept) > NAMED else "")
+            have, are = ("step has", "is") if len(kept) == 1 else ("steps have", "are")
+            how = f"`orchestrator plan {self.execution}` says how; to follow: --on-change rerun"
+            drive.note(f"{len(kept):,} finished {have} changed since and {are} kept ({named}): {how}")
 
 
 async def _resume_here(common: Common, wish: _Wish) -> None:

@@ -86,7 +86,7 @@ class Claims:
         if known.kept is not None:
             if await self._settle(task, known, now):
                 return None
-            if self._migrates(task, known):
+            if self._migrates(task, known) and not await self._is_given_other_values(task, known):
                 return await self._migration(task, known, number, now)
         reference: ValueRef | bytes | None = None
         parameters: Mapping[str, Any] = task.parameters
@@ -193,6 +193,19 @@ class Claims:
             and known.kept is not None
             and known.kept.status is TaskStatus.COMPLETED
         )
+
+    async def _is_given_other_values(self, task: Task, known: TaskState) -> bool:
+        """Tell whether even the former text would be given something else by now: then an old result is of no use.
+
+        Where the former text cannot be worked out any more (it reads what is called otherwise by now), it is not.
+        """
+        old, kept = known.under or task, known.kept
+        if kept is None or old.reads is None:
+            return False
+        reads = [read for read in old.reads if read in self._recorder.state.tasks]
+        scope = await self._scope.build(reads, known.attempt)
+        given = await self._weighing.given(old, old, kept, scope)
+        return not given.fault and (bool(given.changes) or not given.runs)
 
     async def _migration(self, task: Task, known: TaskState, number: int, now: float) -> Attempt | None:
         """Claim an attempt that makes the new result of the old one, instead of running the tool."""

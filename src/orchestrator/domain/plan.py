@@ -166,9 +166,15 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """The plan in 16 hexadecimal digits: two plans that do the same with the same definition have the same one."""
-        text = "\n".join(f"{task}\t{verb}\t{conditional:d}" for task, verb, _, _, conditional in self.decisions)
-        return blake2b(self.definition + text.encode(), digest_size=8).hexdigest()
+        """The plan in 16 hexadecimal digits.
+
+        Two plans have the same one if they do the same with the same definition, for the same changes.
+        """
+        text = "\n".join(
+            f"{task}\t{verb}\t{conditional:d}" + "".join(f"\t{each.name}\t{each.now}" for each in components)
+            for task, verb, _, components, conditional in self.decisions
+        )
+        return blake2b(self.definition + text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
     def differences(self, other: Plan, show: Callable[[Decision], str], most: int = 5) -> list[str]:
         """Return in words where ``other`` decides differently, at most so many tasks."""

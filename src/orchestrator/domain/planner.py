@@ -227,7 +227,8 @@ class _Planner:
             return Decision(name, Verb.SKIP, "skipped on request")
         if name in request.results:
             self.events.append(ResultSet(self.now, name, request.results[name].ref, request.by, request.why))
-            return Decision(name, Verb.REUSE, "its result is given")
+            given = Component("result", "", request.results[name].ref.data.hex()[-12:])
+            return Decision(name, Verb.REUSE, "its result is given", (given,))
         if self._is_forced(task):
             self.forced.add(name)
             if known.attempt or known.prior is not None or status is not TaskStatus.PENDING:
@@ -296,7 +297,7 @@ class _Planner:
             return Decision(name, Verb.REUSE, why, changes)
         if asked is OnChange.FAIL:
             self._refuse(task, _summary(changes))
-        return self._changed(task, old, changes)
+        return self._changed(task, old, source, changes)
 
     def _is_as_it_was(self, task: Task, old: Task, prior: Prior) -> bool:
         """Tell in short that nothing of a task has changed, as is so with most of 100,000; False if it takes a look."""
@@ -355,7 +356,7 @@ class _Planner:
             self.invalid.setdefault("what they are given may have changed", []).append(name)
         return Decision(name, Verb.RERUN, f"reads {source}; kept if that comes out the same", (), conditional=True)
 
-    def _changed(self, task: Task, old: Task, changes: tuple[Component, ...]) -> Decision:
+    def _changed(self, task: Task, old: Task, source: str | None, changes: tuple[Component, ...]) -> Decision:
         """Decide about a finished task that is to follow its changes.
 
         It keeps its old result until its next attempt begins: what is never run, because something before it fails or
@@ -370,7 +371,9 @@ class _Planner:
         if changes[0].name == "condition" and changes[0].now == "false":
             return Decision(name, Verb.SKIP, "its condition is false now", changes)
         if task.migrate is not None and old != task and not in_files:
-            return Decision(name, Verb.RERUN, f"its result goes through {task.migrate}: {_summary(changes)}", changes)
+            unless = f", unless {source} comes out otherwise" if source is not None else ""
+            why = f"its result goes through {task.migrate}{unless}: {_summary(changes)}"
+            return Decision(name, Verb.RERUN, why, changes)
         return Decision(name, Verb.RERUN, _summary(changes), changes)
 
     def _unsettled(self, task: Task, prior: Prior) -> str | None:
