@@ -159,6 +159,8 @@ def _tar(file: IO[bytes], found: Format, count: _Count, stack: ExitStack) -> Ite
         yield Member(info.name, kind, info.size, bool(info.mode & 0o100), _extractor(archive, info))
     if reader.last.strip(b"\0") or len(reader.last) < _BLOCK:
         raise damaged(count.path, "it is damaged: it is cut off, or ends in something that is no member")
+    while reader.read(CHUNK):  # to the checksum at the end of what it is compressed in
+        pass
 
 
 def _extractor(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], Any]:
