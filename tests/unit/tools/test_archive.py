@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import random
 import stat
 import struct
 import tarfile
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import TaskError
 from orchestrator.tools.archives import reading
 from orchestrator.tools.archives.formats import ENDINGS, zstd
 
@@ -315,3 +317,21 @@ def test_a_cancelled_attempt_ends(call: Call, refused: Call, files: Path, contex
         more["folder"] = "out"
     assert refused("archive", action, **more).kind == "cancelled"
     assert not (files.parent / "y.zip").exists()
+
+
+def test_whatever_is_changed_in_an_archive_is_an_error_of_ours_or_none(call: Call, project: Path) -> None:
+    plain = tar_of(("a", b"x" * 700), ("d/b", b"y"), ("n" * 150, b"z"))
+    seeds = [plain, gzip.compress(plain), zstd().compress(plain), zip_of(("a", b"x" * 700), ("ä", b"z"))]
+    chance = random.Random(1)
+    refusals = 0
+    for number in range(240):
+        data = bytearray(seeds[number % 4])
+        for _ in range(chance.choice((1, 1, 3))):
+            data[chance.randrange(len(data))] = chance.choice((0, 255, chance.randrange(256)))
+        (project / "mutant").write_bytes(data[: chance.choice((None, chance.randrange(1, len(data))))])
+        try:
+            call("archive", "list", path="mutant")
+        except TaskError as error:
+            assert error.kind in ("archive", "too_large")
+            refusals += 1
+    assert refusals > 100

@@ -4,12 +4,14 @@ import asyncio
 import base64
 import gzip
 import hashlib
+import io
 import json
 import logging
 import os
 import re
 import socket
 import ssl
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -769,3 +771,42 @@ async def test_places_that_nothing_is_downloaded_to(failing: Call, site: Site, p
     assert (await failing("download", url=site.url(), path=path)).kind == "path"
     assert not site.asked
     assert not parts(project)
+
+
+# in a pipeline ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_example_of_the_documentation(site: Site, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the engine: the first answer fails, the first download is cut off, and the retries make up for it."""
+    page = (Path(__file__).parents[3] / "docs" / "tools.md").read_text("utf-8")
+    text = (
+        page.partition("# harvest.yaml\n")[2]
+        .partition("```")[0]
+        .replace("2s", "0.01s")
+        .replace("retry: 5", "retry: {max_attempts: 5, delay: 0.01}")
+    )
+    monkeypatch.chdir(project)
+    (project / "orchestrator.toml").write_text(f'store = "memory://"\nallow_hosts = ["127.0.0.1:{site.port}"]\n')
+    (project / "harvest.yaml").write_text(text)
+    monkeypatch.delenv("ORCHESTRATOR_ALLOW_HOSTS")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("data.bin", DATA)
+    served = FileSite(packed.getvalue(), cut=100_000)
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "POST":
+            return jsonly({"id": 7}) if len(site.asked) > 1 else (503, {}, b"")
+        found = served(asked)
+        served.cut = None
+        return found
+
+    site.answer = answer
+    import orchestrator as orc
+
+    result = await orc.compile("harvest.yaml").run(site=site.url("").rstrip("/"))
+    assert result.outputs == {"files": ["in/export/data.bin"]}
+    assert [asked.method for asked in site.asked] == ["POST", "POST", "GET", "GET"]
+    assert len({asked.headers["idempotency-key"] for asked in site.asked[:2]}) == 1
+    assert site.asked[3].headers["range"] == "bytes=100000-"
+    assert (project / "in" / "export" / "data.bin").read_bytes() == DATA

@@ -428,8 +428,10 @@ def test_a_missing_extra_is_told_by_the_call(monkeypatch: pytest.MonkeyPatch, re
 def test_allowed_folders_and_modules_go_into_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ORCHESTRATOR_ALLOW_PATHS", "before")
     monkeypatch.setenv("ORCHESTRATOR_ALLOW_MODULES", "before")
+    monkeypatch.setenv("ORCHESTRATOR_ALLOW_HOSTS", "before")
     ToolRegistry()
     assert os.environ["ORCHESTRATOR_ALLOW_PATHS"] == "before"
-    ToolRegistry(allow_paths=[tmp_path, "/data"], allow_modules=["flights", "json"])
+    ToolRegistry(allow_paths=[tmp_path, "/data"], allow_modules=["flights", "json"], allow_hosts=["db", "::1"])
+    assert os.environ["ORCHESTRATOR_ALLOW_HOSTS"] == "db,::1"
     assert os.environ["ORCHESTRATOR_ALLOW_PATHS"] == f"{tmp_path}{os.pathsep}/data"
     assert os.environ["ORCHESTRATOR_ALLOW_MODULES"] == "flights,json"

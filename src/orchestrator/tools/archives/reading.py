@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -72,7 +73,7 @@ def opened(
             yield found, _zip(file, count, stack) if found == "zip" else _tar(file, found, count, stack)
         except (
             tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, zstd().ZstdError,
-            NotImplementedError, UnicodeDecodeError, ValueError, OverflowError,
+            NotImplementedError, OverflowError, ValueError, struct.error,
         ) as error:  # fmt: skip
             raise damaged(path, f"it is damaged: {error}") from None
 

@@ -58,6 +58,8 @@ async def _look_up(host: str, port: int) -> list[str]:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise TaskError(f"{host!r}: no answer from the name server", kind="timeout") from None
     except (socket.gaierror, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no host name"
         raise TaskError(f"{host!r} has no address: {reason}", kind="connection") from None

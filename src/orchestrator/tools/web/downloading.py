@@ -50,11 +50,13 @@ async def download(call: Call, place: Place, wanted: Wanted, context: TaskContex
     name = part_name(place, context)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(name, flags, 0o666 if found is None else found.st_mode & 0o777, dir_fd=place.folder)
+        descriptor = os.open(name, flags, 0o666, dir_fd=place.folder)
         try:
             growing = _Growing(descriptor, name, call, wanted, context)
             await growing.begin()
             result = await growing.fetch()
+            if found is not None:
+                os.fchmod(descriptor, found.st_mode & 0o777)
             await asyncio.to_thread(os.fsync, descriptor)
             about = os.fstat(descriptor)
         finally:
@@ -122,7 +124,9 @@ class _Growing:
             async for data in answer.aiter_bytes():
                 await self._write(call, data, total)
         except BaseException:
-            await self._save()
+            if self._mark and self._done > self._synced:
+                os.fdatasync(self._file)
+                self._note()
             raise
         sha256 = self._hash.hexdigest()
         if self._wanted.sha256 is not None and sha256 != self._wanted.sha256.lower():
@@ -156,16 +160,14 @@ class _Growing:
         self._hash.update(data)
         self._done += len(data)
         self._context.progress(self._done, total or None, "downloaded")
-        if self._done - self._synced >= SAVE_EVERY:
-            await self._save()
+        if self._mark and self._done - self._synced >= SAVE_EVERY:
+            await asyncio.to_thread(os.fdatasync, self._file)
+            self._note()
 
-    async def _save(self) -> None:
-        """Make what is there last, and have a later attempt go on from it; of use only where versions have marks."""
-        if self._mark and self._done > self._synced:
-            done = self._done
-            os.fdatasync(self._file)
-            self._synced = done
-            self._context.save({**self._identity, "mark": self._mark, "done": done})
+    def _note(self) -> None:
+        """Have a later attempt go on from what is synced; of use only where the server marks versions."""
+        self._synced = self._done
+        self._context.save({**self._identity, "mark": self._mark, "done": self._done})
 
     def _restart(self) -> None:
         os.ftruncate(self._file, 0)
