@@ -73,7 +73,9 @@ async def request(  # noqa: PLR0913 - they are the options of a request, given b
     url: Url,
     *,
     context: TaskContext,
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET",
+    method: Annotated[
+        Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], "what is asked of the server"
+    ] = "GET",
     params: Params = None,
     headers: Headers = None,
     auth: Auth = None,

@@ -323,7 +323,7 @@ def test_whatever_is_changed_in_an_archive_is_an_error_of_ours_or_none(call: Cal
     plain = tar_of(("a", b"x" * 700), ("d/b", b"y"), ("n" * 150, b"z"))
     seeds = [plain, gzip.compress(plain), zstd().compress(plain), zip_of(("a", b"x" * 700), ("ä", b"z"))]
     chance = random.Random(1)
-    refusals = 0
+    refusals = []
     for number in range(240):
         data = bytearray(seeds[number % 4])
         for _ in range(chance.choice((1, 1, 3))):
@@ -332,6 +332,6 @@ def test_whatever_is_changed_in_an_archive_is_an_error_of_ours_or_none(call: Cal
         try:
             call("archive", "list", path="mutant")
         except TaskError as error:
-            assert error.kind in ("archive", "too_large")
-            refusals += 1
-    assert refusals > 100
+            refusals.append(error.kind)
+    assert len(refusals) > 100
+    assert set(refusals) <= {"archive", "too_large"}
