@@ -32,8 +32,9 @@ def only_these_decorated() -> Iterator[None]:
 
 def test_knows_the_shipped_tools_without_importing_them() -> None:
     code = (
-        "import sys; from orchestrator.tools import default_registry; print(default_registry().names());"
-        "print([m for m in ('pydantic', 'duckdb', 'httpx2', 'tarfile', 'asyncio', 'orchestrator.tools.shell') if m in sys.modules])"
+        "import sys; from orchestrator.tools import default_registry; print(default_registry().names())\n"
+        "heavy = ('pydantic', 'duckdb', 'httpx2', 'tarfile', 'asyncio', 'orchestrator.tools.shell')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out == "['archive', 'data-processing', 'filesystem', 'http', 'python', 'shell']\n[]\n"
