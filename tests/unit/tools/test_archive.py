@@ -91,7 +91,7 @@ def test_what_is_packed_comes_out_again(call: Call, project: Path, ending: str, 
     assert not list(project.rglob("*.part"))
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", [".zip", ".tar.gz", ".tar.zst"])
 def test_the_same_files_give_the_same_bytes(call: Call, project: Path, files: Path, ending: str) -> None:
     first = call("archive", "pack", paths=["data/deep", "data/a.csv"], output=f"one{ending}")
     for path in sorted(files.rglob("*"), reverse=True):
@@ -324,7 +324,7 @@ def test_whatever_is_changed_in_an_archive_is_an_error_of_ours_or_none(call: Cal
     seeds = [plain, gzip.compress(plain), zstd().compress(plain), zip_of(("a", b"x" * 700), ("ä", b"z"))]
     chance = random.Random(1)
     refusals = []
-    for number in range(240):
+    for number in range(120):
         data = bytearray(seeds[number % 4])
         for _ in range(chance.choice((1, 1, 3))):
             data[chance.randrange(len(data))] = chance.choice((0, 255, chance.randrange(256)))
@@ -333,5 +333,5 @@ def test_whatever_is_changed_in_an_archive_is_an_error_of_ours_or_none(call: Cal
             call("archive", "list", path="mutant")
         except TaskError as error:
             refusals.append(error.kind)
-    assert len(refusals) > 100
+    assert len(refusals) > 50
     assert set(refusals) <= {"archive", "too_large"}
