@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SHIPPED = {
+    "archive": "orchestrator.tools.archive",
     "data-processing": "orchestrator.tools.data_processing",
     "filesystem": "orchestrator.tools.filesystem",
+    "http": "orchestrator.tools.http",
     "python": "orchestrator.tools.python",
     "shell": "orchestrator.tools.shell",
 }
