@@ -15,6 +15,7 @@ SHIPPED = {
     "filesystem": "orchestrator.tools.filesystem",
     "python": "orchestrator.tools.python",
     "shell": "orchestrator.tools.shell",
+    "validation": "orchestrator.tools.validation",
 }
 """The shipped tools and the module of each."""
 

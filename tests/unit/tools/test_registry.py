@@ -36,7 +36,7 @@ def test_knows_the_shipped_tools_without_importing_them() -> None:
         "print([m for m in ('pydantic', 'duckdb', 'asyncio', 'orchestrator.tools.shell') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out == "['data-processing', 'filesystem', 'python', 'shell']\n[]\n"
+    assert out == "['data-processing', 'filesystem', 'python', 'shell', 'validation']\n[]\n"
 
 
 def test_the_default_registry_is_one() -> None:
@@ -59,7 +59,7 @@ def test_resolving_twice_gives_the_same_call(registry: ToolRegistry) -> None:
         (
             "filesytem",
             "read",
-            "no tool named 'filesytem'; there are data-processing, filesystem, python, shell (did you",
+            "no tool named 'filesytem'; there are data-processing, filesystem, python, shell, validation (did you",
         ),
         ("Filesystem", "read", "did you mean 'filesystem'?"),
         ("zzzzzz", None, "no tool named 'zzzzzz'; there are"),
