@@ -126,8 +126,8 @@ class Orchestrator(RevisionMethods, FleetMethods):
 
     @cached_property
     def _adapters(self) -> Adapters:
-        from orchestrator.compiler.resultschema import ResultSchemas
         from orchestrator.compiler.templates import Templates
+        from orchestrator.schemas.values import ResultSchemas
         from orchestrator.tools.looking import ProjectFiles
 
         settings = self._settings
