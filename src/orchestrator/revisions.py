@@ -13,6 +13,7 @@ from orchestrator.core.comparing import compare
 from orchestrator.core.explaining import Explanation, explain
 from orchestrator.core.forking import Changes, fork_of
 from orchestrator.core.recovery import state_at
+from orchestrator.core.scope import RecordedValues
 from orchestrator.core.system import user_name
 from orchestrator.core.weighing import component
 from orchestrator.domain.changes import differences
@@ -109,8 +110,11 @@ class RevisionMethods(ABC):
         Raises ResumeError for an unknown step, and what ``plan`` raises.
         """
         name = valid_execution_id(execution_id)
-        request = await self._request(name, None, options)
-        return await explain(self._adapters, self._live, name, step, request)
+        state = await self._live.load(name)
+        request = await self._request(name, None, options, state)
+        plan = await self._live.plan_for(name, state, request)
+        values = RecordedValues(self._adapters.store, self._adapters.codec)
+        return await explain(values, name, state, request, plan, step)
 
     async def revise(
         self,
