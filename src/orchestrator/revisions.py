@@ -17,7 +17,7 @@ from orchestrator.core.scope import RecordedValues
 from orchestrator.core.system import user_name
 from orchestrator.core.weighing import component
 from orchestrator.domain.changes import differences
-from orchestrator.domain.ids import ExecutionId, checkpoint_id, is_checkpoint_id, parse_checkpoint_id
+from orchestrator.domain.ids import ExecutionId, TaskId, checkpoint_id, parse_checkpoint_id, parse_position
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import OnChange, Pipeline, definition_of
 from orchestrator.domain.plan import NO_SOURCE, Plan, PlanRequest, Revision, Source
@@ -215,18 +215,15 @@ class RevisionMethods(ABC):
 
     async def _past(self, execution: str) -> tuple[ExecutionId, ExecutionState]:
         """Return the execution that a text names, and its state, at the position if it names one."""
-        if not is_checkpoint_id(execution):
-            name = valid_execution_id(execution)
-            return name, await self._live.load(name)
-        name, seq = parse_checkpoint_id(execution)
-        state = await self._live.load(name)
-        if not 0 < seq <= state.seq:
+        name, seq = parse_position(execution)
+        state = await self._live.load(name)  # all of it, so that damage after the position is noticed, too
+        if seq is None or seq == state.seq:
+            return name, state
+        if seq > state.seq:
             raise NoCheckpoint(
                 f"No resume checkpoint found: no position {checkpoint_id(name, seq)}: the journal has {state.seq} facts"
             )
-        return name, state if seq == state.seq else await state_at(
-            self._adapters.store, self._adapters.codec, name, seq
-        )
+        return name, await state_at(self._adapters.store, self._adapters.codec, name, seq)
 
     # -- comparing -----------------------------------------------------------------------------------------------
 
@@ -328,7 +325,7 @@ class RevisionMethods(ABC):
         return Source(text, _sha256(full))
 
     def _result(self, pipeline: Pipeline | None, step: str, value: Any) -> EncodedValue:
-        task = None if pipeline is None else {str(name): task for name, task in pipeline.tasks.items()}.get(step)
+        task = None if pipeline is None else pipeline.tasks.get(TaskId(step))
         if task is not None and task.output_schema is not None:
             fault = self._adapters.schemas.check(task.output_schema, value)
             if fault is not None:
