@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -20,22 +19,20 @@ from orchestrator.domain.changes import differences
 from orchestrator.domain.ids import ExecutionId, TaskId, checkpoint_id, parse_checkpoint_id, parse_position
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import OnChange, Pipeline, definition_of
-from orchestrator.domain.plan import NO_SOURCE, Plan, PlanRequest, Revision, Source
+from orchestrator.domain.plan import Plan, PlanRequest, Revision
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import DefinitionError, NoCheckpoint, PlanChanged, ResumeError, UnstorableValue, UsageError
+from orchestrator.wired import Wired, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.core.adapters import Adapters
     from orchestrator.core.forking import Fork
-    from orchestrator.core.live import LiveExecutions
     from orchestrator.domain.diff import Diff
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.pipeline import Compiled
     from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.tools import Tools
-    from orchestrator.settings import Settings
 
 
 class PlanOptions(TypedDict, total=False):
@@ -65,30 +62,13 @@ class PlanOptions(TypedDict, total=False):
     by: str | None
 
 
-class RevisionMethods(ABC):
+class RevisionMethods(Wired):
     """The methods of an ``Orchestrator`` that plan, fork, explain, revise and compare."""
 
     @property
     @abstractmethod
     def tools(self) -> Tools:
         """The registry that steps' tools are looked up in."""
-
-    @property
-    @abstractmethod
-    def settings(self) -> Settings:
-        """The settings that hold."""
-
-    @property
-    @abstractmethod
-    def _adapters(self) -> Adapters: ...
-
-    @property
-    @abstractmethod
-    def _live(self) -> LiveExecutions: ...
-
-    @abstractmethod
-    def new_execution_id(self) -> str:
-        """Return a fresh execution id."""
 
     # -- plans ---------------------------------------------------------------------------------------------------
 
@@ -142,7 +122,7 @@ class RevisionMethods(ABC):
 
         source, digest = plan.source
         path = self.settings.project / source
-        if not source or not path.is_file() or _sha256(path) == digest:
+        if not source or not path.is_file() or sha256_of(path) == digest:
             return ""
         try:
             found = compile_file(path, tools=self.tools, default_id=plan.pipeline_id)
@@ -315,15 +295,6 @@ class RevisionMethods(ABC):
         changed = tuple(component(change.path, change.old, change.new, "inputs") for change in differences(old, bound))
         return Revision(pipeline, definition, inputs, source, changed)
 
-    def _source_of(self, path: str | Path | None) -> Source:
-        """Return a definition's file as it is recorded: relative to the project where it is inside."""
-        if path is None or not str(path):
-            return NO_SOURCE
-        full = Path(path).absolute()
-        project = self.settings.project.absolute()
-        text = full.relative_to(project).as_posix() if full.is_relative_to(project) else str(full)
-        return Source(text, _sha256(full))
-
     def _result(self, pipeline: Pipeline | None, step: str, value: Any) -> EncodedValue:
         task = None if pipeline is None else pipeline.tasks.get(TaskId(step))
         if task is not None and task.output_schema is not None:
@@ -357,14 +328,6 @@ def must_be(expected: Plan | str) -> Callable[[Plan], None]:
         )
 
     return check
-
-
-def _sha256(path: Path) -> str:
-    """Return the digest of a file; empty if it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
 
 
 def _bound(pipeline: Pipeline, inputs: Mapping[str, Any]) -> dict[str, Any]:
