@@ -82,6 +82,7 @@ def is_default(task: Any) -> bool:
         and task.migrate is None
         and task.renamed_from is None
         and task.cache is None
+        and task.control is None
     )
 
 

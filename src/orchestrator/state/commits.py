@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.domain.events import DefinitionChanged, ExecutionCreated, ExecutionFinished, ExecutionStarted
+from orchestrator.domain.events import (
+    DefinitionChanged,
+    ExecutionCreated,
+    ExecutionFinished,
+    ExecutionStarted,
+    TaskExpanded,
+)
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.values import EncodedValue
@@ -59,7 +65,7 @@ def total_after(events: Sequence[Event]) -> int | None:
     """Return how many tasks the execution has after these facts; None if they do not change it."""
     total: int | None = None
     for event in events:
-        if isinstance(event, (ExecutionCreated, DefinitionChanged)):
+        if isinstance(event, (ExecutionCreated, DefinitionChanged, TaskExpanded)):
             total = event.total
     return total
 
