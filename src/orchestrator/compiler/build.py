@@ -117,12 +117,14 @@ class Builder:
     # --- the pipeline itself ---
 
     def check_id(self, id: Any) -> None:  # noqa: A002
+        """Note what is wrong with the pipeline's id."""
         if not isinstance(id, str):
             self.mistakes.add(("id",), f"expected text, got {kind_of(id)}")
         elif not is_valid_id(id):
             self.mistakes.add(("id",), f"{id[:140]!r} is not an id", f"an id is {ID_RULE}")
 
     def outputs(self, outputs: Mapping[str, Any], names: Names) -> tuple[dict[str, Any], tuple[Any, ...]]:
+        """Return the outputs, and the tasks that they read."""
         copied = plain_copy(outputs, self.mistakes.under(("outputs",)))
         if not isinstance(copied, dict):
             self.mistakes.add(("outputs",), f"expected a mapping, got {kind_of(outputs)}")
@@ -157,6 +159,7 @@ class Builder:
             self.mistakes.add(path, f"{name[:140]!r} is not an id", f"an id is {ID_RULE}")
 
     def base(self, index: int | Path, name: Any) -> Path:
+        """Return where a step is written."""
         if isinstance(index, tuple):
             return index  # a step inside another one
         return ("steps", index if self.by_index else str(name))
@@ -182,7 +185,7 @@ class Builder:
         if not is_default(task):
             base = self.base(index, task.id)
             changes = check_settings(self.mistakes, base, task)
-            self.changing(index, base, task, names)
+            self.changing(base, task, names)
             reads = self._reads_besides(base, replace(task, **changes), names, reads)
         if reads or len(dependencies) > 1:
             needs = tuple(dict.fromkeys(dependencies + (reads or ())))
@@ -194,6 +197,7 @@ class Builder:
         return Task(*_BEFORE_NEEDS(task), needs)  # type: ignore[call-arg]
 
     def dependencies(self, index: int | Path, task: Any, names: Names) -> tuple[Any, ...]:
+        """Return the ids of the steps that a step says it depends on; note those that are none."""
         found: Any = task.dependencies
         if type(found) is not tuple:
             if isinstance(found, str) or not isinstance(found, Iterable):
@@ -246,7 +250,7 @@ class Builder:
         found = self.templates(base, texts, names, task.id)
         return reads if found is None else tuple(dict.fromkeys((*(reads or ()), *found)))
 
-    def changing(self, index: int | Path, base: Path, task: Any, names: Names) -> None:
+    def changing(self, base: Path, task: Any, names: Names) -> None:
         """Check what a step was called before, and the function that makes its old result a new one."""
         former = task.renamed_from
         if isinstance(former, str) and former != task.id:
@@ -286,6 +290,7 @@ class Builder:
     def expression(
         self, path: Path, expression: Expression, names: Names, own: str | None, found: dict[str, None]
     ) -> None:
+        """Check what an expression reads, and note the tasks in ``found``."""
         for reference in expression.references:
             if fault := names.check(reference, expression, own, guess=self.mistakes.guessing):
                 self.mistakes.add(path, f"{{{{ {expression.text} }}}}: {fault.message}", fault.hint)
@@ -322,6 +327,7 @@ class Builder:
                 self.mistakes.add((*base, key), problem.message, problem.hint)
 
     def check_cycles(self, built: Mapping[TaskId, Task]) -> None:
+        """Note steps that wait for each other."""
         position = self.first
         for cycle in cycles({name: task.needs for name, task in built.items()}):
             if len(cycle) == 1:

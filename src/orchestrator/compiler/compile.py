@@ -166,9 +166,7 @@ def _strategy(given: Values, mistakes: Collector) -> ResumeStrategy:
     return ResumeStrategy(**good)
 
 
-def _build(
-    found: Values, resume: ResumeStrategy, tools: Tools | None, source: Source, reading: Reading
-) -> Pipeline:
+def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: Source, reading: Reading) -> Pipeline:
     return build(
         id=found["id"] or "",
         tasks=[step_of(step, ("steps", index), reading) for index, step in enumerate(found["steps"])],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.compiler.changing import check_texts, is_number
 from orchestrator.compiler.expressions import RESERVED
@@ -19,13 +19,41 @@ from orchestrator.domain.ids import ID_RULE, is_valid_id
 from orchestrator.domain.words import kind_of
 
 if TYPE_CHECKING:
-    from orchestrator.compiler.build import Builder
+    from orchestrator.compiler.diagnostics import Collector
+    from orchestrator.compiler.expressions import Expression
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Task
     from orchestrator.domain.words import Path
 
 MAX_DEPTH = 8
 """So deep may steps stand in steps."""
+
+
+class Builder(Protocol):
+    """What checks single steps, whether they stand in others or not (see ``build``)."""
+
+    mistakes: Collector
+    uses: set[str]
+
+    def base(self, index: int | Path, name: Any) -> Path:
+        """Return where a step is written."""
+
+    def task(self, index: int | Path, task: Task, names: Names) -> Task:
+        """Return a step, all checked."""
+
+    def dependencies(self, index: int | Path, task: Any, names: Names) -> tuple[Any, ...]:
+        """Return the ids of the steps that a step says it depends on."""
+
+    def changing(self, base: Path, task: Any, names: Names) -> None:
+        """Check what a plan asks of a step."""
+
+    def templates(self, path: Path, value: Any, names: Names, own: str | None) -> dict[str, None] | None:
+        """Check the templates in a value; return the steps that they read, None without templates."""
+
+    def expression(
+        self, path: Path, expression: Expression, names: Names, own: str | None, found: dict[str, None]
+    ) -> None:
+        """Check what an expression reads, and note the steps in ``found``."""
 
 
 class Containers:
@@ -44,7 +72,8 @@ class Containers:
             outer = next((name[:at] for at, char in enumerate(name) if char == "." and name[:at] in containers), None)
             if outer is not None:
                 hint = f"the steps inside {outer} are called {outer}.…"
-                self._mistakes.add((*self._builder.base(index, name), "id"), f"no step can be named {name!r} here", hint)
+                path = (*self._builder.base(index, name), "id")
+                self._mistakes.add(path, f"no step can be named {name!r} here", hint)
 
     def task(self, base: Path, task: Task, names: Names) -> Task:
         """Return a step that holds others, all checked; it needs what they need around it."""
@@ -54,7 +83,7 @@ class Containers:
         self._check_settings(base, task)
         control = self._control(base, task)
         dependencies = self._builder.dependencies(base, task, names)
-        self._builder.changing(base, base, task, names)
+        self._builder.changing(base, task, names)
         self._builder.uses.clear()
         reads = self._reads(base, replace(task, control=control), names)
         uses = tuple(sorted(self._builder.uses.intersection(names.local)))
@@ -86,7 +115,8 @@ class Containers:
                 path = (*base, "for_each")
                 check_texts(self._mistakes, path, {"key": control.key})
                 if control.max_parallel is not None and not is_number(control.max_parallel, least=1):
-                    self._mistakes.add((*path, "max_parallel"), f"expected 1 or more, got {kind_of(control.max_parallel)}")
+                    told = kind_of(control.max_parallel)
+                    self._mistakes.add((*path, "max_parallel"), f"expected 1 or more, got {told}")
                 items = plain_copy(control.items, self._mistakes.under((*path, "items")))
                 if not isinstance(items, (str, list, Mapping, int)) or isinstance(items, bool):
                     expected = "a template, a list, a mapping or a whole number"
@@ -101,6 +131,8 @@ class Containers:
             case Switch():
                 if not control.cases:
                     self._mistakes.add((*base, "switch", "cases"), "a switch needs at least one case")
+            case _:
+                pass
         return control
 
     def _reads(self, base: Path, task: Task, names: Names) -> dict[TaskId, None]:
@@ -118,6 +150,8 @@ class Containers:
                 texts.append(((*base, "until"), control.until, LOOP_NAMES))
             case Switch() as control:
                 texts.append(((*base, "switch", "value"), control.value, ()))
+            case _:
+                pass
         for path, text, local in texts:
             if text is None:
                 continue
@@ -174,7 +208,7 @@ def _places(base: Path, task: Task) -> list[Path]:
     """Return where each step of a body is written."""
     control = task.control
     if isinstance(control, Switch):
-        places = [(*base, "switch", "cases", case, index) for case, ids in control.cases.items() for index in range(len(ids))]
-        places += [(*base, "switch", "default", index) for index in range(len(control.default or ()))]
-        return places
+        switch = (*base, "switch")
+        cases = [(*switch, "cases", case, index) for case, ids in control.cases.items() for index in range(len(ids))]
+        return cases + [(*switch, "default", index) for index in range(len(control.default or ()))]
     return [base if task.id == "" else (*base, "steps", index) for index, task in enumerate(task.body)]

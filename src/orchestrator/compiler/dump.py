@@ -155,7 +155,7 @@ def _container(task: Task, control: Control) -> dict[str, Any]:
             if control.while_ is not None:
                 found["while"] = control.while_
             _texts(found, control, "until")
-            if control.max_iterations != Loop.max_iterations:
+            if control.max_iterations != Loop().max_iterations:
                 found["max_iterations"] = control.max_iterations
         case Switch():
             steps = {inner.id: _step(inner) for inner in task.body}

@@ -174,6 +174,7 @@ CACHE = Table(
         "true, false, how old a result may be (like '1d'), or a mapping",
     ),
 )
+_INNER = Later(lambda: STEP)
 FOR_EACH = Table(
     "ForEachModel",
     "The items that a step is done for.",
@@ -181,15 +182,15 @@ FOR_EACH = Table(
     Key(
         "key",
         TEXT,
-        "A template over `item` that names an item: results are found again under it. Without it: the key of a mapping; "
-        "the items themselves if they are short texts or whole numbers, all different; else their places, from 0.",
+        "A template over `item` that names an item: results are found again under it. Without it: the key of a "
+        "mapping; items themselves if they are short texts or whole numbers, all different; else places, from 0.",
     ),
     Key("max_parallel", WHOLE, "How many items may be at work at once; without it, all."),
     Key(
         "on_item_failure",
         TOLERANCE,
-        "`fail`: after the first failed item no further ones begin, and the step fails. `continue`: the result is made of "
-        "those that succeed. A number, or a part like `5%`: so many may fail.",
+        "`fail`: after the first failed item no further ones begin, and the step fails. `continue`: the result is "
+        "made of those that succeed. A number, or a part like `5%`: so many may fail.",
         default="fail",
     ),
     short=Short(lambda value: {"items": value}, {"type": ["string", "array", "integer"]}, "items, or a mapping"),
@@ -197,11 +198,11 @@ FOR_EACH = Table(
 SWITCH = Table(
     "SwitchModel",
     "Cases of which one is done.",
-    Key("value", CONDITION, "An expression, with or without `{{ }}`: the case that it yields is done.", default=REQUIRED),
-    Key("cases", Items(Items(Later(lambda: STEP)), named=True), "The steps of each case.", default=REQUIRED),
-    Key("default", Items(Later(lambda: STEP)), "The steps of all other cases; without it, the step is skipped."),
+    Key("value", TEXT, "An expression, with or without `{{ }}`: the case that it yields is done.", default=REQUIRED),
+    Key("cases", Items(Items(_INNER), named=True), "The steps of each case.", default=REQUIRED),
+    Key("default", Items(_INNER), "The steps of all other cases; without it, the step is skipped."),
 )
-STEP = Table(
+STEP: Table = Table(
     "StepModel",
     "One step: which tool does what, with which parameters, after which steps.",
     Key(
@@ -209,7 +210,7 @@ STEP = Table(
     ),
     Key("name", TEXT, "A title for people."),
     Key("description", TEXT, "What the step is for."),
-    Key("tool", TEXT, "The tool that does the work; `orchestrator tools` lists them. A step has it, `steps` or `switch`."),
+    Key("tool", TEXT, "The tool that does the work; `orchestrator tools` lists them. A step has one, or holds others."),
     Key("action", TEXT, "Which of the tool's actions; without it, the tool's default one."),
     Key(
         "parameters",
@@ -227,8 +228,8 @@ STEP = Table(
     Key(
         "condition",
         CONDITION,
-        "An expression, with or without `{{ }}`; if it is not true, the step is skipped. Under a `for_each` it is asked "
-        "for each item if it names `item`, `key` or `index`.",
+        "An expression, with or without `{{ }}`; if it is not true, the step is skipped. With `for_each`, it is asked "
+        "of each item where it names `item`, `key` or `index`.",
         other="when",
     ),
     Key(
@@ -248,9 +249,9 @@ STEP = Table(
     Key("switch", SWITCH, "Do the steps of one of several cases."),
     Key(
         "steps",
-        Items(Later(lambda: STEP)),
-        "Steps inside this one: they see each other, and with `for_each`, `while` or `until` they are done for each item "
-        "or round. The result is theirs, by name.",
+        Items(_INNER),
+        "Steps inside this one: they see each other, and with `for_each`, `while` or `until` they are done for each "
+        "item or round. The result is theirs, by name.",
         other="parallel",
     ),
     Key("timeout", DURATION, "The longest that one attempt may take: seconds, or text like `90s`, `5m`, `2h`."),
@@ -381,6 +382,7 @@ def table_at(path: Path) -> Table | None:
 
 def json_schema() -> dict[str, Any]:
     """Return the language as JSON Schema, with the second names of keys, for editors and for the reference."""
-    parts = {table.name: table.definition() for table in (CACHE, FILES, FOR_EACH, INPUT, RESUME, RETRY, STEP, STEP_RESUME, SWITCH)}
+    tables = (CACHE, FILES, FOR_EACH, INPUT, RESUME, RETRY, STEP, STEP_RESUME, SWITCH)
+    parts = {table.name: table.definition() for table in tables}
     found = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": parts, **PIPELINE.definition()}
     return deepcopy(found)

@@ -122,15 +122,17 @@ def _body(step: Values, path: Path, reading: Reading) -> tuple[Task, ...] | None
 
 def _control(step: Values, path: Path, reading: Reading) -> Control:
     loops = "while" in step or "until" in step
-    kinds = [kind for kind, given in (("for_each", "for_each" in step), ("while", loops), ("switch", "switch" in step)) if given]
+    given = {"for_each": "for_each" in step, "while": loops, "switch": "switch" in step}
+    kinds = [kind for kind, is_given in given.items() if is_given]
     if "max_iterations" in step and not loops:
         reading.wrong((*path, "max_iterations"), "only a loop has rounds", "it goes with while or until", key=True)
     if len(kinds) > 1 or ("switch" in step and "steps" in step):
         hint = "write the one as a step inside the other, under `steps`"
-        reading.wrong(path, f"{' and '.join(kinds)} do not go together in one step", hint)
+        both = " and ".join(kinds if len(kinds) > 1 else ("switch", "steps"))
+        reading.wrong(path, f"{both} do not go together in one step", hint)
     if (items := step["for_each"]) is not None:
-        tolerate = items["on_item_failure"]
-        return ForEach(items.get("items", []), items["key"], items["max_parallel"], None if tolerate == "continue" else tolerate)
+        tolerate = None if items["on_item_failure"] == "continue" else items["on_item_failure"]
+        return ForEach(items.get("items", []), items["key"], items["max_parallel"], tolerate)
     if loops:
         return Loop(step["while"], step["until"], step["max_iterations"])
     if (switch := step["switch"]) is not None:
@@ -173,5 +175,3 @@ def _retry(given: Values) -> RetryPolicy:
         on=tuple(given["on"]),
     )
     return ONCE if policy == ONCE else policy
-
-

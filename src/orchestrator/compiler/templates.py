@@ -63,7 +63,7 @@ class Templates:
         return bool(_evaluate(expression, Frame(scope, Meter()), lambda value, _: bool(value)))
 
     def evaluate(self, expression: str, scope: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Return what an expression yields, with or without braces, and what it read: each reference as it is written.
+        """Return what an expression yields, with or without braces, and what it read: references as they are written.
 
         >>> Templates().evaluate("a.result > 2", {"a": {"result": 3}})
         (True, {'a.result': 3})

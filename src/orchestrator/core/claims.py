@@ -96,9 +96,7 @@ class Claims:
         renderer = self._adapters.renderer
         if task.reads is not None:
             scope = await self._scope.build(task.reads, number, task)
-            if task.condition is not None and not self.containers.decide(
-                task, "condition", task.condition, scope, now
-            ):
+            if task.condition is not None and not self.containers.decide(task, "condition", task.condition, scope, now):
                 return None
             parameters = renderer.render(task.parameters, scope)
             reference = self._weighing.given_ref(parameters)

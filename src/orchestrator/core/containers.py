@@ -119,9 +119,7 @@ class Containers:
         self._recorder.record(DecisionMade(now, task.id, "for_each", 0, told, {}))
         self._record(task, names, now, encoded, mapping=isinstance(value, Mapping))
 
-    def _own_keys(
-        self, key: str, items: Iterable[Any], keys: Iterable[Any], scope: Mapping[str, Any]
-    ) -> list[Any]:
+    def _own_keys(self, key: str, items: Iterable[Any], keys: Iterable[Any], scope: Mapping[str, Any]) -> list[Any]:
         names = dict(scope)
         found = []
         for index, (item, natural) in enumerate(zip(items, keys, strict=True)):

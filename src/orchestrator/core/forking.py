@@ -99,11 +99,8 @@ def _results(source: str, past: ExecutionState, now: float) -> Iterator[Event]:
         prior = known.prior
         if _is_undone(name, past):
             continue
-        if tasks[name].control is not None and prior is not None and prior.status is TaskStatus.COMPLETED:
-            if known.pinned and prior.value is not None:
-                yield from _result(source, name, known, prior, now)
-            elif known.kept is None and not (lost := past.lost_keys(name)):
-                yield TaskGathered(now, name, lost)
+        if tasks[name].control is not None and prior is not None and prior.value is None:
+            yield from _gathered(past, name, known, prior, now)
             continue
         if prior is None:
             if known.saved is not None:
@@ -131,9 +128,8 @@ def _expansions(past: ExecutionState, now: float) -> Iterator[Event]:
             continue
         rounds = isinstance(past.graph[name].control, Loop)
         for keys in [[key] for key in expansion.keys] if rounds and expansion.keys else [list(expansion.keys)]:
-            yield TaskExpanded(
-                now, name, keys, expansion.items, expansion.mapping, expansion.branch, len(past.graph)
-            )
+            made_of = expansion.items, expansion.mapping, expansion.branch
+            yield TaskExpanded(now, name, keys, *made_of, len(past.graph))
 
 
 def _is_undone(name: TaskId, past: ExecutionState) -> bool:
@@ -144,6 +140,14 @@ def _is_undone(name: TaskId, past: ExecutionState) -> bool:
             return True
         name, within = within, past.tasks[within].within
     return False
+
+
+def _gathered(past: ExecutionState, name: TaskId, known: TaskState, prior: Prior, now: float) -> Iterator[Event]:
+    """Yield that a container is done; not of one that lost some of its items: those are tried again in the fork."""
+    if prior.status is TaskStatus.SKIPPED:
+        yield TaskSkipped(now, name, known.pinned or CONDITION_FALSE)
+    elif known.kept is None and not past.lost_keys(name):
+        yield TaskGathered(now, name, [])
 
 
 def _came_to_be(item: tuple[TaskId, TaskState]) -> int:

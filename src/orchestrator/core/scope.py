@@ -147,7 +147,7 @@ class Scope:
     async def _item(self, container: Task, key: str, branch: str) -> Any:
         """Return what a container's tasks for one key made: by name, where they have names."""
         found = {task.id: await self.result(name_of(container, key, task.id)) for task in body_of(container, branch)}
-        return found[""] if "" in found else found
+        return found.get("", found)
 
     async def _names(self, task: Task) -> dict[str, Any]:
         """Return what the containers around a task call by names that its templates use."""

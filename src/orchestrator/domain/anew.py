@@ -25,7 +25,7 @@ class Containers:
         self._runs: Counter[TaskId] = Counter()
 
     def begins_anew(self, name: TaskId) -> bool:
-        """Tell whether a container is worked out anew whatever happens before it: by an edit, or since it is in question."""
+        """Tell whether a container is worked out anew whatever happens before it: after an edit, or if in question."""
         found = self._anew.get(name)
         if found is None:
             found = self._anew[name] = self._is_in_question(name)

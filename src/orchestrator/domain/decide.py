@@ -52,18 +52,23 @@ def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) 
         return [Finish(ExecutionStatus.COMPLETED if state.complete else ExecutionStatus.STOPPED)]
     if state.gatherable:
         return [Gather(name) for name in state.gatherable]
-    free = capacity - len(state.running)
-    if free > 0:
-        due = state.next_retry_at()
-        if due is not None and due <= now:
-            task = state.next_retry()
-            if task is not None:
-                return [Claim(task)]
-        if state.ready:
-            return [Claim(name) for name in islice(state.ready, free)]
+    if claims := _claims(state, now, capacity - len(state.running)):
+        return claims
     if state.running or state.ready or state.next_retry_at() is not None:
         return []
     return [Finish(_end(state))]
+
+
+def _claims(state: ExecutionState, now: float, free: int) -> list[Command]:
+    """Return what may begin now, at most so many; a retry that is due goes first."""
+    if free <= 0:
+        return []
+    due = state.next_retry_at()
+    if due is not None and due <= now:
+        task = state.next_retry()
+        if task is not None:
+            return [Claim(task)]
+    return [Claim(name) for name in islice(state.ready, free)]
 
 
 def _end(state: ExecutionState) -> ExecutionStatus:

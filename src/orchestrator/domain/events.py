@@ -281,8 +281,8 @@ class ExecutionForked(NamedTuple):
 class DecisionMade(NamedTuple):
     """A condition, or what a construct asks, was evaluated: it is obeyed from here on.
 
-    ``kind``: ``condition``, ``for_each``, ``while``, ``until`` or ``switch``. ``value`` is what it yielded and ``reads``
-    what it read, in a few words each. ``round`` counts the rounds of a loop, from 1; else 0.
+    ``kind``: ``condition``, ``for_each``, ``while``, ``until`` or ``switch``. ``value`` is what it yielded and
+    ``reads`` what it read, in a few words each. ``round`` counts the rounds of a loop, from 1; else 0.
     """
 
     at: float

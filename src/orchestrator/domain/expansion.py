@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.domain.control import DEFAULT_CASE, ForEach, Loop, Switch
 from orchestrator.domain.pipeline import Task
@@ -47,6 +47,15 @@ def body_of(container: Task, branch: str) -> Sequence[Task]:
     if chosen is None:
         chosen = control.default if branch == DEFAULT_CASE else None
     return [task for task in container.body if task.id in (chosen or ())]
+
+
+def read_by(container: Task) -> set[TaskId]:
+    """Return what a container reads, and what the steps in it read around it."""
+    inside = {inner.id for inner in container.body}
+    found = set(container.reads or ())
+    for inner in container.body:
+        found |= {container.local.get(name, name) for name in read_by(inner) if name not in inside}
+    return found
 
 
 def name_of(container: Task, key: str, task: str) -> TaskId:
@@ -185,8 +194,8 @@ class Graph(Mapping["TaskId", Task]):
     ) -> tuple[Graph, dict[TaskId, TaskId]]:
         """Return the graph of other tasks with what is recorded of this one's containers, and the ids they had.
 
-        ``renamed`` maps written tasks to the ids that they had. A container that is of another kind by now, and a branch
-        that is there no more, begin anew. The ids are those of all tasks that were there before under another id.
+        ``renamed`` maps written tasks to the ids that they had. A container that is of another kind by now begins anew,
+        as one does whose branch is gone. The ids are those of all tasks that were there before under another id.
         """
         graph = Graph(written)
         former = dict(renamed)
@@ -201,7 +210,7 @@ class Graph(Mapping["TaskId", Task]):
             if type(container.control) is not type(before.control) or not body_of(container, expansion.branch):
                 continue
             graph.expansions[name] = expansion
-            graph._make(container, expansion, range(len(expansion.all_keys)))  # noqa: SLF001 - one of its own kind
+            graph._make(container, expansion, range(len(expansion.all_keys)))
             had = {task.id for task in before.body}
             for template in body_of(container, expansion.branch):
                 was = template.renamed_from if template.renamed_from in had else template.id
@@ -224,7 +233,7 @@ _set_key, _set_index, _set_needs, _set_local = (_BY_NAME[name] for name in ("key
 def _placed(template: Task, name: TaskId, container: Task, key: str, index: int) -> Task:
     """Return a body's task as it is in one place; filled slot by slot: 100,000 items wait for it."""
     siblings = {task.id for task in container.body}
-    task: Any = object.__new__(Task)
+    task = object.__new__(Task)
     for get, put in _COPIED:
         put(task, get(template))
     _set_id(task, name)
@@ -233,7 +242,7 @@ def _placed(template: Task, name: TaskId, container: Task, key: str, index: int)
     _set_index(task, index)
     if len(siblings) == 1 and not container.local:
         _set_needs(task, ())
-        return task  # type: ignore[no-any-return]
+        return task
     names = {
         each: name_of(container, key, each) if each in siblings else container.local.get(each, each)
         for each in (*template.needs, *(template.reads or ()))
@@ -242,4 +251,4 @@ def _placed(template: Task, name: TaskId, container: Task, key: str, index: int)
     _set_local(task, {each: made for each, made in names.items() if made != each})
     if template.reads is not None:
         return replace(task, reads=tuple(names[read] for read in template.reads))
-    return task  # type: ignore[no-any-return]
+    return task

@@ -30,7 +30,19 @@ class Group:
     ``closed``: the container itself waits for something, and will be expanded anew before any of them begins.
     """
 
-    __slots__ = ("admitted", "at_once", "busy", "closed", "halted", "lost", "members", "stuck", "tolerated", "width", "working")  # fmt: skip
+    __slots__ = (
+        "admitted",
+        "at_once",
+        "busy",
+        "closed",
+        "halted",
+        "lost",
+        "members",
+        "stuck",
+        "tolerated",
+        "width",
+        "working",
+    )
 
     def __init__(self, width: int, at_once: int | None) -> None:
         self.width = width
@@ -188,9 +200,7 @@ class Members(ABC):
         container = self.graph[name]
         first = 0
         group = self.groups.get(name)
-        for gone in self.graph.expand(
-            name, Expansion(tuple(event.keys), event.items, event.mapping, event.branch)
-        ):
+        for gone in self.graph.expand(name, Expansion(tuple(event.keys), event.items, event.mapping, event.branch)):
             self._forget(gone)
         keys = self.graph.expansions[name].keys
         if group is not None and len(keys) > len(event.keys) and not group.closed:
@@ -299,7 +309,11 @@ class Members(ABC):
                 task.value = None
                 self._unsatisfy(name)
             task.error = task.retry_at = None
-            self._set(task, TaskStatus.EXPANDED)
-            self._touched[name] = None
+            if task.unmet:  # what is in it may read what is not done: it is expanded anew once that is
+                self._set(task, TaskStatus.PENDING)
+                self._close(name)
+            else:
+                self._set(task, TaskStatus.EXPANDED)
+                self._touched[name] = None
             if task.within is not None:
                 self._reopen(task.within)

@@ -250,24 +250,26 @@ def _add_extra(task: Task, extra: Mapping[str, Any], ids: Sequence[Any]) -> None
             found = _tuple(ids, value)
         elif name in _ENUMS:
             found = _ENUMS[name](value)
-        elif name == "uses":
-            found = tuple(map(_text, value))
-        elif name == "control":
-            found = _control(value)
-        elif name == "body":
-            found = tuple(map(_unpacked_body, value))
-        elif name == "retry":
-            attempts, delay, backoff, longest, jitter, on = value
-            found = RetryPolicy(attempts, delay, backoff, longest, jitter, tuple(_text(kind) for kind in on))
-        elif name == "files":
-            reads, writes = value
-            found = DeclaredFiles(tuple(map(_text, reads)), tuple(map(_text, writes)))
-        elif name == "cache":
-            ttl, key, scope = value
-            found = CachePolicy(ttl, key, CacheScope(scope))
+        elif name in _UNPACK:
+            found = _UNPACK[name](value)
         else:
             raise ValueError(f"unknown field {name!r}")
         _SETTERS[name](task, found)
+
+
+def _retry(value: Any) -> RetryPolicy:
+    attempts, delay, backoff, longest, jitter, on = value
+    return RetryPolicy(attempts, delay, backoff, longest, jitter, tuple(map(_text, on)))
+
+
+def _files(value: Any) -> DeclaredFiles:
+    reads, writes = value
+    return DeclaredFiles(tuple(map(_text, reads)), tuple(map(_text, writes)))
+
+
+def _cache(value: Any) -> CachePolicy:
+    ttl, key, scope = value
+    return CachePolicy(ttl, key, CacheScope(scope))
 
 
 def _control(value: Any) -> Control:
@@ -287,6 +289,16 @@ def _unpacked_body(value: Any) -> Task:
     task = Task(_text(name), _text(tool), None if action is None else _text(action), dependencies=named, needs=named)
     _add_extra(task, extra, ())
     return task
+
+
+_UNPACK: dict[str, Callable[[Any], Any]] = {
+    "retry": _retry,
+    "files": _files,
+    "cache": _cache,
+    "control": _control,
+    "body": lambda value: tuple(map(_unpacked_body, value)),
+    "uses": lambda value: tuple(map(_text, value)),
+}
 
 
 def _tuple(ids: Sequence[Any], numbers: Iterable[Any]) -> tuple[TaskId, ...]:

@@ -23,6 +23,7 @@ from orchestrator.domain.events import (
     TasksReset,
 )
 from orchestrator.domain.execution import DONE, ExecutionState, TaskState, TaskStatus
+from orchestrator.domain.expansion import read_by
 from orchestrator.domain.fingerprint import Component, Present, call_changes, files_of, weigh
 from orchestrator.domain.ids import TaskId, checkpoint_id
 from orchestrator.domain.order import in_order, needed_for
@@ -322,6 +323,11 @@ class _Planner:
         if task.within is not None and self.containers.begins_anew(task.within):
             why = f"{task.within} is worked out again; kept if what it is given comes out the same"
             return Decision(name, Verb.RERUN, why, (), conditional=True)
+        return self._judge_result(task, known, prior)
+
+    def _judge_result(self, task: Task, known: TaskState, prior: Prior) -> Decision:
+        """Decide about a task whose result may be kept, as far as nothing but itself is asked."""
+        name = task.id
         asked = task.on_change or self.request.on_change
         old = self.recorded.before(task, known)
         source = self._unsettled(task, prior)
@@ -473,7 +479,7 @@ class _Planner:
         name, status = task.id, known.status
         if status is TaskStatus.PENDING and known.kept is None and name not in self.graph.expansions:
             return Decision(name, Verb.RUN, "new" if known is _FRESH else "not run yet")
-        source = self._open_need(task)
+        source = next((str(read) for read in sorted(read_by(task)) if read in self.open), None)
         if self.containers.begins_anew(name) or source is not None:
             because = f"reads {source}" if source is not None else "what it is made of may be another now"
             if status in DONE:

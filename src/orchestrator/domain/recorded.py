@@ -46,4 +46,4 @@ class Recorded:
         if known.under is not None:
             return known.under
         was = self._former.get(task.id, task.id)
-        return self._before[was] if was in self._before else task
+        return self._before.get(was, task)

@@ -75,8 +75,8 @@ class TaskState:
     ``pinned``: a person gave the result or skipped the task, so that it is not weighed. ``kept`` is the result of an
     invalidated task, until its next attempt begins or it is reused.
 
-    ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells that
-    it is counted there among those at work.
+    ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
+    that it is counted there among those at work.
     """
 
     __slots__ = (

@@ -28,4 +28,4 @@ class Renderer(Protocol):
         """Evaluate a condition, with or without the braces around it; the usual truth of the value it yields."""
 
     def evaluate(self, expression: str, scope: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Return what an expression yields, with or without braces, and what it read: each reference as it is written."""
+        """Return what an expression yields, with or without braces, and what it read: references as written."""
