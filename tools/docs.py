@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.compiler.keyexamples import EXAMPLES as LINES
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 MARK = re.compile(r"(<!-- generated: (?P<what>[^>]*?) -->\n)(?P<old>.*?)(<!-- /generated -->)", re.DOTALL)
@@ -62,70 +64,7 @@ PLACES = {
 }
 """The mappings of the language, by the name the reference has for them -> their definition in the JSON schema."""
 
-EXAMPLES: dict[str, dict[str, str]] = {
-    "pipeline": {
-        "id": "id: flights",
-        "name": "name: Late out of New York",
-        "version": 'version: "1.0"',
-        "description": "description: Reads, joins, reports.",
-        "inputs": "inputs: {limit: 10}",
-        "parameters": "parameters: {limit: 10}",
-        "resume": "resume: {max_retries: 5}",
-        "steps": "steps: [{id: a, tool: shell, parameters: {command: [date]}}]",
-        "outputs": 'outputs: {when: "{{ a.result.stdout }}"}',
-    },
-    "input": {
-        "type": "type: integer",
-        "required": "required: true",
-        "default": "default: 15",
-        "description": "description: How many rows.",
-    },
-    "step": {
-        "id": "id: a",
-        "name": "name: Draw the year",
-        "description": "description: The long step.",
-        "tool": "tool: shell",
-        "action": "action: run",
-        "parameters": "parameters: {command: [date]}",
-        "dependencies": "dependencies: [before]",
-        "depends_on": "depends_on: before",
-        "condition": "condition: before.result.exit_code == 0",
-        "timeout": "timeout: 10m",
-        "retry": "retry: 3",
-        "resume": "resume: {critical: true}",
-        "on_interrupted": "on_interrupted: ask",
-        "isolation": "isolation: process",
-        "files": "files: {reads: model.bin, writes: report.pdf}",
-        "output_schema": "output_schema: {type: object, required: [rows]}",
-        "on_change": "on_change: keep",
-        "migrate": "migrate: moving:to_rows",
-        "renamed_from": "renamed_from: fetch_data",
-        "cache": "cache: 1d",
-    },
-    "retry": {
-        "max_attempts": "max_attempts: 5",
-        "delay": "delay: 2s",
-        "backoff": "backoff: 3",
-        "max_delay": "max_delay: 5m",
-        "jitter": "jitter: false",
-        "on": "on: [timeout, OSError]",
-    },
-    "resume": {
-        "enabled": "enabled: false",
-        "checkpoint_interval": "checkpoint_interval: 30",
-        "checkpoint_interval_seconds": "checkpoint_interval_seconds: 30",
-        "max_retries": "max_retries: 5",
-        "max_retry_attempts": "max_retry_attempts: 5",
-        "retry_failed": "retry_failed: false",
-        "retry_failed_tasks": "retry_failed_tasks: false",
-        "reset_running_tasks": "reset_running_tasks: false",
-        "preserve_completed_tasks": "preserve_completed_tasks: false",
-        "validate_checkpoint_integrity": "validate_checkpoint_integrity: false",
-    },
-    "step-resume": {"critical": "critical: true", "checkpoint": "checkpoint: both"},
-    "files": {"reads": "reads: [model.bin, words.txt]", "writes": "writes: report.pdf"},
-    "cache": {"ttl": "ttl: 12h", "key": 'key: "{{ inputs.day }}"', "scope": "scope: store"},
-}
+EXAMPLES = {place: LINES[name or "Pipeline"] for place, name in PLACES.items()}
 """One line of YAML for each key; a test compiles them all."""
 
 ON_RESUME: dict[str, dict[str, str]] = {

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.compiler.diagnostics import Path
 from orchestrator.compiler.inputs import TYPES
+from orchestrator.compiler.outputschema import DIALECT
 from orchestrator.compiler.shape import OFF, REQUIRED, WRONG, Choice, Items, Key, Short, Table, Value
 from orchestrator.domain.pipeline import CacheScope, CheckpointWhen, Isolation, OnChange, OnInterrupted
 
@@ -304,7 +305,21 @@ def table_at(path: Path) -> Table | None:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the language as JSON Schema, with the second names of keys, for editors and for the reference."""
-    parts = {table.name: table.definition() for table in (CACHE, FILES, INPUT, RESUME, RETRY, STEP, STEP_RESUME)}
-    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": parts, **PIPELINE.definition()}
-    return deepcopy(found)
+    """Return the language as JSON Schema, with the second names of keys, for editors and for the reference.
+
+    It has the shape of a file only: which names there are, cycles and templates are for ``compile_text`` to check.
+    """
+    tables = (CACHE, FILES, INPUT, RESUME, RETRY, STEP, STEP_RESUME)
+    parts = {table.name: _with_examples(table) for table in tables}
+    return deepcopy({"$schema": DIALECT, "$defs": parts, **_with_examples(PIPELINE)})
+
+
+def _with_examples(table: Table) -> dict[str, Any]:
+    """Return the definition of a table, with an example for each key."""
+    from orchestrator.compiler.keyexamples import EXAMPLES
+    from orchestrator.compiler.load import load
+
+    found = table.definition()
+    for key, line in EXAMPLES[table.name].items():
+        found["properties"][key]["examples"] = [load(line, file=key).plain()[key]]
+    return found
