@@ -176,7 +176,7 @@ def postgres_never_renews() -> None:
 
 def postgres_loses_the_refs() -> None:
     """Keep values in PostgreSQL, and forget who needs them."""
-    _in_sql("append_more", ("AS v (digest) ON", "AS v (digest) WHERE false ON"))
+    _in_sql("append_more", ("$13::bytea[] || $15::bytea[]", "NULL::bytea[]"))
 
 
 # -- Redis ---------------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def redis_never_renews() -> None:
 
 def redis_loses_the_refs() -> None:
     """Keep values in Redis, and forget who needs them."""
-    _in_script("append", ("keep(n, 14)", "keep(n .. '.', 14)"))
+    _in_script("append", ("keep(n, 15)", "keep(n .. '.', 15)"))
 
 
 PLANTED_ON_SERVERS: dict[str, Callable[[], None]] = {

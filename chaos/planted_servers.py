@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 JOBS = 6
 TRIES = 8
-MESSAGES = 40
+MESSAGES = 80
 
 
 def _killed(lab: Lab, forks: Forks, name: str) -> Iterator[Verdict]:

@@ -59,10 +59,10 @@ def grants_the_same_epoch_again() -> None:
     """Take an execution over without raising its epoch."""
     grant = MemoryStore._grant
 
-    def wrong(self: MemoryStore, execution: Any, owner: str) -> Any:
+    def wrong(self: MemoryStore, execution: Any, *args: Any, **keywords: Any) -> Any:
         if execution.epoch:
             execution.epoch -= 1
-        return grant(self, execution, owner)
+        return grant(self, execution, *args, **keywords)
 
     _plant(MemoryStore, "_grant", wrong)
 

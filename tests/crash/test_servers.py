@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from chaos.client import Forks
     from chaos.trials import Lab
 
-KILLS = 60
+KILLS = 40
 JOBS = 12
 
 pytestmark = pytest.mark.chaos
@@ -73,7 +73,7 @@ def test_runs_bear_with_a_server_that_is_killed_and_comes_back(ground: tuple[Lab
     orders = Namespace(store=lab.ground.kind, seed=1, trials=12, jobs=JOBS)
     tally, died = restarts(lab, forks, orders, None)
     assert not tally.failures, "\n".join(tally.failures)
-    assert died > 1
+    assert died >= 1
 
 
 def test_runs_bear_with_a_connection_that_breaks_at_any_message(ground: tuple[Lab, Forks]) -> None:

@@ -21,10 +21,10 @@ from tests.faults.commands import ROOT
 
 pytestmark = pytest.mark.chaos
 
-STEP = 11
+STEP = 17
 """Every so-manieth call is struck; another one each day would be nice, but a test must not change by itself.
 
-The shortest sweep has some 70 calls: six of them are struck whichever is the first.
+The shortest sweep has some 70 calls: four of them are struck whichever is the first.
 """
 
 
@@ -39,7 +39,7 @@ def test_a_file_call_that_goes_wrong_loses_nothing(stage: str, kind: str) -> Non
     sweep_all(shared, [partial(lab_in, default_base())])
     assert not shared.failures, "\n".join(shared.failures)
     assert sweep.last is not None, "the sweep did not reach its end"
-    assert sweep.struck > 5
+    assert sweep.struck > 3
 
 
 def chaos(tmp_path: Path, *arguments: str) -> dict[str, dict[str, int]]:
@@ -63,8 +63,8 @@ def test_a_power_cut_damages_nothing_where_less_was_asked_for(tmp_path: Path) ->
 
 
 def test_a_flipped_bit_is_noticed_or_harmless(tmp_path: Path) -> None:
-    outcome = chaos(tmp_path, "bitflips", "--sample", "700", "--jobs", "1")
-    assert outcome["notes"]["closed: complained about"] > 100
+    outcome = chaos(tmp_path, "bitflips", "--sample", "400", "--jobs", "1")
+    assert outcome["notes"]["closed: complained about"] > 50
 
 
 def test_the_fork_server_of_the_trials_ends_with_them() -> None:

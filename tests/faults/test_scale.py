@@ -12,6 +12,6 @@ pytestmark = pytest.mark.chaos
 
 
 @pytest.mark.parametrize("shape", ["wide", "deep", "join", "history"])
-def test_four_thousand_are_run_killed_and_resumed(tmp_path: Path, shape: str) -> None:
-    outcome = chaos(tmp_path, "scale", "--size", "4000", "--only", shape)
-    assert sum(outcome["tried"].values()) > 4000
+def test_thousands_are_run_killed_and_resumed(tmp_path: Path, shape: str) -> None:
+    outcome = chaos(tmp_path, "scale", "--size", "2500", "--only", shape)
+    assert sum(outcome["tried"].values()) > 2500

@@ -20,6 +20,7 @@ WHY = {
     "backports.zstd": "compression; part of Python from 3.14 on",
     "click": "the command line",
     "jinja2": "the parser of expressions",
+    "jsonschema": "results held against the schema of their step; loaded with the first one",
     "ormsgpack": "the form of values and facts",
     "pydantic": "tools with models as parameters",
     "pyyaml": "the parser of pipelines",

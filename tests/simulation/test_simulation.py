@@ -15,7 +15,7 @@ from chaos.simulation.run import SQLITE_EVERY, simulate
 pytestmark = pytest.mark.chaos
 
 CHUNKS = 6
-SEEDS = 400
+SEEDS = 330
 """In each chunk: as many as fit into a minute of a slow core."""
 BUG_SEEDS = 3000
 

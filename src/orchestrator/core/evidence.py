@@ -85,6 +85,7 @@ class _Gathering:
         faults: dict[TaskId, str] = {}
         priors: list[Prior] = []
         scope: Scope | None = None
+        quick = self._request.revision is None and not self._request.results and not self._other_inputs
         for name, task in self._pipeline.tasks.items():
             known = self._known(name)
             if known is None:
@@ -92,10 +93,9 @@ class _Gathering:
             call = task.tool, task.action
             if call not in told and (known.call is not None or known.kept is not None):
                 told.add(call)
-                found, recorded = self._weighing.call(*call), self._state.calls.get(call)
-                if found is not None:
-                    # The very object that the tasks have: comparing 100,000 of them is free then.
-                    calls[call] = recorded if recorded == found else found
+                self._look_up(call, calls)
+            if quick and known.kept is None and known.trace is None and known.under is None and not known.stale:
+                continue  # as it was, and nobody asks for more
             prior = known.prior or attempted(known)
             if prior is None or known.pinned or name in self._request.results:
                 continue
@@ -112,6 +112,13 @@ class _Gathering:
                 faults[name] = fault
         files = await self._weighing.look(seen_by(priors))
         return Evidence(calls, given, files, faults, self._execution_id)
+
+    def _look_up(self, call: tuple[str, str | None], calls: dict[tuple[str, str | None], Call]) -> None:
+        """Find out what a call means now."""
+        found, recorded = self._weighing.call(*call), self._state.calls.get(call)
+        if found is not None:
+            # The very object that the tasks have: comparing 100,000 of them is free then.
+            calls[call] = recorded if recorded == found else found
 
     def _may_be_given_else(self, task: Task, known: TaskState, old: Task) -> bool:
         """Tell whether a task's parameters may differ from those recorded, and can be worked out now."""
