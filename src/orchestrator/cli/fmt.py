@@ -45,7 +45,7 @@ def fmt_command(_common: Common, files: tuple[str, ...], *, check: bool, diff: b
             mistakes += error.diagnostics
         except UsageError as error:
             refused = True
-            output.tell(output.clean(f"refused: {error}"))
+            output.tell(output.clean(f"{file}: left as it is: {error}"))
     if mistakes:
         raise DefinitionError(mistakes)
     if refused:

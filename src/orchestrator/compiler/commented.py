@@ -14,6 +14,7 @@ from orchestrator.errors import UsageError
 _BREAK = "\n\r\x85\u2028\u2029"
 _COMMENT = re.compile(f"#[^{_BREAK}]*")
 _HEADER = re.compile(r"[|>][-+0-9]*[ \t]+(#[^\n]*)")
+"""A plain text cannot begin like this, so that it is the first line of a block."""
 _OPENING = ("BlockEntryToken", "KeyToken", "DocumentStartToken")
 """A comment right after one of these is about what follows."""
 
@@ -55,7 +56,7 @@ class Entry:
     value: Node | None = None
     blank: bool = False
     before: list[Comment] = field(default_factory=list)
-    beside: list[Comment] = field(default_factory=list)
+    beside: Comment | None = None
 
 
 @dataclass(slots=True)
@@ -74,9 +75,9 @@ Node = Scalar | Alias | Group
 
 
 def comments_of(text: str) -> list[Comment]:
-    """Return every comment of a text, whose lines end with line feeds, in order.
+    r"""Return every comment of a text, whose lines end with line feeds, in order.
 
-    >>> [each.text for each in comments_of("a: '# b' # c\\nd: | # e\\n  # f\\n# g\\n")]
+    >>> [each.text for each in comments_of("a: '# b' # c\nd: | # e\n  # f\n# g\n")]
     ['# c', '# e', '# g']
     """
     import yaml
@@ -90,12 +91,10 @@ def comments_of(text: str) -> list[Comment]:
             raise UsageError("a file with directives (%YAML, %TAG) cannot be formatted: remove them")
         if end == start and type(token).__name__ != "StreamEndToken":
             continue
-        for match in _COMMENT.finditer(text, before, start):
-            found.append(_comment(text, match, breaks, opening=opening))
-        if type(token).__name__ == "ScalarToken" and token.style in ("|", ">"):
-            source = text[start:end]
-            if match := _HEADER.match(source):
-                found.append(Comment(match[1].rstrip(), blank=False, index=start + match.start(1), own=False))
+        between = _COMMENT.finditer(text, before, start)
+        found += [_comment(text, match, breaks, opening=opening) for match in between]
+        if isinstance(token, yaml.ScalarToken) and (header := _HEADER.match(text, start, end)):
+            found.append(Comment(header[1].rstrip(), blank=False, index=header.start(1), own=False))
         before, opening = end, type(token).__name__ in _OPENING
     return found
 
@@ -165,15 +164,18 @@ class _Reader:
             if comment.own or self.last is None:
                 self.pending.append(comment)
             else:
-                self.last.beside.append(comment)
+                if self.last.beside is not None:  # one has room there
+                    self.last.before.append(self.last.beside)
+                comment.blank = False
+                self.last.beside = comment
 
     def _end(self, *, block: bool) -> None:
         group = self.stack.pop()
         if not block:
-            group.foot += self.pending
-            self.pending = []
             if self.stack:
                 self.last = self.stack[-1].entries[-1]
+            (group.foot if group.entries or not self.stack else self.stack[-1].entries[-1].before).extend(self.pending)
+            self.pending = []
             return
         least = group.column
         if self.stack and not group.is_mapping and self.stack[-1].column == least:

@@ -10,8 +10,8 @@ import math
 from typing import Any
 
 from orchestrator.compiler.commented import Alias, Comment, Entry, Group, Node, Scalar, comments_of, tree_of
-from orchestrator.compiler.schema import PIPELINE, STEP
 from orchestrator.compiler.scalars import WIDTH, block, folded, inline, is_block
+from orchestrator.compiler.schema import PIPELINE, STEP
 from orchestrator.compiler.shape import Table
 from orchestrator.errors import DefinitionError, UsageError
 
@@ -43,9 +43,9 @@ def formatted(text: str | bytes, *, file: str = "<pipeline>") -> str:
     except DefinitionError:
         same = False
     if not same:
-        raise UsageError(f"{file} is left as it is: its layout cannot be changed without changing what it means")
+        raise UsageError("its layout cannot be changed without changing what it means")
     if sorted(each.text for each in comments_of(before)) != sorted(each.text for each in comments_of(after)):
-        raise UsageError(f"{file} is left as it is: a comment in it would be lost")
+        raise UsageError("a comment in it would be lost")
     return after
 
 
@@ -107,17 +107,12 @@ class _Writer:
         self, entry: Entry, column: int, *, apart: bool = False, first: bool = False, steps: bool = False
     ) -> None:
         """Write what stands before an entry, and the entry."""
-        beside = entry.beside[-1] if entry.beside else None
-        before = [*entry.before, *(Comment(each.text, blank=False) for each in entry.beside[:-1])]
-        value = entry.value
-        if isinstance(value, Group) and not value.entries:
-            before += value.foot
-            value.foot = []
+        before, beside, value = entry.before, entry.beside, entry.value
         nested = isinstance(value, Group) and not self._fits(entry, column)
         if entry.key is None and nested and isinstance(value, Group):
             if beside is not None:
-                before, beside = [*before, Comment(beside.text, blank=False)], None
-            before += self._hoisted(value)
+                before, beside = [*before, beside], None
+            before = [*before, *self._hoisted(value)]
         blank = not first and (apart or (before[0].blank if before else entry.blank))
         if blank:
             self._blank()
@@ -143,8 +138,7 @@ class _Writer:
         return found
 
     def _pair(self, entry: Entry, column: int, tail: str, *, steps: bool) -> None:
-        key = entry.key
-        head = " " * column + (f"*{key.name} :" if isinstance(key, Alias) else f"{inline(key, flow=False, key=True)}:")
+        head = f"{' ' * column}{_key(entry.key, flow=False)}:"
         value = entry.value
         if isinstance(value, Group) and not self._fits(entry, column):
             self.lines.append(head + _anchor(value) + tail)
@@ -186,11 +180,10 @@ class _Writer:
 
     def _scalar(self, head: str, value: Node | None, column: int, tail: str) -> None:
         if isinstance(value, Scalar):
+            text = inline(value, flow=False)
             lines = block(value, column + _INDENT) if is_block(value) else None
-            if lines is None:
-                text = inline(value, flow=False)
-                if len(head) + 1 + len(text) > WIDTH:
-                    lines = folded(value, column + _INDENT)
+            if lines is None and len(head) + 1 + len(text) > WIDTH:
+                lines = folded(value, column + _INDENT)
             if lines is not None:
                 self.lines.append(f"{head} {lines[0]}{tail}")
                 self.lines += lines[1:]
@@ -211,10 +204,7 @@ class _Writer:
         if not group.flow or _has_comments(group):
             return False
         text = self._flow(group)
-        key = 1
-        if isinstance(entry.key, Scalar):
-            key = len(inline(entry.key, flow=False, key=True)) + 1
-        return column + key + 1 + len(text) <= WIDTH
+        return column + len(_key(entry.key, flow=False)) + len(": ") + len(text) <= WIDTH
 
     def _flow(self, node: Node | None) -> str:
         if isinstance(node, Alias):
@@ -226,10 +216,7 @@ class _Writer:
         prefix = f"&{node.anchor} " if node.anchor is not None else ""
         if not node.is_mapping:
             return f"{prefix}[{', '.join(self._flow(entry.value) for entry in node.entries)}]"
-        pairs = []
-        for entry in node.entries:
-            key = f"*{entry.key.name} " if isinstance(entry.key, Alias) else inline(entry.key, flow=True, key=True)
-            pairs.append(f"{key}: {self._flow(entry.value)}")
+        pairs = [f"{_key(entry.key, flow=True)}: {self._flow(entry.value)}" for entry in node.entries]
         return f"{prefix}{{{', '.join(pairs)}}}"
 
     # -- lines -----------------------------------------------------------------------------------------------------
@@ -245,12 +232,19 @@ class _Writer:
             self.lines.append("")
 
 
+def _key(key: Scalar | Alias | None, *, flow: bool) -> str:
+    """Return how a key is written, without its colon; nothing for an item of a list."""
+    if isinstance(key, Alias):
+        return f"*{key.name} "  # else the colon would be taken for a part of the name
+    return "" if key is None else inline(key, flow=flow, key=True)
+
+
 def _anchor(group: Group) -> str:
     return f" &{group.anchor}" if group.anchor is not None else ""
 
 
 def _has_comments(group: Group) -> bool:
     return bool(group.foot) or any(
-        entry.before or entry.beside or (isinstance(entry.value, Group) and _has_comments(entry.value))
+        bool(entry.before or entry.beside) or (isinstance(entry.value, Group) and _has_comments(entry.value))
         for entry in group.entries
     )

@@ -91,8 +91,8 @@ def _folded_source(value: Scalar) -> list[str] | None:
     """Return the lines of a folded text as they stand in the file, without their indentation."""
     header, *lines = value.source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     found = _HEADER.match(header)
-    if found is None or found[2]:
-        return None
+    if found is None or found[2] or not all(each.isprintable() or each == "\t" for line in lines for each in line):
+        return None  # lines may end at other characters too
     while lines and not lines[-1].strip(" "):
         lines.pop()
     first = next((line for line in lines if line.strip(" ")), "")
