@@ -61,7 +61,7 @@ audit: $(VENV)/.test
 
 lock: $(VENV)/.test
 	$(COMPILE) --extra data -o requirements/run.txt
-	$(COMPILE) --extra data --extra encryption --extra langgraph --extra postgres --extra redis --extra s3 --group test --group lint -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) --extra data --extra encryption --extra http --extra langgraph --extra postgres --extra redis --extra s3 --group test --group lint -c requirements/run.txt -o requirements/dev.txt
 
 clean:
 	rm -rf build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from chaos.simulation.executor import SimulatedExecutor
 from chaos.simulation.loop import simulated_loop
 from chaos.simulation.store import DisturbedStore
-from orchestrator.compiler.resultschema import ResultSchemas
 from orchestrator.core.adapters import Adapters
 from orchestrator.core.keeper import POLL_SECONDS, LeaseKeeper
 from orchestrator.core.live import LiveExecutions
 from orchestrator.ports.tools import Identity
+from orchestrator.schemas.values import ResultSchemas
 from orchestrator.testing.clock import ManualClock, SeededChance
 from orchestrator.tools.looking import ProjectFiles
 

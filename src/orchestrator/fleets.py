@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +16,18 @@ from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import definition_of
 from orchestrator.errors import UsageError
 from orchestrator.ports.store import Place
+from orchestrator.wired import Wired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from orchestrator.core.adapters import Adapters
     from orchestrator.core.ending import Result
     from orchestrator.core.engine import Engine
-    from orchestrator.core.live import LiveExecutions
     from orchestrator.core.serving import Notice
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.pipeline import Compiled, Pipeline
-    from orchestrator.domain.plan import Source
     from orchestrator.ports.store import ExecutionSummary, QueueSummary
-    from orchestrator.settings import Settings
 
 MOST_PRIORITY = 1_000_000
 LONGEST_POLL_SECONDS = 1.0
@@ -38,37 +35,17 @@ POLLS_PER_LEASE = 8
 """With jitter the longest wait between two looks is well below a renewal: a quarter of the lease."""
 
 
-class FleetMethods(ABC):
+class FleetMethods(Wired):
     """Submitting, serving, pausing, queues; the base of ``Orchestrator``."""
-
-    @property
-    @abstractmethod
-    def settings(self) -> Settings:
-        """The settings that hold."""
 
     @property
     @abstractmethod
     def log_folder(self) -> Path:
         """The folder of the steps' logs."""
 
-    @property
-    @abstractmethod
-    def _adapters(self) -> Adapters: ...
-
-    @property
-    @abstractmethod
-    def _live(self) -> LiveExecutions: ...
-
     @abstractmethod
     def _forget(self, execution_id: str) -> None:
         """Remove what an execution left beside the store."""
-
-    @abstractmethod
-    def _source_of(self, path: str | Path | None) -> Source: ...
-
-    @abstractmethod
-    def new_execution_id(self) -> str:
-        """Return a fresh execution id."""
 
     @abstractmethod
     async def _conclude(self, name: str, state: ExecutionState, engines: list[Engine]) -> Result: ...

@@ -119,14 +119,15 @@ class Orchestrator(RevisionMethods, FleetMethods):
         make_importable(settings.project)
         modules = None if settings.allow_modules == ("*",) else settings.allow_modules
         paths = settings.allow_paths or None
-        if modules is None and paths is None:
+        hosts = settings.allow_hosts or None
+        if modules is None and paths is None and hosts is None:
             return default_registry()
-        return ToolRegistry(allow_modules=modules, allow_paths=paths)
+        return ToolRegistry(allow_modules=modules, allow_paths=paths, allow_hosts=hosts)
 
     @cached_property
     def _adapters(self) -> Adapters:
-        from orchestrator.compiler.resultschema import ResultSchemas
         from orchestrator.compiler.templates import Templates
+        from orchestrator.schemas.values import ResultSchemas
         from orchestrator.tools.looking import ProjectFiles
 
         settings = self._settings

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -13,28 +12,27 @@ from orchestrator.core.comparing import compare
 from orchestrator.core.explaining import Explanation, explain
 from orchestrator.core.forking import Changes, fork_of
 from orchestrator.core.recovery import state_at
+from orchestrator.core.scope import RecordedValues
 from orchestrator.core.system import user_name
 from orchestrator.core.weighing import component
 from orchestrator.domain.changes import differences
-from orchestrator.domain.ids import ExecutionId, checkpoint_id, is_checkpoint_id, parse_checkpoint_id
+from orchestrator.domain.ids import ExecutionId, TaskId, checkpoint_id, parse_checkpoint_id, parse_position
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import OnChange, Pipeline, definition_of
-from orchestrator.domain.plan import NO_SOURCE, Plan, PlanRequest, Revision, Source
+from orchestrator.domain.plan import Plan, PlanRequest, Revision
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import DefinitionError, NoCheckpoint, PlanChanged, ResumeError, UnstorableValue, UsageError
+from orchestrator.wired import Wired, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from orchestrator.core.adapters import Adapters
     from orchestrator.core.forking import Fork
-    from orchestrator.core.live import LiveExecutions
     from orchestrator.domain.diff import Diff
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.pipeline import Compiled
     from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.tools import Tools
-    from orchestrator.settings import Settings
 
 
 class PlanOptions(TypedDict, total=False):
@@ -64,30 +62,13 @@ class PlanOptions(TypedDict, total=False):
     by: str | None
 
 
-class RevisionMethods(ABC):
+class RevisionMethods(Wired):
     """The methods of an ``Orchestrator`` that plan, fork, explain, revise and compare."""
 
     @property
     @abstractmethod
     def tools(self) -> Tools:
         """The registry that steps' tools are looked up in."""
-
-    @property
-    @abstractmethod
-    def settings(self) -> Settings:
-        """The settings that hold."""
-
-    @property
-    @abstractmethod
-    def _adapters(self) -> Adapters: ...
-
-    @property
-    @abstractmethod
-    def _live(self) -> LiveExecutions: ...
-
-    @abstractmethod
-    def new_execution_id(self) -> str:
-        """Return a fresh execution id."""
 
     # -- plans ---------------------------------------------------------------------------------------------------
 
@@ -109,8 +90,11 @@ class RevisionMethods(ABC):
         Raises ResumeError for an unknown step, and what ``plan`` raises.
         """
         name = valid_execution_id(execution_id)
-        request = await self._request(name, None, options)
-        return await explain(self._adapters, self._live, name, step, request)
+        state = await self._live.load(name)
+        request = await self._request(name, None, options, state)
+        plan = await self._live.plan_for(name, state, request)
+        values = RecordedValues(self._adapters.store, self._adapters.codec)
+        return await explain(values, name, state, request, plan, step)
 
     async def revise(
         self,
@@ -138,7 +122,7 @@ class RevisionMethods(ABC):
 
         source, digest = plan.source
         path = self.settings.project / source
-        if not source or not path.is_file() or _sha256(path) == digest:
+        if not source or not path.is_file() or sha256_of(path) == digest:
             return ""
         try:
             found = compile_file(path, tools=self.tools, default_id=plan.pipeline_id)
@@ -211,18 +195,15 @@ class RevisionMethods(ABC):
 
     async def _past(self, execution: str) -> tuple[ExecutionId, ExecutionState]:
         """Return the execution that a text names, and its state, at the position if it names one."""
-        if not is_checkpoint_id(execution):
-            name = valid_execution_id(execution)
-            return name, await self._live.load(name)
-        name, seq = parse_checkpoint_id(execution)
-        state = await self._live.load(name)
-        if not 0 < seq <= state.seq:
+        name, seq = parse_position(execution)
+        state = await self._live.load(name)  # all of it, so that damage after the position is noticed, too
+        if seq is None or seq == state.seq:
+            return name, state
+        if seq > state.seq:
             raise NoCheckpoint(
                 f"No resume checkpoint found: no position {checkpoint_id(name, seq)}: the journal has {state.seq} facts"
             )
-        return name, state if seq == state.seq else await state_at(
-            self._adapters.store, self._adapters.codec, name, seq
-        )
+        return name, await state_at(self._adapters.store, self._adapters.codec, name, seq)
 
     # -- comparing -----------------------------------------------------------------------------------------------
 
@@ -314,17 +295,8 @@ class RevisionMethods(ABC):
         changed = tuple(component(change.path, change.old, change.new, "inputs") for change in differences(old, bound))
         return Revision(pipeline, definition, inputs, source, changed)
 
-    def _source_of(self, path: str | Path | None) -> Source:
-        """Return a definition's file as it is recorded: relative to the project where it is inside."""
-        if path is None or not str(path):
-            return NO_SOURCE
-        full = Path(path).absolute()
-        project = self.settings.project.absolute()
-        text = full.relative_to(project).as_posix() if full.is_relative_to(project) else str(full)
-        return Source(text, _sha256(full))
-
     def _result(self, pipeline: Pipeline | None, step: str, value: Any) -> EncodedValue:
-        task = None if pipeline is None else {str(name): task for name, task in pipeline.tasks.items()}.get(step)
+        task = None if pipeline is None else pipeline.tasks.get(TaskId(step))
         if task is not None and task.output_schema is not None:
             fault = self._adapters.schemas.check(task.output_schema, value)
             if fault is not None:
@@ -356,14 +328,6 @@ def must_be(expected: Plan | str) -> Callable[[Plan], None]:
         )
 
     return check
-
-
-def _sha256(path: Path) -> str:
-    """Return the digest of a file; empty if it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
 
 
 def _bound(pipeline: Pipeline, inputs: Mapping[str, Any]) -> dict[str, Any]:

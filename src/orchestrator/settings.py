@@ -11,6 +11,7 @@ holds ``.orchestrator``, else the working folder) is the project folder: what re
     grace = 30                                   # seconds a graceful stop waits for running steps
     lease = 30                                   # seconds after which an owner that went silent may be followed
     allow_paths = ["/data"]                      # folders outside the project that file tools may use
+    allow_hosts = ["localhost:8080"]             # hosts `http` steps may ask although their addresses are not public
     allow_modules = ["*"]                        # modules that `tool: python` may import
     encryption_command = ["pass", "show", "keys"] # prints the keys, or ORCHESTRATOR_ENCRYPTION_KEYS
     require_encryption = true                    # nothing is read or written without keys
@@ -85,6 +86,7 @@ class Settings:
     require_encryption: bool = False
     blobs: str = ""
     retention: tuple[Retention, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
 
 
 def load_settings(
@@ -143,6 +145,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "grace": ((int, float), "a number"),
     "lease": ((int, float), "a number"),
     "allow_paths": (list, "a list of texts"),
+    "allow_hosts": (list, "a list of texts"),
     "allow_modules": (list, "a list of texts"),
     "encryption_command": (list, "a list of texts"),
     "require_encryption": (bool, "true or false"),

@@ -298,3 +298,15 @@ def test_a_plain_resume_tells_of_changed_code_and_repeats_nothing(program: Progr
     followed = program("resume", "x", "--on-change", "rerun")
     assert "3 taken" in followed.stdout
     assert (tmp_path / "effects.txt").read_text().split() == ["rows", "pick", "tell", "tell"]
+
+
+def test_explain_tells_what_a_step_was_under_the_name_it_had(program: Program, tmp_path: Path) -> None:
+    before = "id: named\nsteps: [{id: old, tool: shell, condition: 3 > 1, parameters: {command: [ls]}}]\n"
+    (tmp_path / "named.yaml").write_text(before)
+    program.within("run", "named.yaml", "--execution-id", "named", "--quiet")
+    (tmp_path / "named.yaml").write_text(
+        before.replace("id: old", "id: new, renamed_from: old").replace("3 > 1", "2 > 1")
+    )
+    told = program.within("explain", "named", "new", "--pipeline", "named.yaml").stdout
+    assert told.startswith("new: reuse, completed at seq ")
+    assert re.search(r"^condition +3 > 1 +the same$", told, re.MULTILINE)

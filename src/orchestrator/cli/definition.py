@@ -166,7 +166,7 @@ def tools_command(common: Common, tool: str | None, *, as_json: bool) -> None:
 
 
 def _with_hint(message: str, tool: str, names: list[str]) -> str:
-    from orchestrator.compiler.diagnostics import did_you_mean
+    from orchestrator.domain.words import did_you_mean
 
     hint = did_you_mean(tool, names)
     return f"{message} ({hint})" if hint else message

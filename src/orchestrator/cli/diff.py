@@ -58,7 +58,7 @@ async def diff_command(
     and how long it all took. Results are compared by their digests; where they differ is told of the first ones that
     are not too large.
     """
-    from orchestrator.core.comparing import parse_position
+    from orchestrator.domain.ids import parse_position
 
     names = [parse_position(text)[0] for text in (a, b)]
     async with common.reading(names[0]) as orchestrator:

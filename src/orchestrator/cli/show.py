@@ -25,6 +25,7 @@ from orchestrator.domain.events import (
     TasksReset,
 )
 from orchestrator.domain.execution import DONE, STUCK, ExecutionState, ExecutionStatus, TaskStatus
+from orchestrator.domain.words import did_you_mean
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -229,11 +230,8 @@ async def _remark(
 
 def no_step(execution: str, state: ExecutionState, step: str) -> UsageError:
     """Return the error for a name that no step of an execution has."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(step, list(state.tasks)[:1000], n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return UsageError(f"no step named {step!r} in execution {execution!r}{hint}")
+    hint = did_you_mean(step, state.tasks)
+    return UsageError(f"no step named {step!r} in execution {execution!r}{f' ({hint})' if hint else ''}")
 
 
 async def step_object(

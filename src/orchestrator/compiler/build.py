@@ -12,10 +12,9 @@ from operator import attrgetter
 from typing import Any
 
 from orchestrator.compiler.changing import check_texts, is_function
-from orchestrator.compiler.diagnostics import Collector, NoSource, Path, Source, kind_of
+from orchestrator.compiler.diagnostics import Collector, NoSource, Source
 from orchestrator.compiler.expressions import RESERVED, Expression
 from orchestrator.compiler.fields import check_inputs, check_settings, is_default
-from orchestrator.compiler.graph import cycle_text, cycles
 from orchestrator.compiler.limits import MAX_WORK, Meter, TemplateFault
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.references import Names, task_of
@@ -26,9 +25,11 @@ from orchestrator.compiler.templates import (
     is_template,
     texts_of,
 )
+from orchestrator.domain.graph import cycle_text, cycles
 from orchestrator.domain.ids import ID_RULE, TaskId, is_valid_id
 from orchestrator.domain.pipeline import Input, Pipeline, Task
 from orchestrator.domain.strategy import ResumeStrategy
+from orchestrator.domain.words import Path, kind_of
 from orchestrator.errors import TaskError
 from orchestrator.ports.tools import Problem, Tools
 

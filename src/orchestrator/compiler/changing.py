@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.compiler.diagnostics import Collector, Path, kind_of
+from orchestrator.compiler.diagnostics import Collector
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.domain.ids import ID_RULE, is_valid_id
 from orchestrator.domain.pipeline import NO_FILES, CachePolicy, CacheScope, DeclaredFiles, OnChange
+from orchestrator.domain.words import Path, kind_of
 
 _FUNCTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
@@ -97,7 +98,7 @@ def _schema(mistakes: Collector, path: Path, schema: Any) -> Any:
     if not isinstance(schema, Mapping):
         mistakes.add(path, f"expected a JSON Schema as a mapping, got {kind_of(schema)}")
         return None
-    from orchestrator.compiler.outputschema import check_schema
+    from orchestrator.schemas.checking import check_schema
 
     copied = plain_copy(schema, mistakes.under(path))
     check_schema(mistakes, path, copied)

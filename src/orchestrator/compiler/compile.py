@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compiler.build import build
-from orchestrator.compiler.diagnostics import AFTER_ALL, Collector, NoSource, Source, kind_of
+from orchestrator.compiler.diagnostics import AFTER_ALL, Collector, NoSource, Source
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.schema import PIPELINE
 from orchestrator.compiler.shape import Reading, Values
@@ -31,6 +31,7 @@ from orchestrator.domain.pipeline import (
     Task,
 )
 from orchestrator.domain.strategy import ResumeStrategy
+from orchestrator.domain.words import kind_of
 from orchestrator.errors import DefinitionError, Diagnostic, UsageError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from orchestrator.compiler import filters, limits
-from orchestrator.compiler.diagnostics import did_you_mean, kind_of, shorten
 from orchestrator.compiler.limits import Meter, Missing, TemplateFault
+from orchestrator.domain.words import did_you_mean, kind_of, shorten
 
 MAX_EXPRESSION = 10_000
 """Longest expression, in characters."""

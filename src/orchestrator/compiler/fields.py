@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.compiler.changing import check_changing, check_texts, is_number
-from orchestrator.compiler.diagnostics import Collector, Path, kind_of
+from orchestrator.compiler.diagnostics import Collector
 from orchestrator.compiler.inputs import EXPECTED, TYPES, fits
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.domain.ids import ID_RULE, is_valid_id
@@ -21,6 +21,7 @@ from orchestrator.domain.pipeline import (
     RetryPolicy,
     Task,
 )
+from orchestrator.domain.words import Path, kind_of
 
 _CHOICES: tuple[tuple[str, Path, Any], ...] = (
     ("checkpoint", ("resume", "checkpoint"), CheckpointWhen),

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from orchestrator.compiler.diagnostics import kind_of
 from orchestrator.compiler.limits import (
     MAX_WIDTH,
     Meter,
@@ -31,6 +30,7 @@ from orchestrator.compiler.limits import (
     total,
     whole,
 )
+from orchestrator.domain.words import kind_of
 
 Filter = Callable[..., Any]
 Test = Callable[..., bool]

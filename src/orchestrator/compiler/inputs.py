@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.compiler.diagnostics import Collector, NoSource, kind_of
+from orchestrator.compiler.diagnostics import Collector, NoSource
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.domain.pipeline import Input, Pipeline
+from orchestrator.domain.words import kind_of
 from orchestrator.errors import UsageError
 
 _FITS: dict[str, Callable[[Any], bool]] = {

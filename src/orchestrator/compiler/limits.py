@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.compiler.diagnostics import kind_of
+from orchestrator.domain.words import kind_of
 
 MAX_TEXT = 1_048_576
 """Longest text that one template may yield, in characters."""

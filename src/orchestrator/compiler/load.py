@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from orchestrator.compiler.diagnostics import shorten
+from orchestrator.domain.words import shorten
 from orchestrator.errors import DefinitionError, Diagnostic
 
 MAX_BYTES = 5_000_000

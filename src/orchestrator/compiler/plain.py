@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.compiler.diagnostics import Path
 from orchestrator.compiler.load import MAX_DEPTH
+from orchestrator.domain.words import Path
 
 Report = Callable[[Path, str, "str | None"], None]
 """Takes the place inside the value, what is wrong there, and a hint."""

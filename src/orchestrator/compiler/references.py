@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from orchestrator.compiler.diagnostics import closest, did_you_mean
 from orchestrator.compiler.expressions import RESERVED, Expression, Reference
+from orchestrator.domain.words import closest, did_you_mean
 
 _SEPARATORS = re.compile("[-.]")
 EXECUTION_FACTS = ("id", "is_resume", "context")

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from orchestrator.compiler.diagnostics import Collector, NoSource, Path, kind_of
+from orchestrator.compiler.diagnostics import Collector, NoSource
+from orchestrator.domain.words import Path, kind_of
 
 WRONG: Any = object()
 """Read from a value that cannot be used; the mistake is noted."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.compiler.diagnostics import Path, path_text
 from orchestrator.compiler.load import Node
 from orchestrator.compiler.schema import table_at
+from orchestrator.domain.words import Path, path_text
 
 
 def tree_of(value: Any) -> Node:

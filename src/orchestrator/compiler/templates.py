@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from orchestrator.compiler.diagnostics import shorten
 from orchestrator.compiler.expressions import MAX_EXPRESSION, Expression, Frame, Reference, compile_expression
 from orchestrator.compiler.limits import MAX_TEXT, Meter, TemplateFault, text_of
+from orchestrator.domain.words import shorten
 from orchestrator.errors import TaskError
 
 MAX_EXPRESSIONS = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.events import CancelRequested, ExecutionFinished, TaskInterrupted
+from orchestrator.domain.events import PROCESS_ENDED, CancelRequested, ExecutionFinished, TaskInterrupted
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.planner import interruption
 from orchestrator.errors import ExecutionOwned, ResumeError
@@ -56,8 +56,7 @@ def record_interruptions(recorder: Recorder, now: float) -> None:
         return
     for name in list(state.running):
         policy = interruption(pipeline.tasks[name], pipeline.resume)
-        reason = "it was running when the process ended"
-        recorder.record(TaskInterrupted(now, name, state.tasks[name].attempt, policy.value, reason))
+        recorder.record(TaskInterrupted(now, name, state.tasks[name].attempt, policy.value, PROCESS_ENDED))
 
 
 async def _record_cancel(adapters: Adapters, live: LiveExecutions, execution_id: ExecutionId, by: str) -> None:

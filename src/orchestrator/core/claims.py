@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.core.recorder import Recorder
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Pipeline, Task
-    from orchestrator.domain.tasks import TaskState
+    from orchestrator.domain.tasks import Prior, TaskState
     from orchestrator.domain.values import ValueRef
 
 _log = logging.getLogger("orchestrator.engine")
@@ -83,11 +83,11 @@ class Claims:
         known = self._recorder.state.tasks[name]
         number = known.attempt + 1
         self._resolve(task, now)
-        if known.kept is not None:
-            if await self._settle(task, known, now):
+        if (kept := known.kept) is not None:
+            if await self._settle(task, known, kept, now):
                 return None
-            if self._migrates(task, known) and not await self._is_given_other_values(task, known):
-                return await self._migration(task, known, number, now)
+            if await self._migrates(task, known, kept):
+                return await self._migration(task, known, kept, now)
         reference: ValueRef | bytes | None = None
         parameters: Mapping[str, Any] = task.parameters
         files, scope = NO_FILES, None
@@ -160,11 +160,8 @@ class Claims:
 
     # -- kept results --------------------------------------------------------------------------------------------
 
-    async def _settle(self, task: Task, known: TaskState, now: float) -> bool:
+    async def _settle(self, task: Task, known: TaskState, kept: Prior, now: float) -> bool:
         """Look again at an invalidated task; True if it keeps its result (or stays skipped), which is recorded."""
-        kept = known.kept
-        if kept is None:
-            return False
         old = known.under or task
         given = None
         # Recorded parameters came of templates: of a text that a fork knows nothing of, where this one has none.
@@ -186,30 +183,25 @@ class Claims:
             self._recorder.record(TaskReused(now, task.id, kept.value, kept.parameters, source))
         return True
 
-    def _migrates(self, task: Task, known: TaskState) -> bool:
-        return (
-            task.migrate is not None
-            and known.under is not None
-            and known.kept is not None
-            and known.kept.status is TaskStatus.COMPLETED
-        )
+    async def _migrates(self, task: Task, known: TaskState, kept: Prior) -> bool:
+        """Tell whether the new result is made of the old one.
 
-    async def _is_given_other_values(self, task: Task, known: TaskState) -> bool:
-        """Tell whether even the former text would be given something else by now: then an old result is of no use.
-
-        Where the former text cannot be worked out any more (it reads what is called otherwise by now), it is not.
+        Not if even the former text would be given something else by now: then the old result is of no use. Where the
+        former text cannot be worked out any more (it reads what is called otherwise by now), that is not said.
         """
-        old, kept = known.under or task, known.kept
-        if kept is None or old.reads is None:
+        old = known.under
+        if task.migrate is None or old is None or kept.status is not TaskStatus.COMPLETED:
             return False
+        if old.reads is None:
+            return True
         reads = [read for read in old.reads if read in self._recorder.state.tasks]
-        scope = await self._scope.build(reads, known.attempt)
-        given = await self._weighing.given(old, old, kept, scope)
-        return not given.fault and (bool(given.changes) or not given.runs)
+        given = await self._weighing.given(old, old, kept, await self._scope.build(reads, known.attempt))
+        return bool(given.fault) or (given.runs and not given.changes)
 
-    async def _migration(self, task: Task, known: TaskState, number: int, now: float) -> Attempt | None:
+    async def _migration(self, task: Task, known: TaskState, kept: Prior, now: float) -> Attempt | None:
         """Claim an attempt that makes the new result of the old one, instead of running the tool."""
-        old = await self._values.load(known.kept.value if known.kept is not None else None)
+        number = known.attempt + 1
+        old = await self._values.load(kept.value)
         scope = await self._scope.build(task.reads or (), number)
         renderer = self._adapters.renderer
         if task.condition is not None and not renderer.truth(task.condition, scope):

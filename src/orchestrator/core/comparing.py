@@ -10,7 +10,7 @@ from orchestrator.core.ledger import no_checkpoint, unreadable
 from orchestrator.core.recovery import load_state, state_at
 from orchestrator.domain.changes import differences
 from orchestrator.domain.diff import Contents, Diff, Position, TaskDifference, diff_of
-from orchestrator.domain.ids import execution_id, parse_checkpoint_id
+from orchestrator.domain.ids import parse_position
 from orchestrator.errors import NoCheckpoint, StoreDamaged, StoreIncompatible, UnknownExecution
 
 if TYPE_CHECKING:
@@ -24,11 +24,6 @@ MAX_BYTES = 1024 * 1024
 """Size of a value, encoded, up to which it is looked into."""
 MAX_CHANGES = 20
 """Parts of one value that are told of."""
-
-
-def parse_position(text: str) -> tuple[ExecutionId, Seq | None]:
-    """Split ``EXECUTION`` or ``EXECUTION@SEQ``; without a seq the end is meant. Raises UsageError."""
-    return parse_checkpoint_id(text) if "@" in text else (execution_id(text), None)
 
 
 async def compare(records: Records, a: str, b: str, *, values: bool) -> Diff:

@@ -8,7 +8,8 @@ from orchestrator.core.scope import RecordedValues, Scope
 from orchestrator.core.weighing import Weighing, seen_by
 from orchestrator.domain.execution import DONE, TaskState, TaskStatus
 from orchestrator.domain.plan import Evidence
-from orchestrator.domain.planner import attempted, before, inputs_differ, renames
+from orchestrator.domain.planner import attempted, inputs_differ
+from orchestrator.domain.recorded import Recorded
 from orchestrator.domain.revision import called_alike
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ class _Gathering:
         self._state = state
         self._pipeline = pipeline
         self._request = request
-        self._recorded = state.pipeline.tasks if state.pipeline is not None else {}
-        self._renamed = renames(pipeline, self._recorded) if request.revision is not None else {}
+        self._recorded = Recorded(state, pipeline)
         self._other_inputs = inputs_differ(state, request)
         self._given_results = {
             name: _given(result.ref) for name, result in request.results.items() if name in pipeline.tasks
@@ -63,15 +63,12 @@ class _Gathering:
                 return result.payload
         return None
 
-    def _known(self, name: TaskId) -> TaskState | None:
-        return self._state.tasks.get(self._renamed.get(name, name))
-
     def _find(self, name: TaskId) -> TaskState:
         """Return a task as a template will see it."""
         given = self._given_results.get(name)
         if given is not None:
             return given
-        known = self._known(name) or TaskState(0)
+        known = self._recorded.state(name) or TaskState(0)
         if known.kept is not None:
             found = _given(known.kept.value)
             found.status = known.kept.status
@@ -85,9 +82,9 @@ class _Gathering:
         faults: dict[TaskId, str] = {}
         priors: list[Prior] = []
         scope: Scope | None = None
-        quick = self._request.revision is None and not self._request.results and not self._other_inputs
+        quick = self._request.revision is None and not self._request.results
         for name, task in self._pipeline.tasks.items():
-            known = self._known(name)
+            known = self._recorded.state(name)
             if known is None:
                 continue
             call = task.tool, task.action
@@ -101,7 +98,7 @@ class _Gathering:
                 continue
             if prior.trace is not None:
                 priors.append(prior)
-            old = before(task, known, self._recorded.get(self._renamed.get(name, name)))
+            old = self._recorded.before(task, known)
             if self._may_be_given_else(task, known, old):
                 scope = scope or await self._scope()
                 values = await scope.build(task.reads or (), known.attempt)
@@ -135,9 +132,10 @@ class _Gathering:
     async def _scope(self) -> Scope:
         state = self._state
         revision = self._request.revision
-        inputs = await self._values.load(state.inputs) if revision is None else None
         if revision is not None:
             inputs = self._adapters.codec.decode(revision.inputs.payload)
+        else:
+            inputs = await self._values.load(state.inputs)
         facts: dict[str, Any] = {
             "id": self._execution_id,
             "is_resume": True,

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.scope import RecordedValues
 from orchestrator.domain.changes import shown
-from orchestrator.domain.planner import before
+from orchestrator.domain.recorded import Recorded
 from orchestrator.domain.values import ValueRef
 from orchestrator.errors import ResumeError
 
 if TYPE_CHECKING:
-    from orchestrator.core.adapters import Adapters
-    from orchestrator.core.live import LiveExecutions
-    from orchestrator.domain.execution import ExecutionState, TaskState
+    from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.ids import ExecutionId
     from orchestrator.domain.pipeline import Task
-    from orchestrator.domain.plan import Decision, PlanRequest
+    from orchestrator.domain.plan import Decision, Plan, PlanRequest
     from orchestrator.domain.tasks import Prior
 
 
@@ -37,22 +35,25 @@ class Explanation:
 
 
 async def explain(
-    adapters: Adapters, live: LiveExecutions, execution_id: ExecutionId, step: str, request: PlanRequest
+    values: RecordedValues,
+    execution_id: ExecutionId,
+    state: ExecutionState,
+    request: PlanRequest,
+    plan: Plan,
+    step: str,
 ) -> Explanation:
-    """Return the explanation of a step; raises ResumeError for one that the plan does not know."""
-    state = await live.load(execution_id)
-    plan = await live.plan_for(execution_id, state, request)
-    decision = next((each for each in plan.decisions if each.task == step), None)
-    if decision is None:
-        raise ResumeError(f"no step named {step!r} in this pipeline; there are {', '.join(state.tasks)}")
+    """Return the explanation of a step in the plan of a request; raises ResumeError for one that it does not have."""
     pipeline = request.revision.pipeline if request.revision is not None else state.pipeline
-    known, recorded = _known(state, decision, request), []
+    decision = next((each for each in plan.decisions if each.task == step), None)
+    if decision is None or pipeline is None:  # and without a pipeline there is no plan
+        raise ResumeError(f"no step named {step!r} in this pipeline; there are {', '.join(state.tasks)}")
+    tasks, recorded = Recorded(state, pipeline), []
+    known = tasks.state(decision.task)
     prior = known.prior if known is not None else None
     origin = ""
-    if known is not None and prior is not None and pipeline is not None and state.pipeline is not None:
-        task = pipeline.tasks[decision.task]
-        old = before(task, known, state.pipeline.tasks.get(decision.task))
-        recorded = await _parts(RecordedValues(adapters.store, adapters.codec), state, old, prior)
+    if known is not None and prior is not None:
+        old = tasks.before(pipeline.tasks[decision.task], known)
+        recorded = await _parts(values, state, old, prior)
         origin = prior.source or f"{execution_id}@{prior.seq}"
     changes = {each.name: each for each in decision.components}
     parts: list[tuple[str, str, str | None]] = []
@@ -64,14 +65,6 @@ async def explain(
     parts += [(each.name, each.before, each.now) for each in changes.values()]
     status = known.status.value if known is not None else "new"
     return Explanation(step, status, decision, origin, tuple(parts))
-
-
-def _known(state: ExecutionState, decision: Decision, request: PlanRequest) -> TaskState | None:
-    known = state.tasks.get(decision.task)
-    if known is None and request.revision is not None:
-        renamed = request.revision.pipeline.tasks[decision.task].renamed_from
-        known = state.tasks.get(renamed) if renamed is not None else None
-    return known
 
 
 async def _parts(values: RecordedValues, state: ExecutionState, old: Task, prior: Prior) -> list[tuple[str, str]]:

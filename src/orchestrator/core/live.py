@@ -182,13 +182,7 @@ class LiveExecutions(Ledger):
         if planned is not None:
             planned(found)
         events, values = list(fork.events), list(fork.values)
-        if told := request.told():
-            until = ResumePlanned(adapters.clock.now(), found.digest, request.by, request.why, told, None)
-            state.apply(until)
-            events.append(until)
-        for event, more in plan_facts(found, request):
-            if isinstance(event, DefinitionChanged) and request.revision is not None:
-                state.offer(event.definition, request.revision.pipeline)
+        for event, more in _plan_facts(found, request, state, adapters.clock.now(), resumed=False):
             state.apply(event)
             events.append(event)
             values += [value for value in more if not value.ref.inline]
@@ -247,13 +241,7 @@ class LiveExecutions(Ledger):
         recorder.record(
             ExecutionStarted(now, lease.epoch, describe_owner(now), resumed=resumed, strategy=strategy.to_dict())
         )
-        told = request.told()
-        if resumed or told:
-            until = None if found.until is None else sorted(found.until)
-            recorder.record(ResumePlanned(now, found.digest, request.by, request.why, told, until))
-        for event, values in plan_facts(found, request):
-            if isinstance(event, DefinitionChanged) and revision is not None:
-                state.offer(event.definition, revision.pipeline)
+        for event, values in _plan_facts(found, request, state, now, resumed=resumed):
             recorder.record(event, *values)
         if request.from_seq is not None:
             past = await state_at(adapters.store, adapters.codec, execution_id, request.from_seq)
@@ -278,12 +266,21 @@ class LiveExecutions(Ledger):
             await asyncio.shield(_release(adapters, lease))
 
 
-def plan_facts(plan: Plan, request: PlanRequest) -> Iterator[tuple[Event, tuple[EncodedValue, ...]]]:
-    """Yield the facts of a plan, each with the values that came for it with the request."""
-    revision = request.revision
+def _plan_facts(
+    plan: Plan, request: PlanRequest, state: ExecutionState, now: float, *, resumed: bool
+) -> Iterator[tuple[Event, tuple[EncodedValue, ...]]]:
+    """Yield the facts of a plan, each with the values that came for it with the request; ``state`` can fold them.
+
+    A plan is told of where an execution is resumed, and where something was asked for.
+    """
+    told, revision = request.told(), request.revision
+    if resumed or told:
+        until = None if plan.until is None else sorted(plan.until)
+        yield ResumePlanned(now, plan.digest, request.by, request.why, told, until), ()
     for event in plan.events:
         values: tuple[EncodedValue, ...] = ()
         if isinstance(event, DefinitionChanged) and revision is not None:
+            state.offer(event.definition, revision.pipeline)
             values = (revision.definition, revision.inputs)
         elif isinstance(event, ResultSet):
             values = (request.results[event.task],)

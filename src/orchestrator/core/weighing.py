@@ -66,7 +66,7 @@ class Weighing:
         then = prior.parameters
         if then is None:
             # Not recorded: they were as the definition has them.
-            recorded = old.parameters if old.reads is None else self._adapters.renderer.render(old.parameters, scope)
+            recorded = self._rendered(old, scope)
             if self.given_ref(recorded) == now:
                 return ()
         elif then == now:
@@ -87,10 +87,16 @@ class Weighing:
         They can where nothing but the text has changed: the old text with what is read now gives them.
         """
         try:
-            made = old.parameters if old.reads is None else self._adapters.renderer.render(old.parameters, scope)
+            made = self._rendered(old, scope)
         except TaskError:
             return None
         return made if self.given_ref(made) == digest else None
+
+    def _rendered(self, task: Task, scope: Mapping[str, Any]) -> Mapping[str, Any]:
+        if task.reads is None:
+            return task.parameters
+        rendered: Mapping[str, Any] = self._adapters.renderer.render(task.parameters, scope)
+        return rendered
 
     async def look(self, wanted: Mapping[str, FileSeen | None]) -> dict[str, FileSeen]:
         """Return files as they are now, by path; what is known of each saves reading the unchanged ones."""

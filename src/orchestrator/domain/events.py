@@ -19,6 +19,10 @@ CONDITION_FALSE = "condition is false"
 """How the reason of a TaskSkipped begins where the task's own condition says so, and no person."""
 
 
+PROCESS_ENDED = "it was running when the process ended"
+"""The reason of a TaskInterrupted that somebody records on behalf of a process that is gone."""
+
+
 class ErrorInfo(NamedTuple):
     """An error as recorded: ``kind`` is what retry filters name, ``trace`` a shortened traceback or empty."""
 

@@ -53,6 +53,11 @@ def parse_checkpoint_id(text: str) -> tuple[ExecutionId, Seq]:
     return ExecutionId(execution), Seq(int(seq))
 
 
+def parse_position(text: str) -> tuple[ExecutionId, Seq | None]:
+    """Split ``EXECUTION`` or ``EXECUTION@SEQ``; without a seq the end is meant. Raises UsageError."""
+    return parse_checkpoint_id(text) if is_checkpoint_id(text) else (execution_id(text), None)
+
+
 def idempotency_key(execution: str, task: str) -> str:
     """Name one task of one execution, the same for every attempt; handed to every tool."""
     return f"{execution}/{task}"

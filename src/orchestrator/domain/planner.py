@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.changes import shown
 from orchestrator.domain.events import (
     CONDITION_FALSE,
+    PROCESS_ENDED,
     DefinitionChanged,
     DefinitionLoaded,
     Event,
@@ -25,9 +27,11 @@ from orchestrator.domain.ids import TaskId, checkpoint_id
 from orchestrator.domain.order import in_order, needed_for
 from orchestrator.domain.pipeline import OnChange, OnInterrupted
 from orchestrator.domain.plan import Decision, Evidence, Plan, PlanRequest, Source, Verb
+from orchestrator.domain.recorded import Recorded
 from orchestrator.domain.retry import CRASH_LIMIT, failure_limit, is_exhausted
 from orchestrator.domain.revision import called_alike, changed_parts
 from orchestrator.domain.tasks import Call, Prior
+from orchestrator.domain.words import did_you_mean
 from orchestrator.errors import NoCheckpoint, PipelineChanged, ResumeError
 
 if TYPE_CHECKING:
@@ -53,15 +57,6 @@ def plan(pipeline: Pipeline, state: ExecutionState, request: PlanRequest, eviden
     return _Planner(pipeline, state, request, evidence, now).plan()
 
 
-def renames(pipeline: Pipeline, recorded: Mapping[TaskId, Task]) -> dict[TaskId, TaskId]:
-    """Return which tasks of an edited definition go on with what another one had: new id -> recorded id."""
-    return {
-        name: task.renamed_from
-        for name, task in pipeline.tasks.items()
-        if task.renamed_from is not None and task.renamed_from in recorded and task.renamed_from not in pipeline.tasks
-    }
-
-
 def inputs_differ(state: ExecutionState, request: PlanRequest) -> bool:
     """Tell whether the execution's inputs will be other ones under what was asked for."""
     return request.revision is not None and request.revision.inputs.ref != state.inputs
@@ -72,11 +67,6 @@ def attempted(known: TaskState) -> Prior | None:
     if known.status not in (TaskStatus.FAILED, TaskStatus.PARKED):
         return None
     return Prior(TaskStatus.COMPLETED, None, known.parameters, known.call, known.trace, known.seq, "")
-
-
-def before(task: Task, known: TaskState, old: Task | None) -> Task:
-    """Return the task as it was when what is known of it was recorded; ``old`` is that of the recorded definition."""
-    return known.under or old or task
 
 
 class _Planner:
@@ -91,8 +81,7 @@ class _Planner:
         self.evidence = evidence
         self.now = now
         self.strategy: ResumeStrategy = request.strategy or pipeline.resume
-        self.recorded = state.pipeline.tasks if state.pipeline is not None else {}
-        self.renamed = renames(pipeline, self.recorded) if request.revision is not None else {}
+        self.recorded = Recorded(state, pipeline)
         self.decisions: dict[TaskId, Decision] = {}
         self.interrupted: list[Event] = []
         self.events: list[Event] = []
@@ -132,13 +121,14 @@ class _Planner:
         decisions = [self.decisions[name] for name in self.pipeline.tasks]
         if until is not None:
             decisions = [_unwanted(each, self.request.until) if each.task not in until else each for each in decisions]
-        mapped = {self.renamed.get(name, name) for name in self.pipeline.tasks}
         revision = self.request.revision
         definition = self.state.definition if revision is None else revision.definition.ref
+        carried_over = {self.recorded.name(name) for name in self.pipeline.tasks}
+        removed = {name: task for name, task in self.state.tasks.items() if name not in carried_over}
         return Plan(
             tuple(decisions),
-            tuple(self._facts()),
-            tuple((name, task.status.value) for name, task in self.state.tasks.items() if name not in mapped),
+            tuple(self._facts(removed)),
+            tuple((name, task.status.value) for name, task in removed.items()),
             until,
             revision.changed_inputs if revision is not None else (),
             definition.data if definition is not None else b"",
@@ -146,20 +136,18 @@ class _Planner:
             self.pipeline.id,
         )
 
-    def _facts(self) -> list[Event]:
+    def _facts(self, removed: Mapping[TaskId, TaskState]) -> list[Event]:
         """Return the facts that carry the plan out, in the order in which they can be folded."""
         facts = list(self.interrupted)
-        mapped = {self.renamed.get(name, name) for name in self.pipeline.tasks}
-        why = "it was running when the process ended"
         facts += [
-            TaskInterrupted(self.now, name, self.state.tasks[name].attempt, OnInterrupted.RERUN.value, why)
+            TaskInterrupted(self.now, name, removed[name].attempt, OnInterrupted.RERUN.value, PROCESS_ENDED)
             for name in self.state.running
-            if name not in mapped
+            if name in removed
         ]
         revision = self.request.revision
         if revision is not None:
             definition, inputs = revision.definition.ref, revision.inputs.ref
-            renamed = {str(new): str(old) for new, old in self.renamed.items()}
+            renamed = {str(new): str(old) for new, old in self.recorded.renamed.items()}
             total = len(self.pipeline.tasks)
             facts.append(
                 DefinitionChanged(self.now, definition, inputs, total, renamed, revision.source.path, self.request.by)
@@ -183,7 +171,8 @@ class _Planner:
             named |= {request.until}
         for name in sorted(named):
             if name not in self.pipeline.tasks:
-                raise ResumeError(f"no step named {name!r} in this pipeline{self._near(name)}")
+                hint = did_you_mean(name, self.pipeline.tasks)
+                raise ResumeError(f"no step named {name!r} in this pipeline{f'; {hint}' if hint else ''}")
         for name in sorted(request.retry | request.skip):
             known = self._known(TaskId(name))
             if known.status in DONE:
@@ -202,14 +191,8 @@ class _Planner:
                 if both := those & these:
                     raise ResumeError(f"step {min(both)!r} cannot be both {one} and {other}")
 
-    def _near(self, name: str) -> str:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, [str(task) for task in self.pipeline.tasks], n=1)
-        return f"; did you mean {near[0]!r}?" if near else ""
-
     def _known(self, name: TaskId) -> TaskState:
-        return self.state.tasks.get(self.renamed.get(name, name), _FRESH)
+        return self.recorded.state(name) or _FRESH
 
     # -- a task --------------------------------------------------------------------------------------------------
 
@@ -218,7 +201,7 @@ class _Planner:
         asked = self.request
         named = asked.skip or asked.results or asked.rerun or asked.retry
         usual = asked.revision is None and asked.from_seq is None and self.strategy.preserve_completed_tasks
-        return usual and not named and not self.other_inputs
+        return usual and not named
 
     def _plainly(self, task: Task, known: TaskState, same: set[int]) -> Decision | None:
         """Decide about a task to which nothing has happened: done as it would be done now, or not begun.
@@ -307,9 +290,8 @@ class _Planner:
 
     def _interrupt(self, task: Task, known: TaskState, outcome: OnInterrupted) -> None:
         """Note that the process ended under a task; under the name it has so far: that is what the journal knows."""
-        name = self.renamed.get(task.id, task.id)
-        why = "it was running when the process ended"
-        self.interrupted.append(TaskInterrupted(self.now, name, known.attempt, outcome.value, why))
+        name = self.recorded.name(task.id)
+        self.interrupted.append(TaskInterrupted(self.now, name, known.attempt, outcome.value, PROCESS_ENDED))
 
     # -- results -------------------------------------------------------------------------------------------------
 
@@ -321,7 +303,7 @@ class _Planner:
         if known.pinned:
             return Decision(name, Verb.REUSE, known.pinned if prior.value is not None else _since(prior))
         asked = task.on_change or self.request.on_change
-        old = before(task, known, self.recorded.get(self.renamed.get(name, name)))
+        old = self.recorded.before(task, known)
         source = self._unsettled(task, prior)
         if (
             source is None
@@ -470,8 +452,7 @@ class _Planner:
         name, status = task.id, known.status
         if status is TaskStatus.PENDING:
             if not known.attempt:
-                new = self.request.revision is not None and self.renamed.get(name, name) not in self.state.tasks
-                return Decision(name, Verb.RUN, "new" if new else "not run yet")
+                return Decision(name, Verb.RUN, "new" if known is _FRESH else "not run yet")
             return Decision(name, Verb.RERUN, f"due again after attempt {known.attempt}{_from_saved(task, known)}")
         if status is TaskStatus.RUNNING:
             return self._judge_running(task, known)
@@ -479,8 +460,7 @@ class _Planner:
             self.resets.setdefault(("retry", False), []).append(name)
             return Decision(name, Verb.RERUN, f"failed {known.failures}x, its retry was due")
         if status is TaskStatus.IN_DOUBT:
-            why = f"in doubt: it was running when the process ended ({_release(name)})"
-            return Decision(name, Verb.WAIT, why)
+            return Decision(name, Verb.WAIT, f"in doubt: {PROCESS_ENDED} ({_release(name)})")
         return self._judge_failed(task, known)
 
     def _judge_running(self, task: Task, known: TaskState) -> Decision:
@@ -513,9 +493,7 @@ class _Planner:
 
     def _mended(self, task: Task, known: TaskState) -> tuple[Component, ...]:
         """Return how a failed task differs from what failed: whoever mended it wants it tried, whatever its count."""
-        from orchestrator.domain.changes import shown
-
-        old = before(task, known, self.recorded.get(self.renamed.get(task.id, task.id)))
+        old = self.recorded.before(task, known)
         found: list[Component] = []
         given = self.evidence.given.get(task.id)
         if given is not None and given.changes:

@@ -13,21 +13,19 @@ Queries read the tables they are given and no other file; nothing is fetched fro
 
 from __future__ import annotations
 
-import shutil
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from orchestrator.ports.context import TaskContext
 from orchestrator.tools.decorator import tool
-from orchestrator.tools.paths import Sandbox
 from orchestrator.tools.tables import outputs, sqltext
-from orchestrator.tools.tables.engine import Engine
-from orchestrator.tools.tables.inputs import Opener
-from orchestrator.tools.tables.options import ConvertOptions, LoadOptions, OutputOptions, ReadOptions, TableInput
+from orchestrator.tools.tables.options import ConvertOptions, LoadOptions, OutputOptions, TableInput
+from orchestrator.tools.tables.session import working
 from orchestrator.tools.tables.sqltext import wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from orchestrator.tools.tables.engine import Engine
 
 Names = Annotated[str | list[str], "a column, or several"]
 Expression = Annotated[str, "a condition in SQL over the columns, like `dep_delay > 60 and origin = 'JFK'`"]
@@ -38,9 +36,6 @@ Columns = Annotated[
 Order = Annotated[
     str | list[str], "columns to sort by, each with ` desc` and ` nulls first` or ` nulls last` if wanted"
 ]
-
-_WRITING = frozenset(OutputOptions.__annotations__)
-_READING = frozenset(ReadOptions.__annotations__)
 
 
 @tool("data-processing", action="process", default=True)
@@ -237,31 +232,18 @@ def _run(
     context: TaskContext, inputs: Mapping[str, Any], options: Mapping[str, Any], query: str | Callable[[Engine], str]
 ) -> dict[str, Any]:
     """Run a query over the inputs and hand its table on as the options say."""
-    reading = {key: value for key, value in options.items() if key in _READING}
-    writing = {key: value for key, value in options.items() if key in _WRITING}
-    limit, threads, preview = writing.get("limit"), writing.get("threads", 1), writing.get("preview", 5)
-    for name, value, least in (("limit", limit, 0), ("threads", threads, 1), ("preview", preview, 0)):
-        if value is not None and value < least:
-            raise wrong(f"{name}: {value} is less than {least}")
-    if writing.get("as_rows") and "output" in writing:
+    if options.get("as_rows") and "output" in options:
         raise wrong("`as_rows` and `output` exclude each other")
-    sandbox = Sandbox(context.project)
-    scratch = outputs.scratch(sandbox.project, context)
-    with ExitStack() as opened:
-        opened.callback(shutil.rmtree, scratch, ignore_errors=True)
-        opener = Opener(sandbox, context, opened, scratch)
-        sources = {name: opener.open(value, reading) for name, value in inputs.items()}
-        engine = opened.enter_context(
-            Engine(context, memory=writing.get("memory", "1GB"), threads=threads, scratch=scratch)
-        )
+    limit = options.get("limit")
+    with working(context, inputs, options) as session:
+        engine = session.engine
 
         def start(files: dict[str, str]) -> str:
-            engine.open(sources, files)
+            engine.open(session.sources, files)
             text = engine.query(query) if isinstance(query, str) else query(engine)
             return text if limit is None else f"SELECT * FROM (\n{text}\n) LIMIT {limit:d}"
 
-        if writing.get("as_rows"):
+        if options.get("as_rows"):
             return outputs.fetch(engine, start({}), limit)
-        target = writing.get("output") or outputs.default_path(context)
-        place = opened.enter_context(sandbox.place(target, create=True, change=True))
-        return outputs.write(engine, place, start, preview, context)
+        place = session.place(options.get("output") or outputs.default_path(context))
+        return outputs.write(engine, place, start, options.get("preview", 5), context)

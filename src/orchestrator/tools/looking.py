@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from orchestrator.domain.files import FileSeen, missing
 from orchestrator.errors import TaskError
 from orchestrator.tools import left, listing
+from orchestrator.tools.atomic import sha256_of
 from orchestrator.tools.paths import Place
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 MOST_MATCHES = 10_000
 """Files that one pattern may match: each is read whole, and named in the journal."""
 
-_CHUNK = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -170,7 +170,4 @@ def _seen(shown: str, descriptor: int, known: FileSeen | None) -> FileSeen:
         return missing(shown)
     if known is not None and known.there and (known.size, known.modified) == (about.st_size, about.st_mtime_ns):
         return FileSeen(shown, about.st_size, about.st_mtime_ns, known.digest)
-    hasher = hashlib.sha256()
-    while data := os.read(descriptor, _CHUNK):
-        hasher.update(data)
-    return FileSeen(shown, about.st_size, about.st_mtime_ns, hasher.hexdigest())
+    return FileSeen(shown, about.st_size, about.st_mtime_ns, sha256_of(descriptor))

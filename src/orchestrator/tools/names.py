@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SHIPPED = {
+    "archive": "orchestrator.tools.archive",
     "data-processing": "orchestrator.tools.data_processing",
     "filesystem": "orchestrator.tools.filesystem",
+    "http": "orchestrator.tools.http",
     "python": "orchestrator.tools.python",
     "shell": "orchestrator.tools.shell",
+    "validation": "orchestrator.tools.validation",
 }
 """The shipped tools and the module of each."""
 

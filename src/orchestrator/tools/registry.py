@@ -69,8 +69,9 @@ class ToolRegistry:
 
     ``sources`` are asked in order, after the tools registered here; by default the shipped tools, those of
     installed distributions, and those decorated with `@tool`. ``allow_modules`` narrows the `python` tool (see
-    ALLOW_MODULES), ``allow_paths`` are folders besides the project that file tools may use; both are put into the
-    environment, so that worker processes obey them too, and None leaves there what is there.
+    ALLOW_MODULES), ``allow_paths`` are folders besides the project that file tools may use, ``allow_hosts`` are hosts
+    that requests may go to although their addresses are not public; all are put into the environment, so that worker
+    processes obey them too, and None leaves there what is there.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class ToolRegistry:
         *,
         allow_modules: Sequence[str] | None = None,
         allow_paths: Sequence[str | Path] | None = None,
+        allow_hosts: Sequence[str] | None = None,
     ) -> None:
         self._sources: list[Source] = (
             [ShippedTools(), PluginTools(), DecoratedTools()] if sources is None else list(sources)
@@ -95,6 +97,10 @@ class ToolRegistry:
                 os.path.abspath(path)  # noqa: PTH100 - not resolve: a link stays a link
                 for path in allow_paths
             )
+        if allow_hosts is not None:
+            from orchestrator.tools.web.addresses import ALLOW_HOSTS
+
+            os.environ[ALLOW_HOSTS] = ",".join(allow_hosts)
 
     def register(self, name: str, target: Any, *, action: str | None = None, replace: bool = False) -> None:
         """Add a tool: a function (its action is ``action`` or `run`), a class, an instance or a module.

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.compiler import compile_dict, compile_text
 from orchestrator.compiler.build import build
-from orchestrator.compiler.graph import cycles
+from orchestrator.domain.graph import cycles
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import (
     ONCE,

@@ -49,7 +49,7 @@ def test_argument_before_environment_before_file(tmp_path: Path, monkeypatch: py
     ("text", "message"),
     [
         ("store = 1", "store: expected a text, got 1"),
-        ("storage = 'x'", "unknown setting 'storage' \\(there are allow_modules, .*store\\)"),
+        ("storage = 'x'", "unknown setting 'storage' \\(there are allow_hosts, .*store\\)"),
         ("durability = 'none'", "durability: expected 'full' or 'process', got 'none'"),
         ("max_concurrency = 0", "max_concurrency: expected 1 or more, got 0"),
         ("max_concurrency = true", "max_concurrency: expected a whole number, got True"),
@@ -57,6 +57,7 @@ def test_argument_before_environment_before_file(tmp_path: Path, monkeypatch: py
         ("grace = -1", "grace: expected seconds, 0 or more, got -1"),
         ("grace = inf", "grace: expected seconds, 0 or more, got inf"),
         ("grace = nan", "grace: expected seconds, 0 or more, got nan"),
+        ("allow_hosts = true", "allow_hosts: expected a list of texts"),
         ("allow_paths = [1]", "allow_paths: expected a list of texts"),
         ("allow_modules = 'x'", "allow_modules: expected a list of texts, got 'x'"),
         ("this is no toml", "orchestrator.toml: not TOML: "),

@@ -32,11 +32,13 @@ def only_these_decorated() -> Iterator[None]:
 
 def test_knows_the_shipped_tools_without_importing_them() -> None:
     code = (
-        "import sys; from orchestrator.tools import default_registry; print(default_registry().names());"
-        "print([m for m in ('pydantic', 'duckdb', 'asyncio', 'orchestrator.tools.shell') if m in sys.modules])"
+        "import sys; from orchestrator.tools import default_registry; print(default_registry().names())\n"
+        "heavy = ('pydantic', 'duckdb', 'httpx2', 'tarfile', 'asyncio', 'orchestrator.tools.shell')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out == "['data-processing', 'filesystem', 'python', 'shell']\n[]\n"
+    names = "['archive', 'data-processing', 'filesystem', 'http', 'python', 'shell', 'validation']"
+    assert out == f"{names}\n[]\n"
 
 
 def test_the_default_registry_is_one() -> None:
@@ -59,7 +61,7 @@ def test_resolving_twice_gives_the_same_call(registry: ToolRegistry) -> None:
         (
             "filesytem",
             "read",
-            "no tool named 'filesytem'; there are data-processing, filesystem, python, shell (did you",
+            "no tool named 'filesytem'; there are archive, data-processing, filesystem, http, python, shell, validat",
         ),
         ("Filesystem", "read", "did you mean 'filesystem'?"),
         ("zzzzzz", None, "no tool named 'zzzzzz'; there are"),
@@ -428,8 +430,10 @@ def test_a_missing_extra_is_told_by_the_call(monkeypatch: pytest.MonkeyPatch, re
 def test_allowed_folders_and_modules_go_into_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ORCHESTRATOR_ALLOW_PATHS", "before")
     monkeypatch.setenv("ORCHESTRATOR_ALLOW_MODULES", "before")
+    monkeypatch.setenv("ORCHESTRATOR_ALLOW_HOSTS", "before")
     ToolRegistry()
     assert os.environ["ORCHESTRATOR_ALLOW_PATHS"] == "before"
-    ToolRegistry(allow_paths=[tmp_path, "/data"], allow_modules=["flights", "json"])
+    ToolRegistry(allow_paths=[tmp_path, "/data"], allow_modules=["flights", "json"], allow_hosts=["db", "::1"])
+    assert os.environ["ORCHESTRATOR_ALLOW_HOSTS"] == "db,::1"
     assert os.environ["ORCHESTRATOR_ALLOW_PATHS"] == f"{tmp_path}{os.pathsep}/data"
     assert os.environ["ORCHESTRATOR_ALLOW_MODULES"] == "flights,json"

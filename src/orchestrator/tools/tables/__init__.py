@@ -1,1 +1,1 @@
-"""Tables behind the tool `data-processing`: where they come from, what is done to them, where they go."""
+"""Tables behind the tools: where they come from, what is done to them, where they go."""

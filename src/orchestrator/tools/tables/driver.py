@@ -13,7 +13,7 @@ def duckdb() -> Any:
         import duckdb as module
     except ImportError as error:
         raise TaskError(
-            "the tool data-processing needs DuckDB: pip install 'durable-orchestrator[data]'",
+            "tables need DuckDB: pip install 'durable-orchestrator[data]'",
             kind="missing_extra",
             retryable=False,
         ) from error

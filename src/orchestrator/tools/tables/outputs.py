@@ -92,7 +92,8 @@ def write(
             "bytes": written.st_size,
             "sha256": sha256,
         }
-        about["preview"] = _preview(engine, query if form.name != "parquet" else None, target, columns, preview)
+        source = query if form.name != "parquet" else f"SELECT * FROM read_parquet({sqltext.literal(target)})"
+        about["preview"] = first_rows(engine, source, columns, preview)
     tell_written(context, place, written, sha256)
     return about
 
@@ -116,13 +117,11 @@ def _beside(place: Place, name: str) -> str:
     return f"{path}/{name}" if os.path.isdir(path) else str(place.full.with_name(name))  # noqa: PTH112
 
 
-def _preview(
-    engine: Engine, query: str | None, target: str, columns: dict[str, str], count: int
-) -> list[dict[str, Any]]:
+def first_rows(engine: Engine, query: str, columns: dict[str, str], count: int) -> list[dict[str, Any]]:
+    """Return the first rows of a query whose columns are known, for people: long values are cut."""
     if count <= 0:
         return []
-    source = query or f"SELECT * FROM read_parquet({sqltext.literal(target)})"
-    found = engine.execute(_readable(f"SELECT * FROM (\n{source}\n) LIMIT {count:d}", columns))
+    found = engine.execute(_readable(f"SELECT * FROM (\n{query}\n) LIMIT {count:d}", columns))
     return [{key: _short(value) for key, value in row.items()} for row in _rows(found, columns)]
 
 

@@ -15,9 +15,9 @@ from re import error as PatternError  # noqa: N812 - its name from Python 3.13 o
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
-from orchestrator.compiler.diagnostics import shorten
-from orchestrator.compiler.schemawords import innermost, said
 from orchestrator.domain.changes import joined, shown
+from orchestrator.domain.words import shorten
+from orchestrator.schemas.words import innermost, said
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.compiler.diagnostics import did_you_mean, kind_of
 from orchestrator.domain.changes import shown
+from orchestrator.domain.words import did_you_mean, kind_of
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

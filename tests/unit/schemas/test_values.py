@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.compiler import resultschema
-from orchestrator.compiler.resultschema import ResultSchemas
+from orchestrator.schemas import values as resultschema
+from orchestrator.schemas.values import ResultSchemas
 
 ROWS: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -133,7 +133,7 @@ def test_the_library_is_loaded_with_the_first_schema() -> None:
     lines = (
         "import sys, orchestrator",
         "from orchestrator.compiler import compile_text",
-        "import orchestrator.compiler.resultschema, orchestrator.compiler.outputschema",
+        "import orchestrator.schemas.values, orchestrator.schemas.checking",
         "compile_text('id: p\\nsteps: [{id: a, tool: t, cache: true}]')",
         "print('jsonschema' in sys.modules)",
         "compile_text('id: p\\nsteps: [{id: a, tool: t, output_schema: {}}]')",

@@ -1,16 +1,16 @@
-"""Whether a step's ``output_schema`` is a JSON Schema (2020-12) that can be used: every mistake at its place."""
+"""Whether a schema is a JSON Schema (2020-12) that can be used: every mistake at its place."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 from urllib.parse import unquote
 
-from orchestrator.compiler.diagnostics import Collector, Path, kind_of, path_text
-from orchestrator.compiler.graph import cycle_text, cycles
-from orchestrator.compiler.schemawords import TYPES
+from orchestrator.domain.graph import cycle_text, cycles
+from orchestrator.domain.words import Path, kind_of, path_text
+from orchestrator.schemas.words import TYPES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ONE = frozenset(
@@ -29,7 +29,17 @@ _NEAR = 0.8
 """Unknown keywords say nothing in JSON Schema; one so much like a known one is a slip."""
 
 
-def check_schema(mistakes: Collector, base: Path, schema: Mapping[str, Any]) -> None:
+class Mistakes(Protocol):
+    """Where mistakes are noted."""
+
+    def add(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> None:
+        """Note a mistake at ``path``; ``key``: the key itself is wrong, not its value."""
+
+    def guess(self, name: str, known: Iterable[str]) -> str | None:
+        """Return ``did you mean 'x'?`` for the best of ``known``, or None."""
+
+
+def check_schema(mistakes: Mistakes, base: Path, schema: Mapping[str, Any]) -> None:
     """Note every mistake in a schema that stands at ``base``; ``schema`` is plain data."""
     check = _Check(mistakes, base, schema)
     for path, part in check.parts.items():
@@ -43,7 +53,7 @@ def check_schema(mistakes: Collector, base: Path, schema: Mapping[str, Any]) -> 
 class _Check:
     """One look at one schema: its parts by their places, and where mistakes were found already."""
 
-    def __init__(self, mistakes: Collector, base: Path, schema: Mapping[str, Any]) -> None:
+    def __init__(self, mistakes: Mistakes, base: Path, schema: Mapping[str, Any]) -> None:
         self.mistakes = mistakes
         self.base = base
         self.parts = dict(_parts(schema))
@@ -80,7 +90,7 @@ class _Check:
                 self.wrong(place, f"{kind_of(pattern)} is no regular expression: {fault}", key=key)
 
     def _keywords(self, path: Path, part: Mapping[str, Any]) -> None:
-        from orchestrator.compiler.resultschema import keywords
+        from orchestrator.schemas.values import keywords
 
         known = keywords()
         for word in part:
@@ -128,7 +138,7 @@ class _Check:
 
     def shape(self) -> None:
         """Hold the schema against the schema of schemas."""
-        from orchestrator.compiler.resultschema import metaschema, mistakes
+        from orchestrator.schemas.values import metaschema, mistakes
 
         for path, message in mistakes(metaschema(), self.schema):
             if not any(path[:end] in self.places for end in range(len(path) + 1)) and (*path, 0) not in self.places:

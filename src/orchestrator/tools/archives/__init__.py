@@ -1,0 +1,1 @@
+"""Archives: made with the same bytes each time, and opened without trusting them."""
