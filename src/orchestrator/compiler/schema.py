@@ -11,10 +11,10 @@ from copy import deepcopy
 from typing import Any
 
 from orchestrator.compiler.inputs import TYPES
-from orchestrator.compiler.outputschema import DIALECT
 from orchestrator.compiler.shape import OFF, REQUIRED, WRONG, Choice, Items, Key, Short, Table, Value
 from orchestrator.domain.pipeline import CacheScope, CheckpointWhen, Isolation, OnChange, OnInterrupted
 from orchestrator.domain.words import Path
+from orchestrator.schemas.checking import DIALECT
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -10,10 +10,10 @@ import pytest
 from orchestrator.compiler import json_schema
 from orchestrator.compiler.diagnostics import Collector, NoSource
 from orchestrator.compiler.load import load
-from orchestrator.compiler.resultschema import metaschema, mistakes, validator_of
 from orchestrator.compiler.schema import PIPELINE
 from orchestrator.compiler.shape import Reading
 from orchestrator.errors import DefinitionError
+from orchestrator.schemas.values import metaschema, mistakes, validator_of
 from tests.docs.blocks import PAGES, ROOT, blocks_of
 
 SCHEMA = validator_of(json_schema())
