@@ -93,7 +93,7 @@ def test_what_cannot_be_formatted_is_told_and_left(capfd: pytest.CaptureFixture[
         "yaml.yaml:1:5  not YAML",
         "bytes.yaml:1:5  not UTF-8",
         "missing.yaml  there is no such file",
-        "directive.yaml: left as it is: a file with directives (%YAML, %TAG) cannot be formatted: remove them",
+        "directive.yaml is left as it is: a file with directives (%YAML, %TAG) cannot be formatted: remove them",
         "this is a folder, not a file",
     ):
         assert part in err
@@ -122,7 +122,7 @@ def test_a_new_pipeline_runs_at_once(template: str, tmp_path: Path, capfd: pytes
 def test_init_writes_over_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     Path("steps.py").write_text("mine")
     Path(".gitignore").write_text("*.log\n__pycache__/")
-    assert "there is steps.py already (--force writes over it)" in run(capfd, "init", code=2)[1]
+    assert "this file is there already: steps.py (name another folder, or" in run(capfd, "init", code=2)[1]
     assert sorted(map(str, Path().iterdir())) == [".gitignore", "steps.py"]
     run(capfd, "init", "--force")
     assert "def greeting" in Path("steps.py").read_text()
@@ -135,10 +135,11 @@ def test_init_into_what_is_no_folder(capfd: pytest.CaptureFixture[str]) -> None:
     Path("file").touch()
     Path("dangling").mkdir()
     Path("dangling/steps.py").symlink_to("nowhere")
-    assert "cannot be used" in run(capfd, "init", "file", code=2)[1]
+    assert "cannot be used: it is no folder" in run(capfd, "init", "file", code=2)[1]
+    assert "cannot be used: it is no folder" in run(capfd, "init", "file/inner", code=2)[1]
     Path("loop").symlink_to("loop")
     assert "cannot be used" in run(capfd, "init", "loop", code=2)[1]
-    assert "there is dangling/steps.py already" in run(capfd, "init", "dangling", code=2)[1]
+    assert "this file is there already: dangling/steps.py" in run(capfd, "init", "dangling", code=2)[1]
     assert "'nosuch' is not one of 'hello', 'etl', 'python'" in run(capfd, "init", "--template", "nosuch", code=2)[1]
 
 

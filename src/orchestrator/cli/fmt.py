@@ -45,7 +45,7 @@ def fmt_command(_common: Common, files: tuple[str, ...], *, check: bool, diff: b
             mistakes += error.diagnostics
         except UsageError as error:
             refused = True
-            output.tell(output.clean(f"{file}: left as it is: {error}"))
+            output.tell(output.clean(error))
     if mistakes:
         raise DefinitionError(mistakes)
     if refused:
@@ -63,7 +63,10 @@ def _format(file: str, *, check: bool, diff: bool) -> bool:
     stdin = file == "-"
     name = "<stdin>" if stdin else file
     before = sys.stdin.buffer.read(MAX_BYTES + 1) if stdin else read_file(file)
-    text = formatted(before, file=name)
+    try:
+        text = formatted(before, file=name)
+    except UsageError as error:
+        raise UsageError(f"{name} is left as it is: {error}") from error
     after = text.encode()
     changed = after != before
     if diff and changed:

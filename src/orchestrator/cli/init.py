@@ -53,12 +53,15 @@ def init_command(_common: Common, folder: str, template: str, *, listing: bool, 
     there = [file.path for file in files if _exists(file.path)]
     if there and not force:
         names = ", ".join(output.clean(path) for path in there)
-        raise UsageError(f"nothing was written: there is {names} already (--force writes over it)")
+        what = "these files are" if len(there) > 1 else "this file is"
+        hint = "name another folder, or write over with --force"
+        raise UsageError(f"nothing was written, for {what} there already: {names} ({hint})")
     _write(place, files)
-    into = f" in {output.clean(folder)}" if folder != "." else ""
+    elsewhere = place != Path()
+    into = f" in {output.clean(folder)}" if elsewhere else ""
     output.say(f"wrote {', '.join(file.path.name for file in files)}{into}")
     output.say("next:")
-    if folder != ".":
+    if elsewhere:
         import shlex
 
         output.say(f"  cd {shlex.quote(output.clean(folder))}")
@@ -87,6 +90,8 @@ def _write(place: Path, files: list[_File]) -> None:
         place.mkdir(parents=True, exist_ok=True)
         ignore = place / ".gitignore"
         known = ignore.read_bytes() if ignore.exists() else b""
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{place} cannot be used: it is no folder, or leads through something that is none") from error
     except OSError as error:
         raise UsageError(f"{place} cannot be used: {error.strerror or error}") from error
     lines = known.decode("utf-8", "replace").splitlines()

@@ -61,12 +61,13 @@ class Entry:
 
 @dataclass(slots=True)
 class Group:
-    """A list or a mapping; ``foot``: the comments after its last entry."""
+    """A list or a mapping; ``foot``: the comments after its last entry; ``spread``: blank lines between its entries."""
 
     is_mapping: bool
     flow: bool
     anchor: str | None
     column: int
+    spread: bool = False
     entries: list[Entry] = field(default_factory=list)
     foot: list[Comment] = field(default_factory=list)
 

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.compiler.commented import Alias, Comment, Entry, Group, Node, Scalar, comments_of, tree_of
 from orchestrator.compiler.scalars import WIDTH, block, folded, inline, is_block
 from orchestrator.compiler.schema import PIPELINE, STEP
-from orchestrator.compiler.shape import Table
+from orchestrator.compiler.shape import Items, Kind, Table
 from orchestrator.errors import DefinitionError, UsageError
 
 _INDENT = 2
@@ -85,7 +85,7 @@ class _Writer:
             self._comment(comment, 0)
         if gap and head:
             self._blank()
-        self._sort(root, PIPELINE)
+        self._arrange(root, PIPELINE)
         section = False
         for number, entry in enumerate(root.entries):
             name = entry.key.value if isinstance(entry.key, Scalar) else ""
@@ -93,9 +93,7 @@ class _Writer:
             if isinstance(value, Group) and value.entries and name in _SECTIONS:
                 value.flow = False
             is_section = isinstance(value, Group) and bool(value.entries) and not self._fits(entry, 0)
-            self._entry(
-                entry, 0, apart=number > 0 and (section or is_section), first=number == 0, steps=name == "steps"
-            )
+            self._entry(entry, 0, apart=number > 0 and (section or is_section), first=number == 0)
             section = is_section
         for comment in root.foot:
             self._comment(comment, 0)
@@ -103,9 +101,7 @@ class _Writer:
 
     # -- entries ---------------------------------------------------------------------------------------------------
 
-    def _entry(
-        self, entry: Entry, column: int, *, apart: bool = False, first: bool = False, steps: bool = False
-    ) -> None:
+    def _entry(self, entry: Entry, column: int, *, apart: bool = False, first: bool = False) -> None:
         """Write what stands before an entry, and the entry."""
         before, beside, value = entry.before, entry.beside, entry.value
         nested = isinstance(value, Group) and not self._fits(entry, column)
@@ -124,7 +120,7 @@ class _Writer:
         if entry.key is None:
             self._item(value, column, tail)
         else:
-            self._pair(entry, column, tail, steps=steps)
+            self._pair(entry, column, tail)
 
     def _hoisted(self, group: Group) -> list[Comment]:
         """Take the comments from before the first entry: it stands on the line of its dash."""
@@ -137,12 +133,12 @@ class _Writer:
             inner = first.value if first.key is None else None
         return found
 
-    def _pair(self, entry: Entry, column: int, tail: str, *, steps: bool) -> None:
+    def _pair(self, entry: Entry, column: int, tail: str) -> None:
         head = f"{' ' * column}{_key(entry.key, flow=False)}:"
         value = entry.value
         if isinstance(value, Group) and not self._fits(entry, column):
             self.lines.append(head + _anchor(value) + tail)
-            self._group(value, column + _INDENT, steps=steps)
+            self._group(value, column + _INDENT)
         else:
             self._scalar(head, value, column, tail)
 
@@ -158,14 +154,24 @@ class _Writer:
             self._group(value, column + _INDENT)
             self.lines[start] = head + self.lines[start][column + 1 :]
 
-    def _group(self, group: Group, column: int, *, steps: bool = False) -> None:
+    def _group(self, group: Group, column: int) -> None:
         for number, entry in enumerate(group.entries):
-            if steps and isinstance(entry.value, Group) and entry.value.is_mapping:
-                entry.value.flow = False
-                self._sort(entry.value, STEP)
-            self._entry(entry, column, apart=steps and number > 0, first=number == 0)
+            self._entry(entry, column, apart=group.spread and number > 0, first=number == 0)
         for comment in group.foot:
             self._comment(comment, column)
+
+    def _arrange(self, group: Group, kind: Kind | None) -> bool:
+        """Put the keys of files and steps into their order; tell whether there are steps, which makes blocks of all."""
+        group.spread = isinstance(kind, Items) and kind.kind is STEP
+        steps = group.spread or kind is STEP
+        for entry in group.entries:
+            if isinstance(entry.value, Group):
+                steps |= self._arrange(entry.value, _kind_below(kind, entry))
+        if kind is PIPELINE or kind is STEP:
+            self._sort(group, kind)
+        if steps and group.entries:
+            group.flow = False
+        return steps
 
     def _sort(self, group: Group, table: Table) -> None:
         if not self.ordered:
@@ -230,6 +236,17 @@ class _Writer:
     def _blank(self) -> None:
         if self.lines and self.lines[-1] and not self.kept:
             self.lines.append("")
+
+
+def _kind_below(kind: Kind | None, entry: Entry) -> Kind | None:
+    """Return the kind of an entry's value in something of a kind; None where anything may stand."""
+    if isinstance(kind, Items):
+        return kind.kind
+    if not isinstance(kind, Table) or not isinstance(entry.key, Scalar):
+        return None
+    name = entry.key.value
+    key = kind.keys.get(kind.others.get(name, name))
+    return None if key is None else key.kind
 
 
 def _key(key: Scalar | Alias | None, *, flow: bool) -> str:
