@@ -1,13 +1,15 @@
 """The language: every key of a pipeline file, its type, its default and what it means.
 
 The tables tell shape and types only. What needs the whole pipeline (names, cycles, ranges, templates) is checked in
-``build``, for files and for pipelines built in Python alike. The YAML reference is generated from ``json_schema()``.
+``build``, for files and for pipelines built in Python alike. The YAML reference and ``json_schema()`` are made of them,
+with the rows of ``keyexamples``.
 """
 
 from __future__ import annotations
 
 import re
 from copy import deepcopy
+from operator import itemgetter
 from typing import Any
 
 from orchestrator.compiler.inputs import TYPES
@@ -304,22 +306,41 @@ def table_at(path: Path) -> Table | None:
             return None
 
 
+def tables() -> list[Table]:
+    """Return every table of the language: that of the file first, then in the order in which they are met."""
+    found = {PIPELINE.name: PIPELINE}
+    waiting = [PIPELINE]
+    for table in waiting:
+        for key in table.keys.values():
+            kind = key.kind
+            while isinstance(kind, Items):
+                kind = kind.kind
+            if isinstance(kind, Table) and kind.name not in found:
+                found[kind.name] = kind
+                waiting.append(kind)
+    return list(found.values())
+
+
 def json_schema() -> dict[str, Any]:
-    """Return the language as JSON Schema, with the second names of keys, for editors and for the reference.
+    """Return the language as JSON Schema, with the second names of keys, for editors.
 
     It has the shape of a file only: which names there are, cycles and templates are for ``compile_text`` to check.
     """
-    tables = (CACHE, FILES, INPUT, RESUME, RETRY, STEP, STEP_RESUME)
-    parts = {table.name: _with_examples(table) for table in tables}
-    return deepcopy({"$schema": DIALECT, "$defs": parts, **_with_examples(PIPELINE)})
+    whole, *parts = map(_with_rows, tables())
+    defined = {part["title"]: part for part in sorted(parts, key=itemgetter("title"))}
+    return deepcopy({"$schema": DIALECT, "$defs": defined, **whole})
 
 
-def _with_examples(table: Table) -> dict[str, Any]:
-    """Return the definition of a table, with an example for each key."""
-    from orchestrator.compiler.keyexamples import EXAMPLES
+def _with_rows(table: Table) -> dict[str, Any]:
+    """Return the definition of a table, with an example for each key, and what a resume makes of it."""
+    from orchestrator.compiler.keyexamples import ROWS
     from orchestrator.compiler.load import load
 
     found = table.definition()
-    for key, line in EXAMPLES[table.name].items():
-        found["properties"][key]["examples"] = [load(line, file=key).plain()[key]]
+    properties = found["properties"]
+    for key, row in ROWS[table.name].items():
+        properties[key]["examples"] = [load(row.example, file=key).plain()[key]]
+        properties[key]["description"] += f" On a resume: {row.on_resume}"
+    for other, key in table.others.items():
+        properties[other]["examples"] = properties[key]["examples"]
     return found
