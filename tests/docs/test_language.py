@@ -52,10 +52,10 @@ def document(table: Table, key: str, value: Any) -> dict[str, Any]:
     """Return a pipeline that has this key in a mapping of this table, wherever that may stand."""
     beside = ROWS[table.name][key].beside
     found = {need: plain(ROWS[table.name][need].example)[need] for need in table.required}
-    if table is STEP:
-        found = {"id": "a", **plain(beside)} if beside else found | {"parameters": {"command": ["date"]}}
-    elif beside:
+    if beside:
         found |= plain(beside)
+    elif table is STEP:
+        found |= {"tool": "shell", "parameters": {"command": ["date"]}}
     found[key] = value
     if table is PIPELINE:
         return {"id": "p", "inputs": {"day": "2026-01-31"}} | found

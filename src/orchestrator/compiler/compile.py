@@ -247,4 +247,5 @@ def _input(name: str, given: Values) -> Input:
     from orchestrator.compiler.inputs import type_of
 
     required = given["required"] if given["required"] is not None else "default" not in given
-    return Input(name, given["type"] or type_of(given["default"]), required, given["default"], given["description"])
+    default, schema = given["default"], given["schema"]
+    return Input(name, given["type"] or type_of(default, schema), required, default, given["description"], schema)

@@ -49,6 +49,10 @@ ROWS: dict[str, dict[str, Row]] = {
     },
     "InputModel": {
         "type": Row("type: integer", "The recorded value is held against an edited type, and refused if it is none."),
+        "schema": Row(
+            "schema: {minimum: 1, maximum: 100}",
+            "The recorded value is held against an edited schema, and refused if it breaks it; nothing runs again.",
+        ),
         "required": Row(
             "required: true",
             "A resume gives no inputs: an edit is refused if the execution has no value for a required one.",

@@ -223,7 +223,8 @@ STEP = Table(
 INPUT = Table(
     "InputModel",
     "An input of the pipeline. Anything but a mapping is short for its default.",
-    Key("type", Choice(TYPES), "The type; without it, that of the default, else `any`."),
+    Key("type", Choice(TYPES), "The type; without it, that of the schema, else of the default, else `any`."),
+    Key("schema", MAPPING, "What else a value must be like: a JSON Schema (2020-12)."),
     Key("required", BOOLEAN, "Whether it must be given; by default, if it has no default."),
     Key("default", ANY, "The value if none is given."),
     Key("description", TEXT, "What it is for."),
@@ -231,7 +232,7 @@ INPUT = Table(
         lambda value: {} if value is None else {"default": value},
         {"type": ["string", "number", "boolean", "array", "null"]},
     ),
-    unknown="; a default that is a mapping is written default: {…}",
+    unknown="; a default that is a mapping is written default: {…}, and JSON Schema is written schema: {…}",
 )
 RESUME = Table(
     "ResumeModel",
@@ -340,7 +341,10 @@ def _with_rows(table: Table) -> dict[str, Any]:
     properties = found["properties"]
     for key, row in ROWS[table.name].items():
         properties[key]["examples"] = [load(row.example, file=key).plain()[key]]
-        properties[key]["description"] += f" On a resume: {row.on_resume}"
+        meaning = properties[key]["description"]
+        properties[key]["description"] = f"{meaning} On a resume: {row.on_resume}"
+        # What VS Code, and all that use its language server, show instead; others do not look at it.
+        properties[key]["markdownDescription"] = f"{meaning}\n\n*On a resume:* {row.on_resume}"
     for other, key in table.others.items():
         properties[other]["examples"] = properties[key]["examples"]
     return found
