@@ -65,21 +65,23 @@ def compile_file(
 
     ``default_id`` is its id if the file tells none (None: the name of the file).
     """
+    return compile_text(read_file(path), file=str(path), tools=tools, default_id=default_id)
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Return what stands in a file, as much of it as may; raise DefinitionError if it cannot be read."""
     from orchestrator.compiler.load import MAX_BYTES
 
-    name = str(path)
     try:
         with FilePath(path).open("rb") as stream:
-            text = stream.read(MAX_BYTES + 1)
+            return stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         message, hint = "there is no such file", None
     except IsADirectoryError:
         message, hint = "this is a folder, not a file", "name the pipeline file in it"
     except (OSError, ValueError) as error:
         message, hint = f"cannot be read: {getattr(error, 'strerror', None) or error}", None
-    else:
-        return compile_text(text, file=name, tools=tools, default_id=default_id)
-    raise DefinitionError([Diagnostic(message, file=name, hint=hint)])
+    raise DefinitionError([Diagnostic(message, file=str(path), hint=hint)])
 
 
 def compile_dict(definition: Mapping[str, Any], tools: Tools | None = None, *, file: str = "<pipeline>") -> Pipeline:
@@ -186,4 +188,5 @@ def _input(name: str, given: Values) -> Input:
     from orchestrator.compiler.inputs import type_of
 
     required = given["required"] if given["required"] is not None else "default" not in given
-    return Input(name, given["type"] or type_of(given["default"]), required, given["default"], given["description"])
+    default, schema = given["default"], given["schema"]
+    return Input(name, given["type"] or type_of(default, schema), required, default, given["description"], schema)

@@ -92,12 +92,13 @@ def _texts(found: dict[str, Any], item: Any, *names: str) -> None:
 
 def _input(item: Input) -> Any:
     """Return an input in its shortest form that means the same."""
-    inferred = item.type == type_of(item.default)
-    if item.default is not None and inferred and item.description is None and not isinstance(item.default, Mapping):
+    inferred = item.type == type_of(item.default, item.schema)
+    bare = item.description is None and item.schema is None
+    if item.default is not None and inferred and bare and not isinstance(item.default, Mapping):
         return _copy(item.default)
-    found: dict[str, Any] = {}
-    if item.type != type_of(item.default):
-        found["type"] = item.type
+    found: dict[str, Any] = {} if inferred else {"type": item.type}
+    if item.schema is not None:
+        found["schema"] = _copy(item.schema)
     if item.default is not None:
         found["default"] = _copy(item.default)
     elif not item.required:

@@ -1,19 +1,22 @@
 """The language: every key of a pipeline file, its type, its default and what it means.
 
 The tables tell shape and types only. What needs the whole pipeline (names, cycles, ranges, templates) is checked in
-``build``, for files and for pipelines built in Python alike. The YAML reference is generated from ``json_schema()``.
+``build``, for files and for pipelines built in Python alike. The YAML reference and ``json_schema()`` are made of them,
+with the rows of ``keyexamples``.
 """
 
 from __future__ import annotations
 
 import re
 from copy import deepcopy
+from operator import itemgetter
 from typing import Any
 
 from orchestrator.compiler.inputs import TYPES
-from orchestrator.compiler.shape import OFF, REQUIRED, WRONG, Choice, Items, Key, Later, Short, Table, Value
+from orchestrator.compiler.shape import OFF, REQUIRED, WRONG, Choice, Items, Key, Kind, Later, Short, Table, Value
 from orchestrator.domain.pipeline import CacheScope, CheckpointWhen, Isolation, OnChange, OnInterrupted
 from orchestrator.domain.words import Path
+from orchestrator.schemas.checking import DIALECT
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
@@ -293,7 +296,8 @@ STEP: Table = Table(
 INPUT = Table(
     "InputModel",
     "An input of the pipeline. Anything but a mapping is short for its default.",
-    Key("type", Choice(TYPES), "The type; without it, that of the default, else `any`."),
+    Key("type", Choice(TYPES), "The type; without it, that of the schema, else of the default, else `any`."),
+    Key("schema", MAPPING, "What else a value must be like: a JSON Schema (2020-12)."),
     Key("required", BOOLEAN, "Whether it must be given; by default, if it has no default."),
     Key("default", ANY, "The value if none is given."),
     Key("description", TEXT, "What it is for."),
@@ -301,7 +305,7 @@ INPUT = Table(
         lambda value: {} if value is None else {"default": value},
         {"type": ["string", "number", "boolean", "array", "null"]},
     ),
-    unknown="; a default that is a mapping is written default: {…}",
+    unknown="; a default that is a mapping is written default: {…}, and JSON Schema is written schema: {…}",
 )
 RESUME = Table(
     "ResumeModel",
@@ -380,9 +384,50 @@ def table_at(path: Path) -> Table | None:
     return table
 
 
+def innermost(kind: Kind) -> Kind:
+    """Return the kind of the values in lists and mappings of values."""
+    while isinstance(kind, (Items, Later)):
+        kind = kind.kind if isinstance(kind, Items) else kind.kind()
+    return kind
+
+
+def tables() -> list[Table]:
+    """Return every table of the language: that of the file first, then in the order in which they are met."""
+    found = {PIPELINE.name: PIPELINE}
+    waiting = [PIPELINE]
+    for table in waiting:
+        for key in table.keys.values():
+            kind = key.kind
+            kind = innermost(kind)
+            if isinstance(kind, Table) and kind.name not in found:
+                found[kind.name] = kind
+                waiting.append(kind)
+    return list(found.values())
+
+
 def json_schema() -> dict[str, Any]:
-    """Return the language as JSON Schema, with the second names of keys, for editors and for the reference."""
-    tables = (CACHE, FILES, FOR_EACH, INPUT, RESUME, RETRY, STEP, STEP_RESUME, SWITCH)
-    parts = {table.name: table.definition() for table in tables}
-    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": parts, **PIPELINE.definition()}
-    return deepcopy(found)
+    """Return the language as JSON Schema, with the second names of keys, for editors.
+
+    It has the shape of a file only: which names there are, cycles and templates are for ``compile_text`` to check.
+    """
+    whole, *parts = map(_with_rows, tables())
+    defined = {part["title"]: part for part in sorted(parts, key=itemgetter("title"))}
+    return deepcopy({"$schema": DIALECT, "$defs": defined, **whole})
+
+
+def _with_rows(table: Table) -> dict[str, Any]:
+    """Return the definition of a table, with an example for each key, and what a resume makes of it."""
+    from orchestrator.compiler.keyexamples import ROWS
+    from orchestrator.compiler.load import load
+
+    found = table.definition()
+    properties = found["properties"]
+    for key, row in ROWS[table.name].items():
+        properties[key]["examples"] = [load(row.example, file=key).plain()[key]]
+        meaning = properties[key]["description"]
+        properties[key]["description"] = f"{meaning} On a resume: {row.on_resume}"
+        # What VS Code, and all that use its language server, show instead; others do not look at it.
+        properties[key]["markdownDescription"] = f"{meaning}\n\n*On a resume:* {row.on_resume}"
+    for other, key in table.others.items():
+        properties[other]["examples"] = properties[key]["examples"]
+    return found

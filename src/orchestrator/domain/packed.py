@@ -5,6 +5,7 @@ older versions read what they can. It is a mapping of text, numbers, true, false
 
     v             3, 2 or 1
     id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled
+    input_schemas {name: JSON Schema}; older versions do not look at it: values were held against it on their entry
     calls         [[tool, action], ...]: each pair once
     tasks         [id, ...] in the order of the definition
     call_of       [index into calls, ...], or one index if all tasks make the same call
@@ -62,6 +63,7 @@ _TEXTS = ("name", "version", "description")
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Task)}
 _SETTINGS = (*_PLAIN_FIELDS, *_ENUMS, "retry", "files", "output_schema", "cache")
 _settings = attrgetter(*_SETTINGS)
+_input_parts = attrgetter("name", "type", "required", "default", "description")
 _USUAL = tuple(_DEFAULTS[name] for name in _SETTINGS)
 _SETTERS: dict[str, Callable[[Task, Any], None]] = {
     field.name: getattr(Task, field.name).__set__ for field in fields(Task)
@@ -93,7 +95,8 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
     }
     rest = {
         "more": [list(item) for item in more],
-        "inputs": [list(astuple(item)) for item in pipeline.inputs.values()],
+        "inputs": [list(_input_parts(item)) for item in pipeline.inputs.values()],
+        "input_schemas": {item.name: dict(item.schema) for item in pipeline.inputs.values() if item.schema is not None},
         "outputs": dict(pipeline.outputs),
         "output_reads": [index[task] for task in pipeline.output_reads],
         "resume": _changed(pipeline.resume),
@@ -191,7 +194,8 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
     tasks = _tasks(packed, ids)
     for number, extra in packed.get("more", ()):
         _add_extra(tasks[_at(ids, number)], extra, ids)
-    inputs = [Input(*item) for item in packed.get("inputs", ())]
+    schemas = {name: dict(schema) for name, schema in packed.get("input_schemas", {}).items()}
+    inputs = [_input(item, schemas.get(item[0])) for item in packed.get("inputs", ())]
     return Pipeline(
         id=_text(packed["id"]),
         tasks=tasks,
@@ -202,6 +206,11 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
         resume_enabled=bool(packed.get("resume_enabled", True)),
         **{key: _text(packed[key]) for key in _TEXTS if key in packed},
     )
+
+
+def _input(parts: Any, schema: Mapping[str, Any] | None) -> Input:
+    name, kind, required, default, description = parts
+    return Input(name, kind, required, default, description, schema)
 
 
 def _tasks(packed: Mapping[str, Any], ids: list[Any]) -> dict[TaskId, Task]:

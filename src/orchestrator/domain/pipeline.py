@@ -170,9 +170,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A declared input: its type, whether it must be given, and its default.
+    """A declared input: its type, whether it must be given, its default, and what else its values must be like.
 
-    ``type`` is one of ``string, integer, number, boolean, list, object, any``.
+    ``type`` is one of ``string, integer, number, boolean, list, object, any``; ``schema`` a JSON Schema (2020-12) that
+    values are held against besides.
 
     >>> Input("limit", "integer", default=10).required
     False
@@ -183,6 +184,7 @@ class Input:
     required: bool = False
     default: Any = None
     description: str | None = None
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -173,4 +173,5 @@ def _settings(pipeline: Pipeline) -> dict[str, Any]:
 
 def _input(item: Input) -> dict[str, Any]:
     found = {"type": item.type, "required": item.required, "default": item.default, "description": item.description}
+    found["schema"] = item.schema
     return {key: value for key, value in found.items() if value is not None}
