@@ -162,6 +162,16 @@ class ExecutionFinished(NamedTuple):
     error: ErrorInfo | None
 
 
+class ExecutionWaiting(NamedTuple):
+    """This owner is done, and nothing but waits is left: the execution's status is ``waiting``.
+
+    It goes on once a signal has come for it, or ``due`` has passed (seconds since 1970, UTC; None: only for a signal).
+    """
+
+    at: float
+    due: float | None
+
+
 class ToolsResolved(NamedTuple):
     """What these calls mean from here on: ``[tool, action, version, code]``.
 
@@ -300,6 +310,7 @@ Event = (
     | ResumePlanned
     | DefinitionLoaded
     | ExecutionForked
+    | ExecutionWaiting
 )
 
 TAGS: dict[type[Event], int] = {
@@ -324,4 +335,5 @@ TAGS: dict[type[Event], int] = {
     ResumePlanned: 19,
     DefinitionLoaded: 20,
     ExecutionForked: 21,
+    ExecutionWaiting: 22,
 }

@@ -23,6 +23,7 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionForked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
@@ -64,6 +65,7 @@ class ExecutionStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     STOPPED = "stopped"
+    WAITING = "waiting"
     INTERRUPTED = "interrupted"
     PAUSED = "paused"
 
@@ -403,6 +405,10 @@ class ExecutionState:
         self.outputs = event.outputs
         self.error = event.error
 
+    def _waiting(self, event: ExecutionWaiting) -> None:
+        self.status = ExecutionStatus.WAITING
+        self.finished_at = event.at
+
     # -- plans, edits and results from elsewhere -----------------------------------------------------------------
 
     def _resolved(self, event: ToolsResolved) -> None:
@@ -520,6 +526,7 @@ class ExecutionState:
         ResumePlanned: _planned,
         DefinitionLoaded: _loaded,
         ExecutionForked: _forked,
+        ExecutionWaiting: _waiting,
     }
 
 

@@ -71,6 +71,7 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionForked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
@@ -172,6 +173,8 @@ def _fields(event: Event, execution_id: str, seq: int) -> tuple[str, dict[str, J
                 "error": _error(event.error),
                 "outputs_bytes": _size(event.outputs),
             }
+        case ExecutionWaiting():
+            return "execution_waiting", {"due": None if event.due is None else _time(event.due)}
         case TaskReused():
             return "task_reused", {"task": event.task, "source": event.source, "bytes": _size(event.value)}
         case ResultSet():

@@ -23,6 +23,7 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionForked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
@@ -286,6 +287,7 @@ _READERS: dict[Any, _Reader] = {
     TAGS[ResumePlanned]: _reader(ResumePlanned, _real, _str, _str, _str, _dict, _or_none(_strs)),
     TAGS[DefinitionLoaded]: _reader(DefinitionLoaded, _real, _str, _str),
     TAGS[ExecutionForked]: _reader(ExecutionForked, _real, _str, _strs, _str, _str),
+    TAGS[ExecutionWaiting]: _reader(ExecutionWaiting, _real, _opt_real),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})
 _DICTS = frozenset({"strategy", "metadata", "request"})
