@@ -194,6 +194,14 @@ class DueTests(StoreFixtures):
         await add(store, lease, 1, started(), waits(clock.now() + 60))
         assert await names(other) == ["x"]
 
+    async def test_a_signal_that_comes_together_with_the_last_commit_counts(self, store: Store, other: Store) -> None:
+        handles = [await admit(store, f"x{number}", created(), started()) for number in range(8)]
+        sent = [other.send(lease.execution_id, signal()) for lease in handles]
+        ended = [add(store, lease, 2, waits()) for lease in handles]
+        await asyncio.gather(*(act for pair in zip(sent, ended, strict=True) for act in pair))
+        assert {one.due for one in await store.summaries()} == {0}
+        assert len(await names(other, runs=True)) == len(handles)
+
     async def test_whoever_takes_it_up_ends_the_wait(self, store: Store, other: Store, clock: ManualClock) -> None:
         await wait_for(store, clock.now() + 60, place=Place())
         lease = await other.acquire(X, "me")
