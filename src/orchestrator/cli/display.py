@@ -23,6 +23,7 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionForked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
@@ -295,6 +296,8 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
             return f"execution {execution_id}: cancel asked for by {one_line(event.by, MESSAGE_LIMIT)}"
         case ExecutionFinished():
             return f"execution {execution_id}: {event.status}{took}"
+        case ExecutionWaiting():
+            return f"execution {execution_id}: waiting"
         case _:
             assert_never(event)
 

@@ -125,7 +125,7 @@ class Engine:
         """Do what somebody asked the owner of this execution for."""
         if request.kind == "cancel":
             self.cancel(request.by)
-        else:
+        elif request.kind == "pause":
             self._post(self._on_stop, signal.SIGTERM, request.by)
 
     def lost(self, error: BaseException) -> None:

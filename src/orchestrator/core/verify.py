@@ -11,6 +11,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     TaskClaimed,
     TaskCompleted,
@@ -155,7 +156,7 @@ class _Walker:
             if event.task in self._done:
                 self._say(seq, f"{event.task} is done twice (I2)")
             self._done.add(event.task)
-        if isinstance(event, ExecutionFinished):
+        if isinstance(event, (ExecutionFinished, ExecutionWaiting)):
             self._finished = True
         elif isinstance(event, ExecutionStarted):
             self._finished = False

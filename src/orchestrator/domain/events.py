@@ -162,6 +162,16 @@ class ExecutionFinished(NamedTuple):
     error: ErrorInfo | None
 
 
+class ExecutionWaiting(NamedTuple):
+    """This owner is done, and nothing but waits is left: the execution's status is ``waiting``.
+
+    It goes on once a signal has come for it, or ``due`` has passed (seconds since 1970, UTC; None: only for a signal).
+    """
+
+    at: float
+    due: float | None
+
+
 class ToolsResolved(NamedTuple):
     """What these calls mean from here on: ``[tool, action, version, code]``.
 
@@ -344,6 +354,7 @@ Event = (
     | DecisionMade
     | TaskExpanded
     | TaskGathered
+    | ExecutionWaiting
 )
 
 TAGS: dict[type[Event], int] = {
@@ -371,4 +382,5 @@ TAGS: dict[type[Event], int] = {
     DecisionMade: 22,
     TaskExpanded: 23,
     TaskGathered: 24,
+    ExecutionWaiting: 25,
 }

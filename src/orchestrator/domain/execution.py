@@ -24,6 +24,7 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionForked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
@@ -69,6 +70,7 @@ class ExecutionStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     STOPPED = "stopped"
+    WAITING = "waiting"
     INTERRUPTED = "interrupted"
     PAUSED = "paused"
 
@@ -472,6 +474,10 @@ class ExecutionState(Members):
     def _decided(self, event: DecisionMade) -> None:
         """Change nothing: what follows from a decision is a fact of its own."""
 
+    def _waiting(self, event: ExecutionWaiting) -> None:
+        self.status = ExecutionStatus.WAITING
+        self.finished_at = event.at
+
     # -- plans, edits and results from elsewhere -----------------------------------------------------------------
 
     def _resolved(self, event: ToolsResolved) -> None:
@@ -628,6 +634,7 @@ class ExecutionState(Members):
         DecisionMade: _decided,
         TaskExpanded: _expanded,
         TaskGathered: _gathered,
+        ExecutionWaiting: _waiting,
     }
 
 

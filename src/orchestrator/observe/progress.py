@@ -80,6 +80,7 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionForked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
@@ -183,6 +184,8 @@ def _fields(event: Event, execution_id: str, seq: int) -> tuple[str, dict[str, J
                 "error": _error(event.error),
                 "outputs_bytes": _size(event.outputs),
             }
+        case ExecutionWaiting():
+            return "execution_waiting", {"due": None if event.due is None else _time(event.due)}
         case TaskReused():
             return "task_reused", {"task": event.task, "source": event.source, "bytes": _size(event.value)}
         case ResultSet():

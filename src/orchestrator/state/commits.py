@@ -10,6 +10,7 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionStarted,
     TaskExpanded,
+    ExecutionWaiting,
 )
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import Seq
@@ -54,11 +55,24 @@ def status_after(events: Sequence[Event]) -> str | None:
     for event in events:
         if isinstance(event, ExecutionFinished):
             status = event.status
+        elif isinstance(event, ExecutionWaiting):
+            status = ExecutionStatus.WAITING.value
         elif isinstance(event, ExecutionStarted):
             status = ExecutionStatus.RUNNING.value
         elif isinstance(event, ExecutionCreated):
             status = ExecutionStatus.CREATED.value
     return status
+
+
+def due_after(events: Sequence[Event]) -> float | None:
+    """Return when an execution that these facts leave waiting goes on by itself; None if only a signal wakes it."""
+    due: float | None = None
+    for event in events:
+        if isinstance(event, ExecutionWaiting):
+            due = event.due
+        elif isinstance(event, (ExecutionFinished, ExecutionStarted)):
+            due = None
+    return due
 
 
 def total_after(events: Sequence[Event]) -> int | None:
@@ -92,7 +106,7 @@ def carried(values: Sequence[Stored]) -> Carried:
 
 def gives_back(events: Sequence[Event]) -> bool:
     """Tell whether the commit of these facts is its owner's last: it gives the execution back as well."""
-    return any(isinstance(event, ExecutionFinished) for event in events)
+    return any(isinstance(event, (ExecutionFinished, ExecutionWaiting)) for event in events)
 
 
 def ends(status: str | None) -> bool:

@@ -24,6 +24,7 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionForked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
@@ -292,6 +293,7 @@ _READERS: dict[Any, _Reader] = {
     TAGS[DecisionMade]: _reader(DecisionMade, _real, _str, _str, _int, _str, _texts),
     TAGS[TaskExpanded]: _reader(TaskExpanded, _real, _str, _strs, _opt_ref, _bool, _str, _int),
     TAGS[TaskGathered]: _reader(TaskGathered, _real, _str, _strs),
+    TAGS[ExecutionWaiting]: _reader(ExecutionWaiting, _real, _opt_real),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})
 _DICTS = frozenset({"strategy", "metadata", "request"})
