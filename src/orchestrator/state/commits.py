@@ -9,8 +9,8 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionStarted,
-    TaskExpanded,
     ExecutionWaiting,
+    TaskExpanded,
 )
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import Seq

@@ -80,7 +80,10 @@ def test_every_event_has_a_tag_of_its_own_for_ever() -> None:
         "ResumePlanned": 19,
         "DefinitionLoaded": 20,
         "ExecutionForked": 21,
-        "ExecutionWaiting": 22,
+        "DecisionMade": 22,
+        "TaskExpanded": 23,
+        "TaskGathered": 24,
+        "ExecutionWaiting": 25,
     }
 
 
