@@ -9,18 +9,20 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 from benchmarks.fleet import serve_many, submit_many
-from benchmarks.pipelines import chain, fan, registry
+from benchmarks.pipelines import chain, fan, items, registry
 from benchmarks.plans import CHILDREN
-from orchestrator import Orchestrator
+from orchestrator import Orchestrator, Pipeline
+from orchestrator.tools.registry import ToolRegistry
 
 
-async def run_fan(width: int, url: str) -> dict[str, float]:
+async def run_fan(width: int, url: str, made: Callable[[int, ToolRegistry], Pipeline] = fan) -> dict[str, float]:
     """Run a fan; report seconds, those of a one-step execution, steps, peak memory in MB."""
     tools = registry()
     start = time.perf_counter()
-    pipeline = fan(width, tools)
+    pipeline = made(width, tools)
     built = time.perf_counter() - start
     async with Orchestrator(store=url, tools=tools) as orchestrator:
         # What a process pays once (imports, opening the store) is measured as the start, not as the cost of steps.
@@ -53,7 +55,7 @@ async def half(kind: str, size: int, url: str) -> dict[str, float]:
             await asyncio.sleep(3600)
 
     tools.register("noop", noop, replace=True)
-    pipeline = chain(size, tools) if kind == "chain" else fan(size - 2, tools)
+    pipeline = {"chain": chain, "fan": fan, "items": items}[kind](size if kind == "chain" else size - 2, tools)
     orchestrator = Orchestrator(store=url, tools=tools)
     task = asyncio.create_task(orchestrator.run_pipeline(pipeline.definition, execution_id="half"))
     while left[0] >= 0:
@@ -90,6 +92,8 @@ def main() -> None:
         result = asyncio.run(run_fan(int(arguments[0]), arguments[1]))
     elif case == "half":
         result = asyncio.run(half(arguments[0], int(arguments[1]), arguments[2]))
+    elif case == "items":
+        result = asyncio.run(run_fan(int(arguments[0]), arguments[1], items))
     elif case == "submit":
         result = asyncio.run(submit_many(int(arguments[0]), arguments[1]))
     elif case == "serve":

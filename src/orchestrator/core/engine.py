@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.core.claims import Claims
 from orchestrator.core.progress import ProgressBook
 from orchestrator.crashpoints import point
-from orchestrator.domain.decide import Claim, Finish, Gather, decide
+from orchestrator.domain.decide import Claim, Finish, Gather, decide, next_claim_at
 from orchestrator.domain.events import (
     CancelRequested,
     CheckpointMade,
@@ -271,16 +271,15 @@ class Engine:
             adapters.store.renew(lease)
 
     async def _wait(self) -> None:
-        """Sleep until something arrives or a retry is due."""
+        """Sleep until something arrives, a retry is due, or a limit lets the next attempt through."""
         if self._inbox:
             await asyncio.sleep(0)
             return
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
-        due = self.state.next_retry_at()
-        free = len(self.state.running) < self._adapters.capacity  # if not, an outcome comes before any claim
+        due = next_claim_at(self.state, self._adapters.capacity)
         claiming = self._stopping is None and self.state.cancel_requested is None
-        if due is not None and free and claiming:
+        if due is not None and claiming:
             timer = loop.call_later(max(0.0, due - self._time()), self._wake)
             try:
                 await self._waiter

@@ -37,9 +37,10 @@ Command = Claim | Gather | Finish
 
 
 def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) -> list[Command]:
-    """Return what to do next; empty means wait for an outcome (or for ``state.next_retry_at()``).
+    """Return what to do next; empty means wait for an outcome (or until ``next_claim_at``).
 
-    ``capacity`` is how many attempts may run at once. ``stopping``: claim nothing more, finish when all has ended.
+    ``capacity`` is how many attempts may run at once; the definition may allow fewer of its own. ``stopping``: claim
+    nothing more, finish when all has ended.
     """
     if state.finished:
         return []
@@ -52,23 +53,64 @@ def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) 
         return [Finish(ExecutionStatus.COMPLETED if state.complete else ExecutionStatus.STOPPED)]
     if state.gatherable:
         return [Gather(name) for name in state.gatherable]
-    if claims := _claims(state, now, capacity - len(state.running)):
+    if claims := _claims(state, now, _free(state, capacity)):
         return claims
-    if state.running or state.ready or state.next_retry_at() is not None:
+    if state.running or any(queue.ready or state.next_retry(queue) for queue in state.limits.queues.values()):
         return []
     return [Finish(_end(state))]
 
 
+def next_claim_at(state: ExecutionState, capacity: int) -> float | None:
+    """Return when something may begin though nothing else happens: a retry that is due, a limit that lets one through.
+
+    None if an outcome must come first.
+    """
+    if _free(state, capacity) <= 0:
+        return None
+    found: list[float] = []
+    for queue in state.limits.queues.values():
+        retry = state.next_retry(queue)
+        due = 0.0 if queue.ready else None if retry is None else retry[0]
+        opens = None if due is None else queue.opens_at()
+        if due is not None and opens is not None:
+            found.append(max(due, opens))
+    return min(found, default=None)
+
+
+def _free(state: ExecutionState, capacity: int) -> int:
+    """Return how many more attempts may run at once."""
+    own = state.pipeline.max_concurrency if state.pipeline is not None else None
+    return (capacity if own is None else min(capacity, own)) - len(state.running)
+
+
 def _claims(state: ExecutionState, now: float, free: int) -> list[Command]:
-    """Return what may begin now, at most so many; a retry that is due goes first."""
+    """Return what may begin now, at most so many: what keeps limits before what keeps none, and a due retry first.
+
+    Of each queue the front is looked at, never those behind it. One that shares a limit with another is asked again
+    once the claims of that are recorded.
+    """
     if free <= 0:
         return []
-    due = state.next_retry_at()
-    if due is not None and due <= now:
-        task = state.next_retry()
-        if task is not None:
-            return [Claim(task)]
-    return [Claim(name) for name in islice(state.ready, free)]
+    shared: set[str] = set()
+    found: list[Command] = []
+    for names, queue in reversed(state.limits.queues.items()):  # those that keep none are the first there
+        if not queue.ready and not queue.retries:
+            continue
+        if free <= 0 or not shared.isdisjoint(names):
+            continue
+        room = queue.room(now, free)
+        if room <= 0:
+            continue
+        retry = state.next_retry(queue)
+        if retry is not None and retry[0] <= now:
+            claims: list[Command] = [Claim(retry[1])]
+        else:
+            claims = [Claim(name) for name in islice(queue.ready, room)]
+        if claims:
+            found += claims
+            free -= len(claims)
+            shared.update(names)
+    return found
 
 
 def _end(state: ExecutionState) -> ExecutionStatus:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -44,10 +43,12 @@ from orchestrator.domain.events import (
 from orchestrator.domain.expansion import Graph
 from orchestrator.domain.files import Trace
 from orchestrator.domain.ids import TaskId
+from orchestrator.domain.limits import Limits, Queue
 from orchestrator.domain.members import Group, Members
 from orchestrator.domain.tasks import DONE, STUCK, Call, TaskState, TaskStatus
 
 if TYPE_CHECKING:
+    from collections import OrderedDict
     from collections.abc import Callable, Iterable, Mapping
 
     from orchestrator.domain.pipeline import Pipeline, Task
@@ -81,7 +82,8 @@ class ExecutionState(Members):
     ``pipeline`` None is an execution that only a caller's checkpoints know: it has no tasks. ``graph`` holds the tasks
     of the pipeline and those that its containers were expanded to, ``tasks`` what is known of each; ``roots_left`` is
     how many of the pipeline's are not done. ``gatherable`` are containers whose members have all ended.
-    ``ready`` holds the tasks that may begin, in the order they became so; ``running`` those claimed and not ended.
+    ``ready`` holds the tasks that may begin and keep no limits, in the order they became so; ``limits`` has those that
+    do, in queues. ``running`` are those claimed and not ended.
     ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
     ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
     present one, ``definition_source`` is the file it came from, or empty, and ``definition_digest`` that file's.
@@ -106,13 +108,13 @@ class ExecutionState(Members):
         "forked_from",
         "held",
         "inputs",
+        "limits",
         "outputs",
         "owner",
         "pipeline",
         "pipeline_id",
         "ready",
         "resumed",
-        "retry_heap",
         "roots_left",
         "running",
         "seq",
@@ -149,16 +151,16 @@ class ExecutionState(Members):
         self.changed_inputs: frozenset[str] = frozenset()
         self.calls: dict[tuple[str, str | None], Call] = {}
         self._offered: dict[bytes, Pipeline] = {}
-        self.tasks = {name: TaskState(len(task.needs)) for name, task in tasks.items()}
+        self.tasks = {name: TaskState(len(task.needs), limits=task.limits) for name, task in tasks.items()}
         self.roots_left = len(tasks)
         self.dependents = _dependents(tasks)
-        # Taken from the front again and again: a plain dict would walk over its own holes to find its first key.
-        self.ready: OrderedDict[TaskId, None] = OrderedDict(
-            (name, None) for name, task in tasks.items() if not task.needs
-        )
+        self.limits = Limits(pipeline.limits if pipeline else {})
+        self.ready: OrderedDict[TaskId, None] = self.limits.unlimited.ready
+        for name, task in tasks.items():
+            if not task.needs:
+                self.limits.queue(task.limits).ready[name] = None
         self.held: dict[TaskId, None] = {}
         self.running: dict[TaskId, None] = {}
-        self.retry_heap: list[tuple[float, TaskId]] = []
         self.counts[TaskStatus.PENDING] = len(self.tasks)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -179,15 +181,18 @@ class ExecutionState(Members):
         return self.finished_at is not None
 
     def next_retry_at(self) -> float | None:
-        """Return when the earliest waiting retry is due, or None."""
-        heap = self.retry_heap
-        while heap and not self._waits(heap[0]):
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
+        """Return when the earliest waiting retry is due, or None; its limits may let it begin later."""
+        return min(
+            (found[0] for queue in self.limits.queues.values() if (found := self.next_retry(queue))), default=None
+        )
 
-    def next_retry(self) -> TaskId | None:
-        """Return the task whose retry is due first, or None."""
-        return self.retry_heap[0][1] if self.next_retry_at() is not None else None
+    def next_retry(self, queue: Queue) -> tuple[float, TaskId] | None:
+        """Return when the earliest retry of a queue is due, and its task; None without any."""
+        return queue.next_retry(self._waits) if queue.retries else None
+
+    def _queue(self, task: TaskState) -> Queue:
+        """Return the queue that a task belongs to."""
+        return self.limits.queue(task.limits) if task.limits else self.limits.unlimited
 
     def _waits(self, entry: tuple[float, TaskId]) -> bool:
         task = self.tasks.get(entry[1])
@@ -261,22 +266,39 @@ class ExecutionState(Members):
         if task.within is not None and not self._may_begin(task):
             return
         if self.wanted is None or self.is_wanted(name):
-            self.ready[name] = None
+            (self._queue(task).ready if task.limits else self.ready)[name] = None
             if task.within is not None:
                 self._count_active(task, active=True)
         else:
             self.held[name] = None
 
     def _unready(self, name: TaskId) -> None:
-        self.ready.pop(name, None)
+        task = self.tasks[name]
+        (self._queue(task).ready if task.limits else self.ready).pop(name, None)
         if self.held:
             self.held.pop(name, None)
-        task = self.tasks[name]
         if task.active:
             self._count_active(task, active=False)
 
+    def _begin(self, name: TaskId, at: float) -> None:
+        """Count a task among those that run."""
+        self.running[name] = None
+        task = self.tasks[name]
+        if task.limits:
+            for gate in self._queue(task).gates:
+                gate.claim(at)
+
+    def _stop(self, name: TaskId) -> None:
+        """Count a task among those that run no more, if it was."""
+        if name in self.running:
+            del self.running[name]
+            task = self.tasks[name]
+            if task.limits:
+                for gate in self._queue(task).gates:
+                    gate.release()
+
     def _make_pending(self, name: TaskId, task: TaskState) -> None:
-        self.running.pop(name, None)
+        self._stop(name)
         self._set(task, TaskStatus.PENDING)
         task.retry_at = None
         self._close(name)
@@ -301,6 +323,7 @@ class ExecutionState(Members):
         self.cancel_requested = None
         self.finished_at = None
         self.error = None
+        self.limits.set_clock(event.at)
         self._want(None)
 
     def _want(self, wanted: frozenset[TaskId] | None) -> None:
@@ -308,7 +331,7 @@ class ExecutionState(Members):
         if wanted == self.wanted:
             return
         self.wanted = wanted
-        open_ = [*self.ready, *self.held]
+        open_ = [name for queue in self.limits.queues.values() for name in queue.ready] + [*self.held]
         for name in open_:
             self._unready(name)
         for name in open_:
@@ -326,7 +349,7 @@ class ExecutionState(Members):
         name = event.task
         task = self.tasks[name]
         self._unready(name)
-        self.running[name] = None
+        self._begin(name, event.at)
         self._set(task, TaskStatus.RUNNING)
         task.attempt = event.attempt
         if task.tries_epoch != self.epoch:
@@ -356,7 +379,7 @@ class ExecutionState(Members):
         self._satisfy(name)
 
     def _end(self, name: TaskId, task: TaskState, status: TaskStatus, at: float) -> None:
-        self.running.pop(name, None)
+        self._stop(name)
         self._unready(name)
         self._set(task, status)
         task.ended_at = at
@@ -368,7 +391,7 @@ class ExecutionState(Members):
     def _failed(self, event: TaskFailed) -> None:
         name = event.task
         task = self.tasks[name]
-        self.running.pop(name, None)
+        self._stop(name)
         self._unready(name)
         task.attempt = event.attempt
         task.error = event.error
@@ -380,7 +403,7 @@ class ExecutionState(Members):
         if event.retry_at is not None:
             task.retry_at = event.retry_at
             self._set(task, TaskStatus.RETRYING)
-            heapq.heappush(self.retry_heap, (event.retry_at, name))
+            heapq.heappush(self._queue(task).retries, (event.retry_at, name))
         else:
             self._set(task, TaskStatus.PARKED if event.parked else TaskStatus.FAILED)
         self.gatherable.pop(name, None)
@@ -391,7 +414,7 @@ class ExecutionState(Members):
         if event.outcome == "rerun":
             self._make_pending(event.task, task)
             return
-        self.running.pop(event.task, None)
+        self._stop(event.task)
         task.error = ErrorInfo("interrupted", event.reason)
         if event.outcome == "fail":
             task.failures += 1
@@ -551,11 +574,14 @@ class ExecutionState(Members):
         self.inputs = event.inputs
         self.tasks = found
         self.dependents = _dependents(graph)
-        self.ready.clear()
+        self.limits = self.limits.redefined(after.limits)
+        self.ready = self.limits.unlimited.ready
         self.held.clear()
         self.running.clear()
-        self.retry_heap = [(task.retry_at, name) for name, task in found.items() if task.retry_at is not None]
-        heapq.heapify(self.retry_heap)
+        for name, task in found.items():
+            task.limits = graph[name].limits
+            if task.retry_at is not None:
+                heapq.heappush(self._queue(task).retries, (task.retry_at, name))
         self.counts = dict.fromkeys(TaskStatus, 0)
         self.roots_left = sum(found[name].status not in DONE for name in after.tasks)
         for task in found.values():

@@ -241,9 +241,10 @@ class Members(ABC):
             self.tasks[member].unmet = self._unmet(member)
 
     def _add(self, member: TaskId, container: TaskId, item: int) -> None:
-        self.tasks[member] = TaskState(0, container, item)
+        task = self.graph[member]
+        self.tasks[member] = TaskState(0, container, item, task.limits)
         self.counts[TaskStatus.PENDING] += 1
-        for need in self.graph[member].needs:
+        for need in task.needs:
             self.dependents.setdefault(need, []).append(member)
 
     def _unmet(self, member: TaskId) -> int:

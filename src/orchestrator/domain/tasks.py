@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.domain.limits import UNLIMITED
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -76,7 +78,7 @@ class TaskState:
     invalidated task, until its next attempt begins or it is reused.
 
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
-    that it is counted there among those at work.
+    that it is counted there among those at work. ``limits`` are those that it keeps.
     """
 
     __slots__ = (
@@ -89,6 +91,7 @@ class TaskState:
         "failures",
         "item",
         "kept",
+        "limits",
         "parameters",
         "pinned",
         "progress",
@@ -109,11 +112,14 @@ class TaskState:
         "within",
     )
 
-    def __init__(self, unmet: int, within: TaskId | None = None, item: int = 0) -> None:
+    def __init__(
+        self, unmet: int, within: TaskId | None = None, item: int = 0, limits: tuple[str, ...] = UNLIMITED
+    ) -> None:
         self.status = TaskStatus.PENDING
         self.unmet = unmet
         self.within = within
         self.item = item
+        self.limits = limits
         self.active = False
         self.attempt = 0
         self.failures = 0
