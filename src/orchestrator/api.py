@@ -45,6 +45,8 @@ class Pipeline:
         outputs: Mapping[str, Any] | None = None,
         resume: ResumeStrategy | None = None,
         resume_enabled: bool = True,
+        max_concurrency: int | None = None,
+        limits: Mapping[str, Limit] | None = None,
         tools: Tools | None = None,
     ) -> None:
         from orchestrator.compiler.build import build
@@ -60,6 +62,8 @@ class Pipeline:
                 outputs=outputs,
                 resume=resume,
                 resume_enabled=resume_enabled,
+                max_concurrency=max_concurrency,
+                limits=limits,
                 tools=tools if tools is not None else _tools(),
             )
         )

@@ -17,6 +17,7 @@ from orchestrator.compiler.diagnostics import Collector, NoSource, Source
 from orchestrator.compiler.expressions import RESERVED, Expression
 from orchestrator.compiler.fields import check_inputs, check_settings, is_default
 from orchestrator.compiler.limits import MAX_WORK, Meter, TemplateFault
+from orchestrator.compiler.pacing import check_pace, check_step
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.references import Names, task_of
 from orchestrator.compiler.templates import (
@@ -28,6 +29,7 @@ from orchestrator.compiler.templates import (
 )
 from orchestrator.domain.graph import cycle_text, cycles
 from orchestrator.domain.ids import ID_RULE, TaskId, is_valid_id
+from orchestrator.domain.limits import Limit
 from orchestrator.domain.pipeline import Input, Pipeline, Task
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import Path, kind_of
@@ -51,6 +53,8 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     outputs: Mapping[str, Any] | None = None,
     resume: ResumeStrategy | None = None,
     resume_enabled: bool = True,
+    max_concurrency: int | None = None,
+    limits: Mapping[str, Limit] | None = None,
     tools: Tools | None = None,
     where: Source | None = None,
 ) -> Pipeline:
@@ -68,6 +72,7 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     builder.check_id(id)
     check_texts(builder.mistakes, (), {"name": name, "version": version, "description": description})
     declared = check_inputs(builder.mistakes, inputs)
+    builder.limits = check_pace(builder.mistakes, max_concurrency, limits or {})
     listed = builder.listed(tasks)
     builder.containers.check_names(listed)
     names = Names(declared, dict.fromkeys(builder.first))
@@ -97,6 +102,8 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
         output_reads=output_reads,
         resume=resume or ResumeStrategy(),
         resume_enabled=resume_enabled,
+        max_concurrency=max_concurrency,
+        limits=builder.limits,
     )
 
 
@@ -109,6 +116,7 @@ class Builder:
         self.tools = tools
         self.bare_calls: dict[tuple[str, str | None], Sequence[Problem]] = {}
         self.constants_left = _CONSTANTS
+        self.limits: Mapping[str, Limit] = {}
         self.renamed: dict[tuple[Path, str], Path] = {}  # former id, in one container -> place of the task that had it
         self.containers = Containers(self)
         self.uses: set[str] = set()  # names of the constructs around it that the task at hand uses
@@ -184,7 +192,7 @@ class Builder:
         changes: dict[str, Any] = {}
         if not is_default(task):
             base = self.base(index, task.id)
-            changes = check_settings(self.mistakes, base, task)
+            changes = check_settings(self.mistakes, base, task) | check_step(self.mistakes, base, task, self.limits)
             self.changing(base, task, names)
             reads = self._reads_besides(base, replace(task, **changes), names, reads)
         if reads or len(dependencies) > 1:

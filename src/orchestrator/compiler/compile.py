@@ -15,6 +15,7 @@ from orchestrator.compiler.schema import PIPELINE
 from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
 from orchestrator.compiler.steps import step_of
+from orchestrator.domain.limits import Limit
 from orchestrator.domain.pipeline import Input, Pipeline
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import kind_of
@@ -179,9 +180,16 @@ def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: S
         outputs=found["outputs"],
         resume=resume,
         resume_enabled=found["resume"]["enabled"],
+        max_concurrency=found["max_concurrency"],
+        limits={name: _limit(limit) for name, limit in found["limits"].items()},
         tools=tools,
         where=source,
     )
+
+
+def _limit(given: Values) -> Limit:
+    count, seconds = given["rate"] or (None, Limit().per_seconds)
+    return Limit(given["at_once"], count, seconds)
 
 
 def _input(name: str, given: Values) -> Input:

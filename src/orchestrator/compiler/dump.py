@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.compiler.inputs import type_of
 from orchestrator.domain.control import Block, Control, ForEach, Loop, Switch
+from orchestrator.domain.limits import Limit
 from orchestrator.domain.pipeline import (
     NO_FILES,
     ONCE,
@@ -42,6 +43,10 @@ def to_dict(pipeline: Pipeline) -> dict[str, Any]:
     _texts(found, pipeline, "name", "version", "description")
     if pipeline.inputs:
         found["inputs"] = {name: _input(item) for name, item in pipeline.inputs.items()}
+    if pipeline.max_concurrency is not None:
+        found["max_concurrency"] = pipeline.max_concurrency
+    if pipeline.limits:
+        found["limits"] = {name: _limit(limit) for name, limit in pipeline.limits.items()}
     if resume := _resume(pipeline):
         found["resume"] = resume
     found["steps"] = [_step(task) for task in pipeline.tasks.values()]
@@ -107,6 +112,13 @@ def _input(item: Input) -> Any:
     return found
 
 
+def _limit(limit: Limit) -> Any:
+    """Return a limit in its shortest form."""
+    found = {"at_once": limit.at_once, "rate": limit.rate}
+    given = {key: value for key, value in found.items() if value is not None}
+    return given if len(given) > 1 else next(iter(given.values()))
+
+
 def _resume(pipeline: Pipeline) -> dict[str, Any]:
     usual = ResumeStrategy().to_dict()
     found: dict[str, Any] = {} if pipeline.resume_enabled else {"enabled": False}
@@ -128,6 +140,10 @@ def _step(task: Task) -> dict[str, Any]:
     _texts(found, task, "condition")
     if task.timeout is not None:
         found["timeout"] = _number(task.timeout)
+    if task.idle_timeout is not None:
+        found["idle_timeout"] = _number(task.idle_timeout)
+    if task.limits:
+        found["limits"] = list(task.limits) if len(task.limits) > 1 else task.limits[0]
     if task.retry != ONCE:
         found["retry"] = _retry(task)
     resume: dict[str, Any] = {"critical": True} if task.critical else {}

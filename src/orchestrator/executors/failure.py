@@ -23,6 +23,9 @@ _OWN = str(Path(__file__).parent)
 TIMEOUT = "timeout"
 """The kind of an attempt that took longer than its step allows."""
 
+IDLE = "idle"
+"""The kind of an attempt that told nothing for longer than its step allows."""
+
 
 def outcome_of(error: BaseException, execution_id: str) -> Failed | Cancelled:
     """Turn what a tool raised into an outcome; nothing that a tool raises ends the orchestrator.
@@ -43,6 +46,11 @@ def _bases(error: BaseException) -> tuple[str, ...]:
 def timed_out(seconds: float) -> Failed:
     """Return the outcome of an attempt whose time is over."""
     return Failed(ErrorInfo(TIMEOUT, f"no result after {seconds:g} s, the step's timeout"))
+
+
+def idled(seconds: float) -> Failed:
+    """Return the outcome of an attempt that has told nothing for so long."""
+    return Failed(ErrorInfo(IDLE, f"no progress for {seconds:g} s, the step's idle_timeout"))
 
 
 def describe(error: BaseException) -> ErrorInfo:
