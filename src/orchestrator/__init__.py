@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.core.pipeline_resume_manager import PipelineResumeManager, ResumeState
     from orchestrator.domain.diff import Diff
     from orchestrator.domain.execution import ExecutionStatus, TaskStatus
+    from orchestrator.domain.limits import Limit
     from orchestrator.domain.pipeline import Input, RetryPolicy, Task
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.errors import (
@@ -62,6 +63,7 @@ _HOMES = {
     "ExecutionStopped": "errors",
     "Input": "domain.pipeline",
     "LeaseLost": "errors",
+    "Limit": "domain.limits",
     "NoCheckpoint": "errors",
     "Orchestrator": "orchestrator",
     "OrchestratorError": "errors",
@@ -97,6 +99,7 @@ __all__ = [
     "ExecutionStopped",
     "Input",
     "LeaseLost",
+    "Limit",
     "NoCheckpoint",
     "Orchestrator",
     "OrchestratorError",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from orchestrator.core.engine import Engine
     from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.limits import Limit
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.ports.tools import Tools
 

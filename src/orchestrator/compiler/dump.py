@@ -29,6 +29,8 @@ _CORE_NUMBER = re.compile(
     r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)$"
 )
 
+_TIMES = ("timeout", "idle_timeout")
+
 
 def to_dict(pipeline: Pipeline) -> dict[str, Any]:
     r"""Return ``pipeline`` in the language of the files: only what differs from the defaults.
@@ -138,12 +140,7 @@ def _step(task: Task) -> dict[str, Any]:
     if task.dependencies:
         found["dependencies"] = [str(need) for need in task.dependencies]
     _texts(found, task, "condition")
-    if task.timeout is not None:
-        found["timeout"] = _number(task.timeout)
-    if task.idle_timeout is not None:
-        found["idle_timeout"] = _number(task.idle_timeout)
-    if task.limits:
-        found["limits"] = list(task.limits) if len(task.limits) > 1 else task.limits[0]
+    found |= {key: _number(value) for key in _TIMES if (value := getattr(task, key)) is not None}
     if task.retry != ONCE:
         found["retry"] = _retry(task)
     resume: dict[str, Any] = {"critical": True} if task.critical else {}
@@ -155,7 +152,7 @@ def _step(task: Task) -> dict[str, Any]:
         found["on_interrupted"] = str(task.on_interrupted)
     if task.isolation is not Isolation.NONE:
         found["isolation"] = str(task.isolation)
-    return found | _changing(task)
+    return found | _rare(task)
 
 
 def _container(task: Task, control: Control) -> dict[str, Any]:
@@ -203,9 +200,11 @@ def _for_each(control: ForEach) -> Any:
     return found if len(found) > 1 or isinstance(control.items, Mapping) else found["items"]
 
 
-def _changing(task: Task) -> dict[str, Any]:
-    """Return what a plan asks of a step that changes."""
+def _rare(task: Task) -> dict[str, Any]:
+    """Return what few steps have: their limits, and what a plan asks of them when they change."""
     found: dict[str, Any] = {}
+    if task.limits:
+        found["limits"] = list(task.limits) if len(task.limits) > 1 else task.limits[0]
     if task.files != NO_FILES:
         files = {"reads": list(task.files.reads), "writes": list(task.files.writes)}
         found["files"] = {key: paths for key, paths in files.items() if paths}

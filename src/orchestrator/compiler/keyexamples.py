@@ -77,7 +77,7 @@ ROWS: dict[str, dict[str, Row]] = {
         ),
     },
     "LimitModel": {
-        "at_once": Row("at_once: 2", "After a crash nothing is at work: it counts from none. An edit holds from then on."),
+        "at_once": Row("at_once: 2", "A resume counts what is at work from none. An edit holds from then on."),
         "rate": Row("rate: 100/h", "Attempts begun before the resume count. An edit holds from then on."),
     },
     "InputModel": {
@@ -115,9 +115,7 @@ ROWS: dict[str, dict[str, Row]] = {
         ),
         "timeout": Row("timeout: 10m", "Every attempt has the whole time again; an edit holds from the next one on."),
         "idle_timeout": Row("idle_timeout: 5m", "As with `timeout`: an edit holds from the next attempt on."),
-        "limits": Row(
-            "limits: [api]", "An edit holds from the next attempt on, and makes no finished step run again."
-        ),
+        "limits": Row("limits: [api]", "An edit holds from the next attempt on, and makes no finished step run again."),
         "retry": Row("retry: 3", "Each resume counts attempts anew; all failures together count for `max_retries`."),
         "for_each": Row(
             "for_each: [a.png, b.png]",

@@ -324,7 +324,7 @@ LIMIT = Table(
     Key(
         "rate",
         RATE,
-        "How many attempts may begin within any such time: `5/s`, `10/min`, `100/h`, `1000/day`, `3/90s`. Retries count.",
+        "How many attempts, retries included, may begin within any such time: `5/s`, `10/min`, `100/h`, `3/90s`.",
     ),
     short=Short(_limit, {"type": ["integer", "string"]}, "a number at once, a rate like '10/min', or a mapping"),
 )

@@ -39,10 +39,14 @@ class Limit:
         if self.count is None:
             return None
         unit = _UNITS.get(self.per_seconds)
-        return f"{self.count}/{unit or f'{self.per_seconds:g}s'}"
+        return f"{self.count}/{unit or f'{_written(self.per_seconds)}s'}"
 
 
 _UNITS = {1.0: "s", 60.0: "min", 3600.0: "h", 86400.0: "d"}
+
+
+def _written(seconds: float) -> str:
+    return f"{seconds:.9f}".rstrip("0").rstrip(".")
 
 
 class Gate:

@@ -1,7 +1,8 @@
 """A compiled pipeline as plain data, small and quick to read, for the store.
 
-Format 2 adds fields of tasks to format 1, and format 3 adds containers and limits; the lowest that will do is written, so that
-older versions read what they can. It is a mapping of text, numbers, true, false, null, lists and mappings only::
+Format 2 adds fields of tasks to format 1, and format 3 adds containers and limits; the lowest that will do is written,
+so that older versions read what they can. It is a mapping of text, numbers, true, false, null, lists and mappings
+only::
 
     v             3, 2 or 1
     id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled

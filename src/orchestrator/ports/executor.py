@@ -21,11 +21,11 @@ class Attempt:
     """Everything an executor needs to run one attempt; plain data but for nothing.
 
     ``parameters`` are rendered. ``saved`` is the state last saved by an earlier attempt, or None. ``timeout`` is in
-    seconds, None for no limit; so is ``idle_timeout``, the longest time without progress or a saved state. ``inputs`` are the execution's. ``project`` is the folder that relative paths mean.
-    ``files`` are those the step declares, rendered: those read are looked at before the tool is called, those written
-    after it has returned (one that is not there fails the attempt with kind ``missing_output``). ``migrate``
-    (``module:function``): what makes the saved state of the present definition out of ``saved`` before the tool sees
-    it.
+    seconds, None for no limit; so is ``idle_timeout``, the longest time without progress or a saved state. ``inputs``
+    are the execution's. ``project`` is the folder that relative paths mean. ``files`` are those the step declares,
+    rendered: those read are looked at before the tool is called, those written after it has returned (one that is not
+    there fails the attempt with kind ``missing_output``). ``migrate`` (``module:function``): what makes the saved state
+    of the present definition out of ``saved`` before the tool sees it.
     """
 
     execution_id: ExecutionId

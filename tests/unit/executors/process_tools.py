@@ -93,6 +93,14 @@ async def nap_async(seconds: float, mark: str) -> None:
         Path(mark).write_text("cleaned up")
 
 
+def telling(context: TaskContext, seconds: float) -> str:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        context.progress(1)
+        time.sleep(0.001)
+    return "told"
+
+
 def deaf(seconds: float, mark: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Path(mark).write_text(str(os.getpid()))
