@@ -342,13 +342,15 @@ class ExecutionState(Members):
         """Return what the task's call means just now, as recorded."""
         if self.pipeline is None:
             return None
-        task = self.graph[name]
+        task = self.graph.template(name)
         return self.calls.get((task.tool, task.action))
 
     def _claimed(self, event: TaskClaimed) -> None:
         name = event.task
         task = self.tasks[name]
-        self._unready(name)
+        # Not by _unready: in its container it stays among those at work.
+        (self._queue(task).ready if task.limits else self.ready).pop(name, None)
+        self.held.pop(name, None)
         self._begin(name, event.at)
         self._set(task, TaskStatus.RUNNING)
         task.attempt = event.attempt

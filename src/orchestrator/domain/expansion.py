@@ -6,8 +6,11 @@ in one place is worked out when it is asked for.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
+from itertools import repeat
+from operator import attrgetter, call
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.domain.control import DEFAULT_CASE, ForEach, Loop, Switch
@@ -70,20 +73,28 @@ class Graph(Mapping["TaskId", Task]):
     ``written`` are those of the definition, ``expansions`` tell of each container what it was expanded to.
     """
 
-    __slots__ = ("_built", "_made", "expansions", "written")
+    __slots__ = ("_built", "_made", "_moulds", "expansions", "written")
 
     def __init__(self, written: Mapping[TaskId, Task]) -> None:
         self.written = written
         self._made: dict[TaskId, tuple[Task, TaskId, str, int]] = {}
         self._built: dict[TaskId, Task] = {}
+        self._moulds: dict[tuple[TaskId, TaskId], Mould] = {}
         self.expansions: dict[TaskId, Expansion] = {}
 
     def __getitem__(self, name: TaskId) -> Task:
         task = self.written.get(name) or self._built.get(name)
         if task is None:
             template, container, key, index = self._made[name]
-            task = self._built[name] = _placed(template, name, self[container], key, index)
+            mould = self._moulds.get((container, template.id))
+            if mould is None:
+                mould = self._moulds[container, template.id] = Mould(template, self[container])
+            task = self._built[name] = mould.made(name, key, index)
         return task
+
+    def template(self, name: TaskId) -> Task:
+        """Return the task as it is written, whatever its place: what it does, and what it needs beside it."""
+        return self.written.get(name) or self._made[name][0]
 
     def __contains__(self, name: object) -> bool:
         return name in self.written or name in self._made
@@ -140,6 +151,7 @@ class Graph(Mapping["TaskId", Task]):
     def expand(self, name: TaskId, new: Expansion) -> list[TaskId]:
         """Expand a container; return the tasks that are no more. The rounds of a loop come one at a time."""
         container = self[name]
+        self._moulds.clear()
         gone = list(self._dropped(name, new.keys, new.branch))
         for each in gone:
             self._remove(each)
@@ -223,32 +235,44 @@ class Graph(Mapping["TaskId", Task]):
         return graph, former
 
 
-_SLOTS = [getattr(Task, field.name) for field in fields(Task)]
-_COPIED = [(slot.__get__, slot.__set__) for slot in _SLOTS]
-_BY_NAME = {field.name: slot.__set__ for field, slot in zip(fields(Task), _SLOTS, strict=True)}
-_set_id, _set_within = _BY_NAME["id"], _BY_NAME["within"]
-_set_key, _set_index, _set_needs, _set_local = (_BY_NAME[name] for name in ("key", "index", "needs", "local"))
+_FIELDS = [field.name for field in fields(Task)]
+_values_of = attrgetter(*_FIELDS)
+_SETTERS = [getattr(Task, name).__set__ for name in _FIELDS]
+_PLACE = [_FIELDS.index(name) for name in ("id", "within", "key", "index", "needs", "local", "reads")]
 
 
-def _placed(template: Task, name: TaskId, container: Task, key: str, index: int) -> Task:
-    """Return a body's task as it is in one place; filled slot by slot: 100,000 items wait for it."""
-    siblings = {task.id for task in container.body}
-    task = object.__new__(Task)
-    for get, put in _COPIED:
-        put(task, get(template))
-    _set_id(task, name)
-    _set_within(task, container.id)
-    _set_key(task, key)
-    _set_index(task, index)
-    if len(siblings) == 1 and not container.local:
-        _set_needs(task, ())
+class Mould:
+    """Makes the tasks of a container's items out of one of its body; slot by slot: 100,000 items wait for it."""
+
+    __slots__ = ("_alone", "_container", "_siblings", "_template", "_values")
+
+    def __init__(self, template: Task, container: Task) -> None:
+        self._template = template
+        self._container = container
+        self._siblings = {task.id for task in container.body}
+        self._alone = len(self._siblings) == 1 and not container.local
+        self._values = list(_values_of(template))
+
+    def made(self, name: TaskId, key: str, index: int) -> Task:
+        """Return the body's task as it is in one place."""
+        needs: tuple[TaskId, ...] = ()
+        local, reads = self._template.local, self._template.reads
+        if not self._alone:
+            needs, local, reads = self._called(key)
+        values = self._values
+        for at, value in zip(_PLACE, (name, self._container.id, key, index, needs, local, reads), strict=True):
+            values[at] = value
+        task = object.__new__(Task)
+        deque(map(call, _SETTERS, repeat(task), values), maxlen=0)
         return task
-    names = {
-        each: name_of(container, key, each) if each in siblings else container.local.get(each, each)
-        for each in (*template.needs, *(template.reads or ()))
-    }
-    _set_needs(task, tuple(names[need] for need in template.needs if need in siblings))
-    _set_local(task, {each: made for each, made in names.items() if made != each})
-    if template.reads is not None:
-        return replace(task, reads=tuple(names[read] for read in template.reads))
-    return task
+
+    def _called(self, key: str) -> tuple[tuple[TaskId, ...], Mapping[str, TaskId], tuple[TaskId, ...] | None]:
+        """Return what the task needs, what it calls by other names, and what it reads, by their ids in one place."""
+        template, container, siblings = self._template, self._container, self._siblings
+        names = {
+            each: name_of(container, key, each) if each in siblings else container.local.get(each, each)
+            for each in (*template.needs, *(template.reads or ()))
+        }
+        needs = tuple(names[need] for need in template.needs if need in siblings)
+        reads = None if template.reads is None else tuple(names[read] for read in template.reads)
+        return needs, {each: made for each, made in names.items() if made != each}, reads

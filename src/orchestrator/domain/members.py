@@ -118,6 +118,8 @@ class Members(ABC):
         within = task.within
         if within is None:
             return
+        if task.active and new in _AT_WORK and old not in STUCK:
+            return  # it was counted when it became ready
         self._touched[within] = None
         group, item = self.groups[within], task.item
         if item >= group.count:
@@ -238,14 +240,16 @@ class Members(ABC):
             else:
                 self._take_over(member, task, item)
         for member in members:
-            self.tasks[member].unmet = self._unmet(member)
+            if self.graph.template(member).needs:
+                self.tasks[member].unmet = self._unmet(member)
 
     def _add(self, member: TaskId, container: TaskId, item: int) -> None:
-        task = self.graph[member]
-        self.tasks[member] = TaskState(0, container, item, task.limits)
+        template = self.graph.template(member)
+        self.tasks[member] = TaskState(0, container, item, template.limits)
         self.counts[TaskStatus.PENDING] += 1
-        for need in task.needs:
-            self.dependents.setdefault(need, []).append(member)
+        if template.needs:
+            for need in self.graph[member].needs:
+                self.dependents.setdefault(need, []).append(member)
 
     def _unmet(self, member: TaskId) -> int:
         return sum(self.tasks[need].status not in DONE for need in self.graph[member].needs)

@@ -90,9 +90,10 @@ def facts(state: ExecutionState) -> dict[str, Any]:
     }
     known["ready"] = list(state.ready)
     known["running"] = list(state.running)
-    queues = {names: queue for names, queue in state.limits.queues.items() if queue.ready or queue.retries}
-    known["waiting"] = {names: list(queue.ready) for names, queue in queues.items()}
-    known["retries"] = sorted(filter(state._waits, (each for queue in queues.values() for each in queue.retries)))
+    queues = state.limits.queues
+    known["waiting"] = {names: list(queue.ready) for names, queue in queues.items() if queue.ready}
+    retries = (each for queue in queues.values() for each in queue.retries)
+    known["retries"] = sorted(filter(state._waits, retries))
     known["gates"] = {name: (gate.working, list(gate.begun)) for name, gate in state.limits.gates.items()}
     known["tasks"] = {name: task_facts(task) for name, task in state.tasks.items()}
     return known
