@@ -19,7 +19,7 @@ from orchestrator.tools.registry import ToolRegistry
 
 
 async def run_fan(width: int, url: str, made: Callable[[int, ToolRegistry], Pipeline] = fan) -> dict[str, float]:
-    """Run a fan; report seconds, those of a one-step execution, steps, peak memory in MB."""
+    """Run a fan; report seconds, those of the processor and of a one-step execution, steps, peak memory in MB."""
     tools = registry()
     start = time.perf_counter()
     pipeline = made(width, tools)
@@ -32,11 +32,12 @@ async def run_fan(width: int, url: str, made: Callable[[int, ToolRegistry], Pipe
             start = time.perf_counter()
             await orchestrator.run_pipeline(chain(1, tools).definition)
             fixed.append(time.perf_counter() - start)
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         await orchestrator.run_pipeline(pipeline.definition)
-        seconds = time.perf_counter() - start
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
     return {
         "seconds": seconds,
+        "busy": busy,
         "fixed": statistics.median(fixed),
         "steps": width + 2,
         "build_seconds": built,

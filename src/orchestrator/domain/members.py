@@ -122,7 +122,7 @@ class Members(ABC):
             return  # it was counted when it became ready
         self._touched[within] = None
         group, item = self.groups[within], task.item
-        if item >= group.count:
+        if item >= len(group.busy):
             return  # of a round that a loop has not got to again
         if (old in STUCK) is not (new in STUCK):
             before = group.stuck[item]
@@ -139,11 +139,15 @@ class Members(ABC):
             return
         task.active = active
         self._touched[task.within] = None
-        group = self.groups[task.within]
-        if task.item < group.count:
-            before = group.busy[task.item]
-            group.busy[task.item] = before + (1 if active else -1)
-            group.working += bool(group.busy[task.item]) - bool(before)
+        group, item = self.groups[task.within], task.item
+        busy = group.busy
+        if item >= len(busy):
+            return
+        busy[item] += 1 if active else -1
+        if active and busy[item] == 1:
+            group.working += 1
+        elif not active and not busy[item]:
+            group.working -= 1
 
     def _may_begin(self, task: TaskState) -> bool:
         """Tell whether a task may begin, as far as the container says that it is in."""

@@ -48,6 +48,8 @@ EDITS: list[tuple[dict[str, Any], bool, list[str]]] = [
     ({"on_change": OnChange.KEEP}, True, ["on_change: (none) → 'keep'"]),
     ({"migrate": "m:f"}, True, ["migrate: (none) → 'm:f'"]),
     ({"renamed_from": "b"}, True, ["renamed_from: (none) → 'b'"]),
+    ({"idle_timeout": 5.0}, True, ["idle_timeout: (none) → 5.0"]),
+    ({"limits": ("api",)}, True, ["limits (length): 0 → 1", "limits[0]: (none) → 'api'"]),
     ({"cache": CachePolicy(60.0)}, True, ["cache: (none) → {ttl: 60.0, scope: 'pipeline'}"]),
     ({"id": "b"}, True, []),
     ({"needs": ("z", "y"), "reads": ("y",)}, True, []),
