@@ -14,7 +14,8 @@ from collections.abc import Callable
 from benchmarks.fleet import serve_many, submit_many
 from benchmarks.pipelines import chain, fan, items, registry
 from benchmarks.plans import CHILDREN
-from orchestrator import Orchestrator, Pipeline
+from orchestrator import Orchestrator, Pipeline, TaskContext
+from orchestrator.domain.execution import DONE
 from orchestrator.tools.registry import ToolRegistry
 
 
@@ -84,6 +85,37 @@ async def resume(url: str) -> dict[str, float]:
     return {}
 
 
+async def rest(url: str) -> dict[str, float]:
+    """Resume to the end; report the seconds, what the plan said and took, how many steps ran, and how many again."""
+    tools = registry()
+    ran: list[str] = []
+
+    async def noop(context: TaskContext) -> None:
+        ran.append(context.task_id)
+
+    tools.register("noop", noop, replace=True)
+    async with Orchestrator(store=url, tools=tools) as orchestrator:
+        state = await orchestrator.get_state("half")
+        missing = {name for name, task in state.tasks.items() if task.status not in DONE and name not in state.groups}
+        again = sum(bool(state.tasks[name].attempt) for name in missing)
+        start = time.perf_counter()
+        plan = await orchestrator.plan("half")
+        plan_seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        await orchestrator.resume_pipeline("half")
+        seconds = time.perf_counter() - start
+        done = (await orchestrator.get_state("half")).done_count
+    return {
+        "seconds": seconds,
+        "plan_seconds": plan_seconds,
+        "planned": sum(each.verb.value in ("run", "rerun") for each in plan.decisions),
+        "ran": len(ran),
+        "again": again,
+        "exact": len(ran) == len(missing) and set(ran) == missing,
+        "done": done,
+    }
+
+
 def main() -> None:
     """Run the case that the arguments name."""
     case, *arguments = sys.argv[1:]
@@ -95,6 +127,8 @@ def main() -> None:
         result = asyncio.run(half(arguments[0], int(arguments[1]), arguments[2]))
     elif case == "items":
         result = asyncio.run(run_fan(int(arguments[0]), arguments[1], items))
+    elif case == "rest":
+        result = asyncio.run(rest(arguments[0]))
     elif case == "submit":
         result = asyncio.run(submit_many(int(arguments[0]), arguments[1]))
     elif case == "serve":

@@ -76,12 +76,12 @@ class Graph(Mapping["TaskId", Task]):
     def __init__(self, written: Mapping[TaskId, Task]) -> None:
         self.written = written
         self._made: dict[TaskId, tuple[Task, TaskId, str, int]] = {}
-        self._built: dict[TaskId, Task] = {}
+        self._built: dict[TaskId, Task] = dict(written)
         self._moulds: dict[tuple[TaskId, TaskId], Mould] = {}
         self.expansions: dict[TaskId, Expansion] = {}
 
     def __getitem__(self, name: TaskId) -> Task:
-        task = self.written.get(name) or self._built.get(name)
+        task = self._built.get(name)
         if task is None:
             template, container, key, index = self._made[name]
             mould = self._moulds.get((container, template.id))
