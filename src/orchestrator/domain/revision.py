@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from orchestrator.domain.changes import MISSING, Change, differences, same
-from orchestrator.domain.control import Block, ForEach, Loop, Switch
+from orchestrator.domain.control import WORDS, Block, ForEach, Loop, Switch
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import CachePolicy, DeclaredFiles, Input, Pipeline, RetryPolicy, Task
 
@@ -40,7 +40,7 @@ _DERIVED = ("id", "needs", "reads", "uses", "within", "key", "index", "local")
 _FIELDS = [field.name for field in fields(Task) if field.name not in _DERIVED]
 _parts = attrgetter(*_FIELDS)
 _MODEL = Task(TaskId("a"), "")
-_KEYS = {"critical": "resume.critical", "checkpoint": "resume.checkpoint"}
+_KEYS = {"critical": "resume.critical", "checkpoint": "resume.checkpoint", "control": "", "body": "steps"}
 
 
 class PipelineChanges(NamedTuple):
@@ -140,8 +140,10 @@ def _written(value: Any) -> Any:
             return {"reads": value.reads, "writes": value.writes}
         case tuple() if value and isinstance(value[0], Task):
             return {task.id or "step": _step(task) for task in value}
-        case ForEach() | Loop() | Switch() | Block():
+        case Loop() | Block():
             return {field.name.rstrip("_"): getattr(value, field.name) for field in fields(value)}
+        case ForEach() | Switch():
+            return {WORDS[type(value)]: {field.name: getattr(value, field.name) for field in fields(value)}}
         case CachePolicy():
             found = {"ttl": value.ttl_seconds, "key": value.key, "scope": str(value.scope)}
             return {key: part for key, part in found.items() if part is not None}

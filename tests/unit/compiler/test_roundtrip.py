@@ -274,8 +274,8 @@ def small() -> dict[str, Any]:
 
 
 def test_a_newer_format_is_incompatible_and_nonsense_is_damage() -> None:
-    with pytest.raises(StoreIncompatible, match="stored in format 3, and this version reads up to 2"):
-        unpack(small() | {"v": 3})
+    with pytest.raises(StoreIncompatible, match="stored in format 4, and this version reads up to 3"):
+        unpack(small() | {"v": 4})
     nonsense: Any
     for nonsense in (None, 3, [], {}, "x", {"v": "1"}, {"v": True}, {"v": 0}, {"v": 1}):
         with pytest.raises(StoreDamaged, match="damaged record definition"):
@@ -339,7 +339,7 @@ def test_the_schema_describes_every_key_and_its_other_name() -> None:
     definitions = schema["$defs"]
     assert schema["additionalProperties"] is False
     assert set(PIPELINE.keys) | {"parameters"} == set(schema["properties"])
-    assert set(STEP.keys) | {"depends_on"} == set(definitions["StepModel"]["properties"])
+    assert set(STEP.keys) | {"depends_on", "when", "parallel"} == set(definitions["StepModel"]["properties"])
     assert set(RETRY.keys) == set(definitions["RetryModel"]["properties"])
     assert set(RESUME.others) < set(definitions["ResumeModel"]["properties"])
     for part in (schema, *definitions.values()):

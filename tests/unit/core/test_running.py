@@ -22,6 +22,7 @@ from orchestrator import (
 from orchestrator.core.system import SystemChance
 from orchestrator.domain.decide import decide
 from orchestrator.domain.events import (
+    DecisionMade,
     ExecutionFinished,
     TaskClaimed,
     TaskCompleted,
@@ -349,7 +350,14 @@ async def test_a_condition_decides_whether_a_step_runs(bench: Bench, orchestrato
     assert result.statuses == {"a": "completed", "big": "skipped", "small": "completed", "after_big": "completed"}
     assert await orchestrator.get_result("e", "big") is None
     skips = [event for event in await journal(orchestrator, "e") if isinstance(event, TaskSkipped)]
-    assert [(event.task, event.reason) for event in skips] == [("big", "condition is false: a.result > 5")]
+    assert [(event.task, event.reason) for event in skips] == [
+        ("big", "condition is false: a.result > 5 (a.result = 3)")
+    ]
+    decisions = [event for event in await journal(orchestrator, "e") if isinstance(event, DecisionMade)]
+    assert [(event.task, event.kind, event.value, event.reads) for event in decisions] == [
+        ("big", "condition", "false", {"a.result": "3"}),
+        ("small", "condition", "true", {"a.result": "3"}),
+    ]
 
 
 async def test_a_chain_of_skipped_steps_completes_without_running(bench: Bench, orchestrator: Orchestrator) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.changes import MISSING
+from orchestrator.domain.control import Block, ForEach, Loop
 from orchestrator.domain.pipeline import (
     CachePolicy,
     CheckpointWhen,
@@ -49,7 +50,12 @@ EDITS: list[tuple[dict[str, Any], bool, list[str]]] = [
     ({"migrate": "m:f"}, True, ["migrate: (none) → 'm:f'"]),
     ({"renamed_from": "b"}, True, ["renamed_from: (none) → 'b'"]),
     ({"cache": CachePolicy(60.0)}, True, ["cache: (none) → {ttl: 60.0, scope: 'pipeline'}"]),
+    ({"control": Block()}, False, []),
+    ({"control": Loop(until="last.done")}, False, ["until: (none) → 'last.done'"]),
+    ({"control": ForEach([1])}, False, ["for_each: (none) → {items: [1], key: null, max_parallel: null, tolerate: 0}"]),
+    ({"body": (Task("b", "t", timeout=5.0),)}, True, ["steps: (none) → {b: {tool: 't', timeout: 5.0}}"]),
     ({"id": "b"}, True, []),
+    ({"uses": ("item",), "within": "c", "key": "k", "index": 1, "local": {"x": "c.x"}}, True, []),
     ({"needs": ("z", "y"), "reads": ("y",)}, True, []),
 ]
 
