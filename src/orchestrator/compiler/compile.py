@@ -30,6 +30,7 @@ from orchestrator.domain.pipeline import (
     RetryPolicy,
     Task,
 )
+from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import kind_of
 from orchestrator.errors import DefinitionError, Diagnostic, UsageError
@@ -190,9 +191,17 @@ def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: S
         outputs=found["outputs"],
         resume=resume,
         resume_enabled=found["resume"]["enabled"],
+        schedule=None if found["schedule"] is None else _schedule(found["schedule"]),
         tools=tools,
         where=source,
     )
+
+
+def _schedule(given: Values) -> Schedule | None:
+    if "cron" not in given:
+        return None  # what is wrong with it is noted already
+    timezone, catchup, overlap = given["timezone"], Catchup(given["catchup"]), Overlap(given["overlap"])
+    return Schedule(given["cron"], timezone, catchup, overlap, given["input"])
 
 
 def _task(step: Values) -> Task:
