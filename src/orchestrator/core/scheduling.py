@@ -162,10 +162,7 @@ class _Line:
         """Find out how far the schedule was served; where it never was, it is from now on."""
         pipeline, schedule, source, inputs = self._now
         now = self._adapters.clock.now()
-        known = await self._adapters.store.summaries(pipeline_id=pipeline.id)
-        last = max(
-            (at for one in known if (at := scheduled_time(pipeline.id, one.execution_id)) is not None), default=None
-        )
+        last = await self._newest()
         if last is None:
             last = now
             if schedule.catchup is not Catchup.NONE:  # what will be missed from here on has to be known
@@ -177,6 +174,12 @@ class _Line:
         self._last = last
         self.following = (await asyncio.to_thread(due, schedule, last, last)).following
 
+    async def _newest(self) -> float | None:
+        """Return the latest time that is decided, as far as the store knows."""
+        name = self._now.pipeline.id
+        known = await self._adapters.store.summaries(pipeline_id=name)
+        return max((at for one in known if (at := scheduled_time(name, one.execution_id)) is not None), default=None)
+
     def _plan_ahead(self, now: float) -> None:
         last = now if self._last is None else max(self._last, now)
         self._last, self.following = last, due(self._now.schedule, last, last).following
@@ -185,6 +188,9 @@ class _Line:
         """Decide about the times that have come up to now."""
         pipeline, schedule = self._now.pipeline, self._now.schedule
         found = await asyncio.to_thread(due, schedule, self._last or 0.0, now)
+        if found.passed and (last := await self._newest()) is not None and last > (self._last or 0.0):
+            self._last = last  # this server stood still, others did not
+            found = await asyncio.to_thread(due, schedule, last, now)
         if found.passed:
             times = "1 time" if found.passed == 1 else f"{found.passed:,} times"
             text = (
