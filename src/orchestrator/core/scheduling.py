@@ -173,6 +173,8 @@ class _Line:
                     await self._live.lay_by(pipeline, inputs(local_text(schedule, start)), name, source, dropped_by=by)
         self._last = last
         self.following = (await asyncio.to_thread(due, schedule, last, last)).following
+        following = "never" if self.following is None else local_text(schedule, self.following)
+        self._tell("schedule", "", f"{pipeline.id}, next {following}")
 
     async def _newest(self) -> float | None:
         """Return the latest time that is decided, as far as the store knows."""

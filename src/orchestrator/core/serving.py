@@ -65,7 +65,8 @@ class Notice(NamedTuple):
 
     ``kind``: ``taken``, ``ended`` (``text`` is the status), ``paused``, ``lost`` or ``failed`` (with the reason), each
     of an execution; ``trouble`` and ``recovered`` of the store. Of schedules: ``scheduled``, ``waits``, ``skipped`` and
-    ``cancelling`` of an execution, ``missed`` (times that are not run) and ``reread`` (of a definition).
+    ``cancelling`` of an execution; ``schedule`` (is served), ``missed`` (times that are not run) and ``reread`` (of
+    a definition).
     """
 
     kind: str

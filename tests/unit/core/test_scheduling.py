@@ -49,11 +49,16 @@ class Shift:
         """Look once; return what it said: the kind, and the execution or else the words."""
         self.told.clear()
         await self.scheduler.look()
-        return [(notice.kind, notice.execution_id or notice.text) for notice in self.told]
+        return [(told.kind, told.execution_id or told.text) for told in self.told if told.kind != "schedule"]
 
 
 class _Service:
     queues = ("nightly",)
+
+
+@pytest.fixture
+def url() -> str:
+    return "sqlite:///store.db"
 
 
 @pytest.fixture
@@ -160,8 +165,8 @@ async def test_those_that_wait_have_their_turn_one_after_the_other(bench: Bench,
         restarted = Shift(bench.open(), clock, pipeline)
         assert await restarted.look() == []
         await finish(first.orchestrator, each)
-        said = await asyncio.gather(first.look(), second.look(), restarted.look())
-        assert [one for each in said for one in each] == [
+        heard = await asyncio.gather(first.look(), second.look(), restarted.look())
+        assert [one for each in heard for one in each] == [
             ("scheduled", following) for following in order[number + 1 :][:1]
         ]
 
@@ -260,8 +265,8 @@ async def test_an_edited_file_holds_from_then_on(
     edited: tuple[Shift, Path], clock: WallClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shift, file = edited
+    looks: list[int] = []
     monkeypatch.setattr(clock, "monotonic", lambda: SystemClock().monotonic() + LOOK_AGAIN_SECONDS * len(looks))
-    looks = list[int]()
 
     async def look() -> list[tuple[str, str]]:
         looks.append(1)
