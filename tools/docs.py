@@ -59,6 +59,7 @@ PLACES = {
     "step-resume": "StepResumeModel",
     "files": "FilesModel",
     "cache": "CacheModel",
+    "schedule": "ScheduleModel",
 }
 """The mappings of the language, by the name the reference has for them -> their definition in the JSON schema."""
 
@@ -71,6 +72,7 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "inputs": "inputs: {limit: 10}",
         "parameters": "parameters: {limit: 10}",
         "resume": "resume: {max_retries: 5}",
+        "schedule": 'schedule: "30 2 * * *"',
         "steps": "steps: [{id: a, tool: shell, parameters: {command: [date]}}]",
         "outputs": 'outputs: {when: "{{ a.result.stdout }}"}',
     },
@@ -124,6 +126,13 @@ EXAMPLES: dict[str, dict[str, str]] = {
     },
     "step-resume": {"critical": "critical: true", "checkpoint": "checkpoint: both"},
     "files": {"reads": "reads: [model.bin, words.txt]", "writes": "writes: report.pdf"},
+    "schedule": {
+        "cron": 'cron: "30 2 * * MON-FRI"',
+        "timezone": "timezone: Europe/Berlin",
+        "catchup": "catchup: latest",
+        "overlap": "overlap: skip",
+        "input": "input: at",
+    },
     "cache": {"ttl": "ttl: 12h", "key": 'key: "{{ inputs.day }}"', "scope": "scope: store"},
 }
 """One line of YAML for each key; a test compiles them all."""
@@ -132,6 +141,7 @@ ON_RESUME: dict[str, dict[str, str]] = {
     "pipeline": {
         "id": "A resume uses the recorded definition; to go on with an edited file: `--pipeline FILE`.",
         "inputs": "A resume has the values of the first run.",
+        "schedule": "Nothing: a schedule makes executions, and says nothing about one that is there.",
         "outputs": "Computed when the last step is done, from recorded results.",
     },
     "input": {
@@ -144,6 +154,7 @@ ON_RESUME: dict[str, dict[str, str]] = {
         "retry": "Each resume counts its attempts anew; failures count over the whole execution (`max_retries`).",
         "on_interrupted": "`rerun` runs it again, `fail` marks it failed, `ask` waits for `--retry` or `--skip`.",
     },
+    "schedule": {"input": "The time was recorded when the execution was made; a resume has the same."},
     "retry": {"max_attempts": "Counts within one run: a resume may try as often again."},
     "resume": {
         "enabled": "With `false` there is nothing to resume: exit code 3.",
@@ -185,7 +196,7 @@ def _default(about: dict[str, Any]) -> str:
 _LINKS = {"RetryModel": "[retry](#retry)", "StepResumeModel": "[resume of a step](#resume-of-a-step)",
           "ResumeModel": "[resume](#resume)", "StepModel": "[step](#a-step)",
           "InputModel": "[input](#an-input)", "FilesModel": "[files](#files)",
-          "CacheModel": "[cache](#cache)"}  # fmt: skip
+          "CacheModel": "[cache](#cache)", "ScheduleModel": "[schedule](#schedule)"}  # fmt: skip
 _WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false",
           "array": "list", "object": "mapping", "null": ""}  # fmt: skip
 
@@ -193,6 +204,8 @@ _WORDS = {"string": "text", "integer": "whole number", "number": "number", "bool
 def _type(about: dict[str, Any]) -> str:
     if "$ref" in about:
         return _LINKS[about["$ref"].rpartition("/")[2]]
+    if "const" in about:
+        return f"`{str(about['const']).lower()}`"
     if "enum" in about:
         return ", ".join(f"`{choice}`" for choice in about["enum"])
     if "anyOf" in about:

@@ -80,6 +80,9 @@ def test_examples_of_keys_compile(place: str, tmp_path: Path, monkeypatch: pytes
                 document["inputs"] = {"x": example}
             case "resume":
                 document["resume"] = example
+            case "schedule":
+                document["inputs"] = {"at": "now"}
+                document["schedule"] = {"cron": "@daily"} | example
             case "step":
                 step |= example
             case "cache":

@@ -58,36 +58,6 @@ def write(yard: Yard, **schedule: str) -> None:
     (yard.folder / "m.yaml").write_text(yaml.safe_dump(definition))
 
 
-async def test_servers_that_are_killed_run_each_time_once(yard: Yard, minutes: Minutes) -> None:
-    write(yard, catchup="all")
-    servers = [serve(yard) for _ in range(2)]
-    async with yard.open() as orchestrator:
-
-        async def statuses() -> dict[str, ExecutionStatus]:
-            return {str(one.execution_id): one.status for one in await orchestrator.list_executions(pipeline_id="m")}
-
-        assert set(await statuses()) == {scheduled_id("m", START)}  # what tells since when it is served
-        for killed in (0, 1):
-            minutes.pass_()
-            newest = minutes.names()[-1]
-            wait_until(partial(yard.has_begun, newest, "s0"), f"{newest} runs")
-            minutes.pass_(2)
-            servers[killed].kill()
-            servers[killed] = serve(yard)
-        for server in servers:
-            server.kill()
-        minutes.pass_(3)  # nobody serves
-        last = yard.serve("--schedule", "m.yaml", "--exit-when-idle")
-        assert last.end() == 0
-        found = await statuses()
-        del found[scheduled_id("m", START)]
-        assert found == dict.fromkeys(minutes.names(), ExecutionStatus.COMPLETED)
-        made = Counter(name for each in yard.processes for kind in ("scheduled", "waits") for name in each.told(kind))
-        assert set(made) <= set(found)
-        assert all(count == 1 or name in held(yard) for name, count in made.items())
-        assert await orchestrator.state_manager.verify() == []
-
-
 def serve(yard: Yard, *arguments: str) -> Process:
     """Start a server of the schedule, and return once it knows what comes next."""
     server = yard.serve("--schedule", "m.yaml", *arguments)
@@ -95,30 +65,53 @@ def serve(yard: Yard, *arguments: str) -> Process:
     return server
 
 
-def held(yard: Yard) -> set[str]:
-    """Return those that had to wait: of each is told first that, and then that it has its turn."""
-    return {name for each in yard.processes for name in each.told("waits")}
+async def test_servers_that_are_killed_run_each_time_once(
+    yard: Yard, minutes: Minutes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(yard, catchup="all")
+    async with yard.open() as orchestrator:
+
+        async def statuses() -> dict[str, ExecutionStatus]:
+            return {str(one.execution_id): one.status for one in await orchestrator.list_executions(pipeline_id="m")}
+
+        first = serve(yard)
+        begun = scheduled_id("m", START)
+        assert set(await statuses()) == {begun}  # what tells since when it is served
+        monkeypatch.setenv("ORCHESTRATOR_CRASH_POINT", "before_admission")
+        second = serve(yard)
+        monkeypatch.delenv("ORCHESTRATOR_CRASH_POINT")
+        minutes.pass_()
+        assert second.end() == -9  # at its decision, with nothing written
+        wait_until(partial(yard.has_begun, minutes.names()[-1], "s0"), "the first minute's is run")
+        minutes.pass_(2)
+        wait_until(partial(yard.has_begun, minutes.names()[-1], "s0"), "the third minute's is run")
+        first.kill()
+        minutes.pass_(3)  # nobody serves
+        last = serve(yard, "--exit-when-idle")
+        assert last.end() == 0
+        found = await statuses()
+        assert found.pop(begun) is ExecutionStatus.CANCELLED
+        assert found == dict.fromkeys(minutes.names(), ExecutionStatus.COMPLETED)
+        made = Counter(name for each in (first, last) for name in each.told("scheduled"))
+        assert made == dict.fromkeys(minutes.names(), 1)
+        assert last.told("waits") == minutes.names()[4:]
+        assert await orchestrator.state_manager.verify() == []
 
 
-@pytest.mark.parametrize("point", ["before_admission", "after_admission"])
-async def test_a_server_killed_at_its_decision(
-    yard: Yard, minutes: Minutes, monkeypatch: pytest.MonkeyPatch, point: str
+async def test_what_a_server_made_and_could_not_tell_of_is_run(
+    yard: Yard, minutes: Minutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(yard)
-    monkeypatch.setenv("ORCHESTRATOR_CRASH_POINT", point)
+    monkeypatch.setenv("ORCHESTRATOR_CRASH_POINT", "after_admission")
     first = serve(yard)
     monkeypatch.delenv("ORCHESTRATOR_CRASH_POINT")
-    if point == "before_admission":
-        second = serve(yard)
-        minutes.pass_()
-        assert first.end() == -9
-    else:
-        minutes.pass_()
-        assert first.end() == -9
-        second = serve(yard)
+    minutes.pass_()
+    assert first.end() == -9
+    second = serve(yard)
     (name,) = minutes.names()
     wait_until(lambda: second.when("ended", name), "it is run")
-    assert second.told("scheduled") == ([name] if point == "before_admission" else [])
+    assert second.told("scheduled") == []
     assert yard.begun() == {(name, "s0"): 1}
     minutes.pass_()
     wait_until(lambda: second.when("ended", minutes.names()[-1]), "the next is run, too")
+    assert second.told("scheduled") == minutes.names()[1:]

@@ -17,7 +17,7 @@ from orchestrator.core.system import SystemClock
 from orchestrator.domain.cron import parse_cron, times_after
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.schedule import due, local_text, scheduled_id, scheduled_time, zone_of
-from orchestrator.errors import DefinitionError, Diagnostic
+from orchestrator.errors import DefinitionError, Diagnostic, ResumeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,10 @@ async def _recorded(orchestrator: Orchestrator, at: float, summary: ExecutionSum
         waits = summary.place is not None
         return _Row(at, "waiting", "for a server" if waits else "for the end of an earlier one")
     if summary.status is ExecutionStatus.CANCELLED:
-        by = (await orchestrator.get_state(summary.execution_id)).cancel_requested
+        try:
+            by = (await orchestrator.get_state(summary.execution_id)).cancel_requested
+        except ResumeError as error:  # removed meanwhile, or damaged: the others are shown
+            return _Row(at, state, str(error))
         return _Row(at, state, f"by {by}" if by else "")
     return _Row(at, state)
 
