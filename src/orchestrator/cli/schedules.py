@@ -49,7 +49,7 @@ class _Row(NamedTuple):
 @as_json_option
 @pass_common
 async def schedules_command(common: Common, files: tuple[str, ...], *, coming: int, last: int, as_json: bool) -> None:
-    """Show what the schedules of pipeline files have run, and what comes next.
+    """Show what schedules have run, and what comes next.
 
     Each time stands as the schedule's clocks show it, and in UTC, with the id of its execution. A time that was
     skipped is a cancelled execution; the reason stands beside it. What is due is run as soon as an

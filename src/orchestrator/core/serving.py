@@ -141,8 +141,8 @@ class Server:
         """
         try:
             while self._stopped_by is None:
-                idle = not await self._do_chores()
-                idle = await self._take() and idle
+                made = await self._do_chores()
+                idle = made is not None and await self._take() and not made
                 if idle and self._service.until_idle and not self._tasks:
                     break
                 await self._rest()
@@ -169,8 +169,8 @@ class Server:
                 await woken.wait()
         self._wake.clear()
 
-    async def _do_chores(self) -> bool:
-        """Do what is to be done besides; True if there may be more to take for it."""
+    async def _do_chores(self) -> bool | None:
+        """Do what is to be done besides; True if there may be more to take for it, None while the store is away."""
         if self._chores is None:
             return False
         try:
@@ -179,7 +179,7 @@ class Server:
             raise
         except StoreUnavailable as error:
             self._bear(error)
-            return False
+            return None
 
     async def _take(self) -> bool:
         """Take what there is room for; True if nothing was to be had."""

@@ -11,7 +11,6 @@ of them is enough (so in every cron). When clocks change:
 
 from __future__ import annotations
 
-from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -180,7 +179,7 @@ def times_after(cron: Cron, zone: tzinfo, after: float) -> Iterator[float]:
     last_year = day.year + YEARS
     while day.year <= min(last_year, date.max.year - 1):
         if day.month not in cron.months:
-            day = day.replace(day=monthrange(day.year, day.month)[1]) + _DAY
+            day = (day.replace(day=28) + 4 * _DAY).replace(day=1)
             continue
         if cron.allows(day):
             for at in _instants(cron, zone, day):

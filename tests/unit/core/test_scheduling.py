@@ -316,6 +316,33 @@ async def test_a_server_serves_schedules_to_the_end(bench: Bench, clock: WallClo
     assert ended == [name(hour) for hour in ("0100", "0200", "0300")]
 
 
+async def test_a_server_waits_for_a_store_that_takes_nothing(
+    bench: Bench, clock: WallClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orchestrator = bench.open()
+    orchestrator._clock = clock
+    orchestrator._chance.random = lambda: -0.499  # type: ignore[method-assign]
+    pipeline = hourly(bench)
+    told: list[Notice] = []
+    failed: list[str] = []
+    submit = type(orchestrator._live).submit
+
+    async def full(live: Any, *arguments: Any) -> None:
+        if len(failed) < 2:
+            failed.append("full")
+            raise StoreUnavailable("the disk is full")
+        await submit(live, *arguments)
+
+    monkeypatch.setattr(type(orchestrator._live), "submit", full)
+    task = asyncio.create_task(orchestrator.serve(schedules=[pipeline], told=told.append))
+    await wait_until(lambda: told, description="it is served")
+    clock.at = START + HOUR / 2
+    await wait_until(lambda: any(notice.kind == "ended" for notice in told), description="it is run")
+    orchestrator._fleet.stop(15)
+    await task
+    assert [notice.kind for notice in told] == ["schedule", "trouble", "scheduled", "recovered", "taken", "ended"]
+
+
 async def test_what_cannot_be_served_is_refused(bench: Bench, tmp_path: Path) -> None:
     orchestrator = bench.open()
     for wrong, message in (

@@ -142,11 +142,11 @@ CHANGES = [
 days = st.sampled_from(CHANGES) | st.dates(datetime(2000, 1, 1).date(), datetime(2037, 12, 1).date()).map(str)  # noqa: DTZ001
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(crons, st.sampled_from(ZONES), days)
 def test_all_that_clocks_show_comes_and_nothing_else(text: str, name: str, day: str) -> None:
     cron, zone = parse_cron(text), zone_of(name)
-    begin, end = at(day, name), at(day, name) + 2 * 86400
+    begin, end = at(day, name), at(day, name) + 36 * 3600
     found: list[float] = []
     for each in times_after(cron, zone, begin):
         if each > end:
@@ -175,7 +175,7 @@ def test_all_that_clocks_show_comes_and_nothing_else(text: str, name: str, day: 
         assert before < after
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(["*/7 * * * *", "0 * * * *", "30 2 * * *", "@daily"]),
     st.sampled_from(ZONES),
