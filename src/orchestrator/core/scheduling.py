@@ -27,6 +27,7 @@ from orchestrator.domain.schedule import (
     scheduled_time,
 )
 from orchestrator.errors import DefinitionError, ExecutionExists, ExecutionOwned, ResumeError, UnknownExecution
+from orchestrator.ports.store import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +45,10 @@ LOOK_AGAIN_SECONDS = 5.0
 """So often a definition's file is looked at for changes."""
 MINUTE = 60
 BY = "the schedule"
-_OVER = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
+NEWEST = 200
+"""Among so many of a pipeline's executions one that a schedule made is looked for first."""
+_OPEN = tuple(status for status in UNENDED if status not in ENDED)
+"""Those that failed or were cancelled may be many, and are none to wait for: taken up again, one is running."""
 
 
 class Tell(Protocol):
@@ -177,10 +181,17 @@ class _Line:
         self._tell("schedule", "", f"{pipeline.id}, next {following}")
 
     async def _newest(self) -> float | None:
-        """Return the latest time that is decided, as far as the store knows."""
-        name = self._now.pipeline.id
-        known = await self._adapters.store.summaries(pipeline_id=name)
-        return max((at for one in known if (at := scheduled_time(name, one.execution_id)) is not None), default=None)
+        """Return the latest time that is decided, as far as the store knows; None if none is.
+
+        Looks at the newest executions first. Were it misled by many made by hand, for old times: ids are there once.
+        """
+        name, store = self._now.pipeline.id, self._adapters.store
+        for limit in (NEWEST, None):
+            known = await store.summaries(pipeline_id=name, limit=limit)
+            times = [at for one in known if (at := scheduled_time(name, one.execution_id)) is not None]
+            if times:
+                return max(times)
+        return None
 
     def _plan_ahead(self, now: float) -> None:
         last = now if self._last is None else max(self._last, now)
@@ -240,9 +251,9 @@ class _Line:
         """Return the executions of this schedule that have not ended, in the order of their times."""
         pipeline_id = self._now.pipeline.id
         found: dict[str, ExecutionSummary] = {}
-        for status in UNENDED:
+        for status in _OPEN:
             for one in await self._adapters.store.summaries(pipeline_id=pipeline_id, status=status):
-                if not _is_over(one) and scheduled_time(pipeline_id, one.execution_id) is not None:
+                if scheduled_time(pipeline_id, one.execution_id) is not None:
                     found[one.execution_id] = one
         return [found[name] for name in sorted(found)]  # their ids are in the order of their times
 
@@ -296,11 +307,6 @@ class _Line:
                 continue
             self._asked.add(name)
             self._tell("cancelling", name, "a later time came (overlap: cancel)")
-
-
-def _is_over(one: ExecutionSummary) -> bool:
-    """Tell whether an execution has ended; an owner who died in the very moment after makes no difference."""
-    return one.status in _OVER and not one.waiting and (one.holder is None or not one.holder.alive)
 
 
 def _is_laid_by(one: ExecutionSummary) -> bool:
