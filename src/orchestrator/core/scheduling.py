@@ -251,7 +251,7 @@ class _Line:
         """Return the executions of this schedule that have not ended, in the order of their times."""
         pipeline_id = self._now.pipeline.id
         found: dict[str, ExecutionSummary] = {}
-        for status in _OPEN:
+        for status in (*_OPEN, *_OPEN):  # twice: one that changes its status between two questions is missed by neither
             for one in await self._adapters.store.summaries(pipeline_id=pipeline_id, status=status):
                 if scheduled_time(pipeline_id, one.execution_id) is not None:
                     found[one.execution_id] = one

@@ -180,7 +180,46 @@ async def test_one_that_failed_is_not_taken_up_again_for_its_turn(bench: Bench, 
         await one.orchestrator.resume_pipeline(name("0100"))
     assert await one.look() == [("scheduled", name("0200"))]
     assert [key for key, each in (await summaries(one.orchestrator)).items() if each.waiting] == [name("0200")]
-    assert not await one.scheduler._lines[0]._enqueue(name("0100"))  # type: ignore[arg-type]
+
+
+async def test_one_that_ran_and_failed_meanwhile_is_not_given_a_second_turn(
+    bench: Bench, clock: WallClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = hourly(bench, tool="fail", catchup="all")
+    slow, quick = (Shift(bench.open(), clock, pipeline) for _ in range(2))
+    await asyncio.gather(slow.look(), quick.look())
+    clock.at = START + 2 * HOUR
+    await slow.look()
+    await quick.look()  # finds it decided, and looks after what waits, too
+    bench.failed["a"] = -1  # the first one's step does well
+    await finish(slow.orchestrator, name("0100"))
+    borrow = slow.orchestrator._live.borrow
+
+    async def late(execution_id: Any) -> Any:
+        assert await quick.look() == [("scheduled", name("0200"))]
+        bench.failed["a"] = 0
+        with pytest.raises(Exception, match="failed"):
+            await quick.orchestrator.resume_pipeline(name("0200"))
+        return await borrow(execution_id)
+
+    monkeypatch.setattr(slow.orchestrator._live, "borrow", late)
+    assert await slow.look() == []
+    found = (await summaries(slow.orchestrator))[name("0200")]
+    assert (found.status, found.waiting) == (ExecutionStatus.FAILED, False)
+
+
+async def test_two_servers_that_begin_a_schedule_agree(
+    bench: Bench, clock: WallClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Shift(bench.open(), clock, hourly(bench, catchup="all")) for _ in range(2))
+    await first.look()
+
+    async def nothing() -> None:
+        return None
+
+    monkeypatch.setattr(second.scheduler._lines[0], "_newest", nothing)
+    assert await second.look() == []
+    assert list(await summaries(first.orchestrator)) == [name("0030")]
 
 
 async def test_a_paused_one_waits_for_a_person(bench: Bench, clock: WallClock) -> None:
