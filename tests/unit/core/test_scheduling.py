@@ -191,7 +191,7 @@ async def test_one_that_ran_and_failed_meanwhile_is_not_given_a_second_turn(
     clock.at = START + 2 * HOUR
     await slow.look()
     await quick.look()  # finds it decided, and looks after what waits, too
-    bench.failed["a"] = -1  # the first one's step does well
+    bench.failed["a"] = 5  # the first one's step does well
     await finish(slow.orchestrator, name("0100"))
     borrow = slow.orchestrator._live.borrow
 
