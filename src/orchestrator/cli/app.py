@@ -28,6 +28,7 @@ COMMANDS = {
     "explain": ("explain", "Show what a step's result was computed of, and what of that has changed."),
     "submit": ("submit", "Give a pipeline file to the servers of the store."),
     "serve": ("serve", "Run what was submitted, and what others left behind."),
+    "schedules": ("schedules", "Show what schedules have run, and what comes next."),
     "ps": ("ps", "Show who is at work, and what waits."),
     "queues": ("queues", "List the queues, or set what holds for one."),
     "list": ("inspect", "List executions, newest first."),

@@ -57,6 +57,8 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
         counts = [plural(len(pipeline.tasks), "step")]
         counts += [plural(len(pipeline.inputs), "input")] * bool(pipeline.inputs)
         counts += [plural(len(pipeline.outputs), "output")] * bool(pipeline.outputs)
+        if pipeline.schedule is not None:
+            counts.append(f"schedule {output.one_line(pipeline.schedule.cron)} in {pipeline.schedule.timezone}")
         output.say(f"{output.clean(file)}: {style('OK', 'green')}, pipeline {pipeline.id}, {', '.join(counts)}")
     if mistakes:
         raise DefinitionError(mistakes)

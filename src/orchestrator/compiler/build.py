@@ -19,6 +19,7 @@ from orchestrator.compiler.fields import check_inputs, check_settings, is_defaul
 from orchestrator.compiler.limits import MAX_WORK, Meter, TemplateFault
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.references import Names, task_of
+from orchestrator.compiler.scheduling import check_schedule
 from orchestrator.compiler.templates import (
     compile_condition,
     compile_text,
@@ -29,6 +30,7 @@ from orchestrator.compiler.templates import (
 from orchestrator.domain.graph import cycle_text, cycles
 from orchestrator.domain.ids import ID_RULE, TaskId, is_valid_id
 from orchestrator.domain.pipeline import Input, Pipeline, Task
+from orchestrator.domain.schedule import Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import Path, kind_of
 from orchestrator.errors import TaskError
@@ -51,6 +53,7 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     outputs: Mapping[str, Any] | None = None,
     resume: ResumeStrategy | None = None,
     resume_enabled: bool = True,
+    schedule: Schedule | None = None,
     tools: Tools | None = None,
     where: Source | None = None,
 ) -> Pipeline:
@@ -68,6 +71,8 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     builder.check_id(id)
     check_texts(builder.mistakes, (), {"name": name, "version": version, "description": description})
     declared = check_inputs(builder.mistakes, inputs)
+    if schedule is not None:
+        schedule = check_schedule(builder.mistakes, schedule, id, declared)
     listed = builder.listed(tasks)
     builder.containers.check_names(listed)
     names = Names(declared, dict.fromkeys(builder.first))
@@ -97,6 +102,7 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
         output_reads=output_reads,
         resume=resume or ResumeStrategy(),
         resume_enabled=resume_enabled,
+        schedule=schedule,
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.schedule import Schedule
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -192,7 +193,7 @@ class Pipeline:
     """A compiled pipeline: frozen, checked, its tasks in the order they were written.
 
     ``tasks`` maps task id to Task. ``outputs`` maps names to templates over inputs and results;
-    ``output_reads`` are the tasks whose results they read (filled in by compile).
+    ``output_reads`` are the tasks whose results they read (filled in by compile). ``schedule`` is when servers run it.
     """
 
     id: str
@@ -205,6 +206,7 @@ class Pipeline:
     output_reads: tuple[TaskId, ...] = ()
     resume: ResumeStrategy = ResumeStrategy()
     resume_enabled: bool = True
+    schedule: Schedule | None = None
 
 
 class Compiled(Protocol):

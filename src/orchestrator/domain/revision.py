@@ -15,6 +15,7 @@ from orchestrator.domain.changes import MISSING, Change, differences, same
 from orchestrator.domain.control import WORDS, Block, ForEach, Loop, Switch
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import CachePolicy, DeclaredFiles, Input, Pipeline, RetryPolicy, Task
+from orchestrator.domain.schedule import Schedule
 
 RETRY_KEYS = {
     "max_attempts": "max_attempts",
@@ -170,7 +171,13 @@ def _settings(pipeline: Pipeline) -> dict[str, Any]:
         "inputs": {name: _input(item) for name, item in pipeline.inputs.items()},
         "resume": {"enabled": pipeline.resume_enabled, **resume},
         "outputs": pipeline.outputs,
+        **({"schedule": _schedule(pipeline.schedule)} if pipeline.schedule is not None else {}),
     }
+
+
+def _schedule(schedule: Schedule) -> dict[str, Any]:
+    found = {field.name: getattr(schedule, field.name) for field in fields(schedule)}
+    return {key: str(value) for key, value in found.items() if value is not None}
 
 
 def _input(item: Input) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from orchestrator.domain.pipeline import (
     RetryPolicy,
     Task,
 )
+from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreDamaged, StoreIncompatible
 
@@ -99,6 +100,15 @@ retries = st.builds(
 
 paths = st.lists(texts.filter(lambda path: bool(path.strip()) and "\0" not in path), max_size=2).map(tuple)
 caches = st.builds(CachePolicy, st.none() | seconds, names, st.sampled_from(CacheScope))
+
+
+schedules = st.none() | st.builds(
+    Schedule,
+    st.sampled_from(["0 2 * * *", "@daily", "*/5 8-18 * * mon-fri"]),
+    st.sampled_from(["UTC", "Europe/Berlin"]),
+    st.sampled_from(Catchup),
+    st.sampled_from([Overlap.QUEUE, Overlap.ALLOW]),
+)
 
 
 @st.composite
@@ -177,6 +187,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
         outputs=draw(st.dictionaries(texts, values, max_size=2)) | {"o": f"{{{{ steps['{tasks[0].id}'].status }}}}"},
         resume=draw(st.just(ResumeStrategy()) | st.just(resume)),
         resume_enabled=draw(st.booleans()),
+        schedule=None if any(item.required for item in declared.values()) else draw(schedules),
     )
 
 
