@@ -57,11 +57,13 @@ class Succeeded:
 class Failed:
     """The attempt failed by its own fault (an exception, a timeout: ``kind`` is ``timeout``).
 
-    ``kinds`` are further names that retry filters may call it by: those of the exception's base classes.
+    ``kinds`` are further names that retry filters may call it by: those that the tool says, and those of the
+    exception's base classes. ``retry_after``: seconds that the tool asks to wait before a retry, None if it does not.
     """
 
     error: ErrorInfo
     kinds: tuple[str, ...] = ()
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
