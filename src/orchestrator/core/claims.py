@@ -126,6 +126,7 @@ class Claims:
             execution_id=execution_id,
             task_id=task.id,
             attempt=number,
+            completed_attempt=known.completed_attempt,
             tool=task.tool,
             action=task.action,
             parameters=parameters,

@@ -17,6 +17,7 @@ SHIPPED = {
     "http": "orchestrator.tools.http",
     "python": "orchestrator.tools.python",
     "shell": "orchestrator.tools.shell",
+    "sql": "orchestrator.tools.sql",
     "validation": "orchestrator.tools.validation",
 }
 """The shipped tools and the module of each."""
