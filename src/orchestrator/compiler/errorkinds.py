@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 
-KNOWN = ("changed", "connection", "digest", "exit", "io", "memory", "not_found", "timeout")
+KNOWN = ("busy", "changed", "connection", "digest", "exit", "io", "memory", "not_found", "timeout")
 """Kinds of the shipped tools' errors that a later attempt may not meet; those of `http` besides are in ``_HTTP``."""
 
 _HTTP = re.compile(r"http_([1-5]\d\d|[45]xx|status)")

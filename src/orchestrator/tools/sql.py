@@ -16,7 +16,7 @@ from orchestrator.ports.context import TaskContext
 from orchestrator.ports.tools import Problem
 from orchestrator.tools.database import effects, urls
 from orchestrator.tools.database.database import watched
-from orchestrator.tools.database.rows import fetched, plain, too_many, written
+from orchestrator.tools.database.rows import distinct, fetched, plain, too_many, written
 from orchestrator.tools.database.statement import Statement, mismatch, named
 from orchestrator.tools.decorator import tool
 from orchestrator.tools.fileerrors import missing
@@ -173,9 +173,9 @@ def _run(
 
 
 def _returned(answer: Answer, before: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    data = list(before)
+    data, columns = list(before), distinct(answer.columns)
     for batch in answer.batches:
-        data += [dict(zip(answer.columns, map(plain, row), strict=True)) for row in batch]
+        data += [dict(zip(columns, map(plain, row), strict=True)) for row in batch]
         if len(data) > most:
             raise too_many(most, "raise `max_rows`, or return fewer")
     return data

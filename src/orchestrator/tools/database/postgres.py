@@ -32,6 +32,7 @@ class Postgres:
     def __init__(self, address: Address, *, write: bool, seconds: float) -> None:
         self._address = address
         self._write = write
+        self._cursor: psycopg.ServerCursor[tuple[Any, ...]] | None = None
         try:
             known = conninfo_to_dict(address.url)
         except psycopg.Error:  # what it says may repeat a part of the URL
@@ -65,11 +66,15 @@ class Postgres:
     def transaction(self) -> Iterator[None]:
         """See Database."""
         with self._connection.transaction():
-            yield
+            try:
+                yield
+            finally:
+                if self._cursor is not None:
+                    self._cursor.close()
 
     def query(self, statement: Statement, values: dict[str, Any]) -> Answer:
         """See Database."""
-        cursor = self._connection.cursor("orchestrator_rows")
+        cursor = self._cursor = self._connection.cursor("orchestrator_rows")
         cursor.execute(statement.numbered("$"), statement.bound(values, _adapt))
         columns = [column.name for column in cursor.description or []]
         return Answer(columns, _batches(cursor))

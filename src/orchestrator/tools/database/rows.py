@@ -58,7 +58,7 @@ def plain(value: Any) -> Any:
 
 def fetched(answer: Answer, most: int) -> dict[str, Any]:
     """Return a small table as rows: `{rows, columns, data}`."""
-    columns = _distinct(answer.columns)
+    columns = distinct(answer.columns)
     kinds = Kinds(columns)
     data: list[dict[str, Any]] = []
     for batch in answer.batches:
@@ -78,7 +78,7 @@ def too_many(most: int, hint: str) -> TaskError:
 
 def written(answer: Answer, most: int, output: str, preview: int, context: TaskContext) -> dict[str, Any]:
     """Write the rows to a file, its format told by its ending, and return the reference to it."""
-    columns = _distinct(answer.columns)
+    columns = distinct(answer.columns)
     kinds = Kinds(columns)
     with working(context, {}, {"preview": preview}) as session:
         place = session.place(output)
@@ -185,7 +185,8 @@ class Kinds:
         return f"SELECT {', '.join(items)} FROM {sqltext.call('read_json', sqltext.literal([path]), options)}"
 
 
-def _distinct(columns: list[str]) -> list[str]:
+def distinct(columns: list[str]) -> list[str]:
+    """Return the names of a query's columns; raise TaskError unless there are some, each with a name of its own."""
     if not columns:
         raise wrong("the statement gives no rows: it is no query")
     seen: set[str] = set()

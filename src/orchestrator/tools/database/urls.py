@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from orchestrator.tools.names import did_you_mean
 from orchestrator.tools.tables.sqltext import wrong
-from orchestrator.tools.web.urls import is_secret, redacted, shown
+from orchestrator.tools.web.urls import is_secret, redacted
 
 FORMS = "sqlite:///path/to/file.db, duckdb:///path/to/file.duckdb or postgresql://user@host:port/database"
 FILES = ("sqlite", "duckdb")
@@ -71,4 +71,4 @@ def address(url: str) -> Address:
     login, _, place = parts.netloc.rpartition("@")
     password = login.partition(":")[2]
     secrets = [password, unquote(password), *(value for name, value in options if is_secret(name))]
-    return Address("postgresql", url, "", shown(url) if place else f"{scheme}://", tuple(filter(None, secrets)))
+    return Address("postgresql", url, "", f"{scheme}://{place}{parts.path}", tuple(filter(None, secrets)))
