@@ -42,6 +42,10 @@ class TaskContext(Protocol):
         """``execution/task``: the same for every attempt; hand it to services that drop duplicates."""
 
     @property
+    def created_at(self) -> float:
+        """When the execution was made, in seconds since 1970: tells it from an earlier one that had its id."""
+
+    @property
     def completed_attempt(self) -> int:
         """Number of the task's last attempt whose result was recorded; 0 for none.
 

@@ -25,7 +25,8 @@ class Attempt:
     ``files`` are those the step declares, rendered: those read are looked at before the tool is called, those written
     after it has returned (one that is not there fails the attempt with kind ``missing_output``). ``migrate``
     (``module:function``): what makes the saved state of the present definition out of ``saved`` before the tool sees
-    it. ``completed_attempt`` is the number of the task's last attempt that completed, 0 for none.
+    it. ``completed_attempt`` is the number of the task's last attempt that completed, 0 for none;
+    ``created_at`` is when the execution was made, in seconds since 1970.
     """
 
     execution_id: ExecutionId
@@ -44,6 +45,7 @@ class Attempt:
     files: DeclaredFiles = NO_FILES
     migrate: str | None = None
     completed_attempt: int = 0
+    created_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -393,6 +393,7 @@ async def test_an_attempt_knows_which_one_was_recorded_before_it(bench: Bench, o
     await orchestrator.resume_pipeline("e", rerun=["b"])
     seen = [(context.attempt, context.completed_attempt) for context in bench.contexts if context.task_id == "b"]
     assert seen == [(1, 0), (2, 0), (3, 2)]
+    assert {context.created_at for context in bench.contexts} == {(await orchestrator.get_state("e")).created_at}
 
 
 async def test_the_same_end_after_any_number_of_abandoned_runs(bench: Bench, orchestrator: Orchestrator) -> None:

@@ -22,6 +22,7 @@ class FakeContext:
     execution_id: str = "exec"
     attempt: int = 1
     completed_attempt: int = 0
+    created_at: float = 1764212345.5
     inputs: dict[str, Any] = field(default_factory=dict)
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("test.task"))
     saved: Any = None

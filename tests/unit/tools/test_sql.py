@@ -150,6 +150,8 @@ def test_an_effect_is_noted_and_not_repeated(
     # An attempt of a process that lost the execution long ago comes too late to have it.
     assert call("sql", "execute", using=make_context(attempt=2), **insert)["data"] == [{"id": 1}]
     assert call("sql", "execute", using=make_context(task_id="other"), **insert)["data"] == [{"id": 2}]
+    # An execution of the same id, after the first one was removed, is another one.
+    assert call("sql", "execute", using=make_context(created_at=2e9), **insert)["data"] == [{"id": 3}]
 
 
 def test_a_failed_effect_leaves_no_note(call: Call, refused: Call, url: str, make_context: Call) -> None:
@@ -166,7 +168,7 @@ def test_another_effect_in_place_of_one_that_was_not_recorded_is_refused(
     for sql, values in (("INSERT INTO item (id) VALUES ($1)", [1]), ("INSERT INTO item (id) VALUES ($1 + 1)", [1])):
         error = refused("sql", "execute", url=url, sql=sql, values=values, using=make_context(attempt=2))
         assert (error.kind, error.retryable) == ("effect", False)
-        assert "remove the row of orchestrator_effects with the key 'exec/task'" in error.message
+        assert "remove the row of orchestrator_effects with the key 'exec/task@1764212345.500000'" in error.message
 
 
 def test_two_attempts_at_once_have_one_effect(call: Call, server: str, make_context: Call) -> None:

@@ -44,7 +44,7 @@ def once(database: Database, context: TaskContext, what: Any, effect: Callable[[
     them wait. Raise TaskError (kind ``effect``) if what was done is not what is to be done now.
     """
     _make_table(database)
-    key = context.idempotency_key
+    key = f"{context.idempotency_key}@{context.created_at:.6f}"  # an id may be used again once its execution is gone
     digest = hashlib.sha256(json.dumps(what, default=repr, sort_keys=True).encode()).hexdigest()
     note = {
         "key": key,
