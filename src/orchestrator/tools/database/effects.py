@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 TABLE = "orchestrator_effects"
 CREATE = (
-    f"CREATE TABLE IF NOT EXISTS {TABLE} (key VARCHAR(400) PRIMARY KEY, attempt BIGINT NOT NULL, "
-    "statement VARCHAR(64) NOT NULL, result TEXT, noted_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+    f"CREATE TABLE IF NOT EXISTS {TABLE} (key TEXT PRIMARY KEY, attempt BIGINT NOT NULL, "
+    "statement TEXT NOT NULL, result TEXT, noted_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)"
 )
 
 _IS_THERE = Statement.of(f"SELECT key FROM {TABLE} LIMIT 0")  # noqa: S608 - the name is ours
