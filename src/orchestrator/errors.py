@@ -146,26 +146,39 @@ class TaskError(OrchestratorError):
     """A tool says that its step failed.
 
     ``kind`` is a short word that ``retry.on`` can name (``timeout``, ``http_5xx``, ...; by default the class name
-    of the error). ``retryable=False`` ends the step at once: trying the same again cannot help.
+    of the error), ``kinds`` are further words for the same: a 503 is an ``http_5xx`` and an ``http_503``.
+    ``retryable=False`` ends the step at once: trying the same again cannot help. ``retry_after``: seconds before
+    which a retry is of no use, as a busy server may say; the step's next retry comes no sooner (a day at most).
 
     >>> error = TaskError("the city is unknown", kind="not_found", retryable=False)
     >>> error.kind, error.retryable, str(error)
     ('not_found', False, 'the city is unknown')
     """
 
-    def __init__(self, message: str, *, kind: str = "TaskError", retryable: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str = "TaskError",
+        retryable: bool = True,
+        kinds: Sequence[str] = (),
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.kind = kind
         self.retryable = retryable
+        self.kinds = tuple(kinds)
+        self.retry_after = retry_after
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_task_error, (type(self), self.message, self.kind, self.retryable))
+        more = {"kind": self.kind, "retryable": self.retryable, "kinds": self.kinds, "retry_after": self.retry_after}
+        return (_task_error, (type(self), self.message, more))
 
 
-def _task_error(cls: type[TaskError], message: str, kind: str, retryable: bool) -> TaskError:  # noqa: FBT001
+def _task_error(cls: type[TaskError], message: str, more: dict[str, Any]) -> TaskError:
     error = cls.__new__(cls)
-    TaskError.__init__(error, message, kind=kind, retryable=retryable)
+    TaskError.__init__(error, message, **more)
     return error
 
 

@@ -136,7 +136,7 @@ RETRY = Table(
     Key(
         "on",
         TEXTS,
-        "The kinds of error that are retried (`timeout`, `OSError` and what derives from it, ...); "
+        "The kinds of error that are retried (`timeout`, `http_5xx`, `OSError` and what derives from it, ...); "
         "empty: all that may pass.",
         default=[],
     ),

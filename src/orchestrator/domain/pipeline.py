@@ -64,7 +64,8 @@ class RetryPolicy:
 
     ``max_attempts`` counts the first try. The n-th retry waits a random time between 0 and
     ``min(max_delay_seconds, delay_seconds * backoff ** (n - 1))`` (full jitter), or exactly that long with
-    ``jitter=False``. ``on`` names kinds of error; empty means every retryable one.
+    ``jitter=False``; where the tool asks for more patience (``Retry-After``), as long as that. ``on`` names kinds of
+    error; empty means every retryable one.
 
     >>> RetryPolicy(max_attempts=5, delay_seconds=2, on=("timeout",)).backoff
     2.0

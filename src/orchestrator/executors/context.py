@@ -64,6 +64,16 @@ class Context:
         return self._attempt.idempotency_key
 
     @property
+    def created_at(self) -> float:
+        """When the execution was made, in seconds since 1970."""
+        return self._attempt.created_at
+
+    @property
+    def completed_attempt(self) -> int:
+        """Number of the task's last attempt that completed; 0 for none."""
+        return self._attempt.completed_attempt
+
+    @property
     def inputs(self) -> Mapping[str, Any]:
         """The execution's inputs; that they were looked at is noted."""
         self._noted().inputs = True

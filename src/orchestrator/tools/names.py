@@ -16,7 +16,9 @@ SHIPPED = {
     "filesystem": "orchestrator.tools.filesystem",
     "http": "orchestrator.tools.http",
     "python": "orchestrator.tools.python",
+    "report": "orchestrator.tools.report",
     "shell": "orchestrator.tools.shell",
+    "sql": "orchestrator.tools.sql",
     "validation": "orchestrator.tools.validation",
 }
 """The shipped tools and the module of each."""
