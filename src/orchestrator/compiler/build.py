@@ -35,6 +35,12 @@ from orchestrator.ports.tools import Problem, Tools
 
 _NOTHING = Task(TaskId("a"), "a").parameters
 """The one empty mapping that all tasks without parameters share."""
+_WHY_NO_SECRET = {
+    "condition": "a decision is recorded, so it must not hang on a secret",
+    "outputs": "outputs are kept and shown",
+    "files": "the names of files are kept and shown",
+    "cache": "the key of a result is kept, and must not change with a secret",
+}
 _CONSTANTS = 4 * MAX_WORK
 """What evaluating all constant templates of one pipeline may cost; those after it are left to the run."""
 
@@ -209,7 +215,7 @@ class _Builder:
 
     def _reads(self, base: Path, task: Any, parameters: Mapping[str, Any], names: Names) -> tuple[Any, ...] | None:
         """Return the tasks whose results the task's templates read; None if it has no templates."""
-        found = self._templates((*base, "parameters"), parameters, names, task.id)
+        found = self._templates((*base, "parameters"), parameters, names, task.id, secrets=True)
         if task.condition is None:
             return None if found is None else tuple(found)
         path = (*base, "condition")
@@ -218,7 +224,11 @@ class _Builder:
             return None
         found = {} if found is None else found
         try:
-            self._expression(path, compile_condition(task.condition), names, task.id, found)
+            expression = compile_condition(task.condition)
+            if expression.secret is not None:
+                self._no_secret(path, expression)
+            else:
+                self._expression(path, expression, names, task.id, found)
         except TemplateFault as fault:
             self.mistakes.add(path, str(fault))
         return tuple(found)
@@ -253,8 +263,13 @@ class _Builder:
                 hint = called if "parameter" in problem.message else problem.hint
                 self.mistakes.add((*base, "migrate"), problem.message, hint)
 
-    def _templates(self, path: Path, value: Any, names: Names, own: str | None) -> dict[str, None] | None:
-        """Check the templates in a value; return the tasks they read in order, None if there are no templates."""
+    def _templates(
+        self, path: Path, value: Any, names: Names, own: str | None, *, secrets: bool = False
+    ) -> dict[str, None] | None:
+        """Check the templates in a value; return the tasks they read in order, None if there are no templates.
+
+        ``secrets``: they may be named here.
+        """
         found: dict[str, None] | None = None
         for place, text in texts_of(value):
             if self.mistakes.full:
@@ -266,8 +281,17 @@ class _Builder:
                 continue
             for expression in compiled.expressions:
                 found = {} if found is None else found
+                if expression.secret is not None and not secrets:
+                    self._no_secret(path + place, expression)
+                    continue
                 self._expression(path + place, expression, names, own, found)
         return found
+
+    def _no_secret(self, path: Path, expression: Expression) -> None:
+        """Note that a secret stands where what is worked out is kept, shown, or obeyed."""
+        where = next((name for name in path if name in _WHY_NO_SECRET), "")
+        why = _WHY_NO_SECRET.get(where, "what is worked out here is recorded")
+        self.mistakes.add(path, f"{{{{ {expression.text} }}}}: {why}", "secrets go into the parameters of steps only")
 
     def _expression(
         self, path: Path, expression: Expression, names: Names, own: str | None, found: dict[str, None]

@@ -18,6 +18,7 @@ from orchestrator.domain.plan import PlanRequest
 from orchestrator.errors import (
     LeaseLost,
     ResumeError,
+    SecretsMissing,
     StoreBroken,
     StoreDamaged,
     StoreError,
@@ -206,7 +207,7 @@ class Server:
                 notice = await self._go_on(lease)
         except LeaseLost as error:
             notice = Notice("lost", name, f"{error}; it goes on there")
-        except (ResumeError, StoreDamaged, StoreIncompatible) as error:
+        except (ResumeError, SecretsMissing, StoreDamaged, StoreIncompatible) as error:
             notice = await self._lay_aside(name, error)
         except StoreError as error:
             self._setbacks += 1
