@@ -106,7 +106,9 @@ class SecretsMissing(UsageError):
 
     def __str__(self) -> str:
         """Tell each, one after the other."""
-        some = "a secret that the pipeline needs is" if len(self.missing) == 1 else "secrets that the pipeline needs are"
+        some = (
+            "a secret that the pipeline needs is" if len(self.missing) == 1 else "secrets that the pipeline needs are"
+        )
         return "\n".join([f"{some} not there; nothing was run", *self.missing.values(), _WHERE_SECRETS])
 
 

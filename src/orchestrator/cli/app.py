@@ -41,6 +41,7 @@ COMMANDS = {
     "validate": ("definition", "Check pipeline files and report every mistake."),
     "graph": ("definition", "Draw the steps and what they depend on."),
     "tools": ("definition", "List the tools, or describe one."),
+    "secrets": ("secrets", "Tell which secrets a pipeline needs and where each is found, or keep one."),
     "prune": ("store", "Remove completed executions."),
     "export": ("moving", "Write executions into a file."),
     "import": ("moving", "Read executions from a file into the store."),

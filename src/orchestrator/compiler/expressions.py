@@ -98,8 +98,8 @@ def _secret_name(references: tuple[Reference, ...], *, is_path: bool) -> str:
         raise TemplateFault("a secret is named by a literal, not computed: which ones a pipeline needs is known before")
     if not is_path or dynamic or len(path) != 2:  # noqa: PLR2004 - secrets, NAME
         raise TemplateFault(
-            "nothing is computed of a secret: {{ secrets.NAME }} stands alone between its braces, text may stand around "
-            "them; what a service wants of it otherwise is made by the step, or kept as a secret of its own"
+            "nothing is computed of a secret: {{ secrets.NAME }} stands alone between its braces, text may stand "
+            "around them; what a service wants of it otherwise is made by the step, or kept as a secret of its own"
         )
     name = path[1]
     if not isinstance(name, str) or not SECRET_NAME.fullmatch(name):

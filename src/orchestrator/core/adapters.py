@@ -43,8 +43,8 @@ class Records:
 class Adapters(Records):
     """What fills the ports. ``project`` is the folder that relative paths in steps mean.
 
-    ``capacity`` is how many attempts run at once; ``grace_seconds`` how long a graceful stop waits for them. ``secrets`` are looked up before anything runs;
-    their values go past the core, from where they lie to the executor.
+    ``capacity`` is how many attempts run at once; ``grace_seconds`` how long a graceful stop waits for them.
+    ``secrets`` are looked up before anything runs; their values go past the core, from where they lie to the executor.
     """
 
     executor: Executor

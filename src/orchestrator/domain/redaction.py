@@ -12,7 +12,6 @@ import base64
 import html
 import json
 import re
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
@@ -80,13 +79,15 @@ class Redactor:
             return kind([self.value(item) for item in value])
         if kind in (bytes, bytearray):
             return kind(self._raw_pattern.sub(MASK.encode(), bytes(value))) if self.found_in(value) else value
-        if isinstance(value, PurePath):
+        if hasattr(kind, "__fspath__"):  # a path
             return kind(self.text(str(value)))
         return value
 
     def error(self, error: ErrorInfo) -> ErrorInfo:
         """Return an error without values of secrets."""
-        return error._replace(kind=self.text(error.kind), message=self.text(error.message), trace=self.text(error.trace))
+        return error._replace(
+            kind=self.text(error.kind), message=self.text(error.message), trace=self.text(error.trace)
+        )
 
 
 def forms(value: str) -> set[str]:

@@ -120,7 +120,9 @@ def parsed(text: str, name: str) -> dict[str, str]:
         if value[:1] in ("'", '"'):
             while (quoted := _QUOTED.fullmatch(value)) is None:
                 if number == len(lines):
-                    raise UsageError(f"secrets: {name}, line {first}: the value of {key} does not end where its quotes do")
+                    raise UsageError(
+                        f"secrets: {name}, line {first}: the value of {key} does not end where its quotes do"
+                    )
                 value = line.partition("=")[2].lstrip(" \t").rstrip() if number == first else value
                 line += lines[number]
                 number += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from orchestrator.errors import UsageError
@@ -24,6 +23,11 @@ def get(name: str) -> tuple[str | None, str]:
     return (value if isinstance(value, str) else None), ""
 
 
+def is_installed() -> bool:
+    """Tell whether the extra is there; whether a backend answers, only asking it tells."""
+    return _module() is not None
+
+
 def put(name: str, value: str) -> None:
     """Keep a secret in the keyring; raises UsageError if it cannot."""
     module = _module()
@@ -37,6 +41,7 @@ def put(name: str, value: str) -> None:
 
 def _module() -> Any:
     try:
-        return importlib.import_module("keyring")
+        import keyring
     except ImportError:
         return None
+    return keyring

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from orchestrator.ports.renderer import Renderer
     from orchestrator.settings import Settings
 
+_log = logging.getLogger("orchestrator.secrets")
+
 _USES_SHOWN = 3
 
 
@@ -34,6 +37,11 @@ class Found(NamedTuple):
     where: str
     tried: tuple[str, ...] = ()
     fault: str = ""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the value is so short that it may be found where it does not stand for the secret."""
+        return self.value is not None and len(self.value) < SHORT
 
 
 class SecretLookup:
@@ -119,6 +127,10 @@ class SecretLookup:
             found = self.find(name)
             if found.value is None:
                 missing[name] = _told(name, places, found)
+            elif found.is_short:
+                _log.warning(
+                    "%s is shorter than %d characters: it may be masked elsewhere, too", reference(name), SHORT
+                )
         if missing:
             raise SecretsMissing(missing)
         if self.redactor.active:
@@ -145,11 +157,6 @@ def by_name(uses: Sequence[SecretUse]) -> dict[str, list[SecretUse]]:
     for use in uses:
         found.setdefault(use.name, []).append(use)
     return found
-
-
-def is_short(value: str) -> bool:
-    """Tell whether a value is so short that it may be found where it does not stand for the secret."""
-    return len(value) < SHORT
 
 
 def _told(name: str, uses: Sequence[SecretUse], found: Found) -> str:
