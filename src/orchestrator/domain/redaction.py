@@ -105,6 +105,7 @@ def _written(value: str) -> Iterator[str]:
     yield html.escape(value)
     yield html.escape(value, quote=False)
     raw = value.encode("utf-8", "surrogatepass")
+    yield repr(raw)[2:-1]
     for quoted in (quote(raw), quote(raw, safe=""), quote_plus(raw), quote_plus(raw, safe="/")):
         yield quoted
         yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)
