@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 
+import orchestrator as orc
+from orchestrator import ExecutionFailed, Orchestrator, TaskContext
+from orchestrator.settings import Settings
+from orchestrator.tools.registry import ToolRegistry
 from tests.e2e.cli_helpers import Program
 
 TOKEN = 'c4n4ry+t/"ök&en"-7c1f'
@@ -64,11 +71,14 @@ steps:
     tool: python
     action: "secret_steps:leak"
     isolation: process
-    parameters: {token: "{{ secrets['pass-word'] }}", header: "{{ leak.result.set | length }} {{ secrets.TOKEN }}", key: k}
+    parameters:
+      token: "{{ secrets['pass-word'] }}"
+      header: "{{ leak.result.set | length }} {{ secrets.TOKEN }}"
+      key: k
   - id: shell
     tool: shell
     parameters:
-      command: [sh, -c, 'env; tr "\\0" " " </proc/$PPID/cmdline; cat; echo "$T" >&2; echo "$T" | base64; cat /proc/self/cmdline']
+      command: [sh, -c, 'env; tr "\\0" " " </proc/$PPID/cmdline; cat; echo "$T" >&2; echo "$T" | base64']
       env: {T: "{{ secrets.TOKEN }}"}
       input: "{{ secrets['pass-word'] }}"
   - id: fail
@@ -181,19 +191,18 @@ def test_what_is_missing_is_told_before_anything_runs(program: Program) -> None:
 
 
 def test_a_resume_without_its_secrets_changes_nothing(program: Program) -> None:
-    env = {"ORCHESTRATOR_SECRET_T": TOKEN}
     text = """
     id: p
     steps: [{id: a, tool: python, action: "secret_steps:fail", parameters: {token: "{{ secrets.T }}"}}]
     """
     (program.folder / "q.yaml").write_text(text)
-    program.within("run", "q.yaml", "--execution-id", "e1", code=1, **env)
+    program.within("run", "q.yaml", "--execution-id", "e1", code=1, ORCHESTRATOR_SECRET_T=TOKEN)
     before = program.within("history", "e1", "--json").stdout
     done = program.within("resume", "e1", code=2)
     assert "secrets.T: not in" in done.stderr
     assert program.within("history", "e1", "--json").stdout == before
     (program.folder / "mended").touch()
-    program.within("resume", "e1", **env)
+    program.within("resume", "e1", ORCHESTRATOR_SECRET_T=TOKEN)
     again = program.within("resume", "e1")  # nothing is left to run, so no secret is asked for
     assert "nothing" in again.stdout + again.stderr
 
@@ -224,3 +233,131 @@ def test_a_value_where_a_name_belongs_is_refused(program: Program, place: str) -
     done = program.within("run", "q.yaml", *arguments, code=2)
     assert "holds the value of a secret" in done.stderr
     clean(done.stderr)
+
+
+@dataclass
+class Card:
+    """A class of the user's own, which nobody looks into."""
+
+    number: str
+
+
+orc.register(Card)
+
+
+def tools(*functions: Callable[..., object], **options: Any) -> ToolRegistry:
+    registry = ToolRegistry(**options) if options else ToolRegistry(sources=[])
+    for function in functions:
+        registry.register(function.__name__, function)
+    return registry
+
+
+@pytest.fixture
+def orchestrator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[ToolRegistry], Orchestrator]:
+    monkeypatch.setenv("ORCHESTRATOR_SECRET_TOKEN", TOKEN)
+    monkeypatch.chdir(tmp_path)
+    return lambda registry: Orchestrator(settings=Settings(tmp_path), tools=registry)
+
+
+def one_step(tool: str, registry: ToolRegistry, **more: Any) -> orc.Pipeline:
+    step = {"id": "a", "tool": tool} | {"parameters": {"token": "{{ secrets.TOKEN }}"}} | more
+    return orc.Pipeline.from_dict({"id": "p", "steps": [step], "outputs": {"it": "{{ a.result }}"}}, tools=registry)
+
+
+async def test_a_secret_in_a_header_reaches_the_server_and_nobody_else(
+    orchestrator: Callable[[ToolRegistry], Orchestrator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        heads.append(head.decode("latin-1"))
+        body = json.dumps({"you sent": head.decode("latin-1")}).encode()
+        status = b"401 Unauthorized" if len(heads) == 2 else b"200 OK"
+        writer.write(b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nconnection: close\r\n" % status)
+        writer.write(b"content-length: %d\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    registry = tools(allow_hosts=("127.0.0.1",))
+    monkeypatch.setenv("ORCHESTRATOR_SECRET_TOKEN", PASSWORD)  # a header takes no umlauts
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/?q={{{{ secrets.TOKEN }}}}"
+    async with server, orchestrator(registry) as runner:
+        parameters: dict[str, Any] = {"url": url, "headers": {"X-Own": "k={{ secrets.TOKEN }}"}}
+        parameters["auth"] = {"basic": {"user": "me", "password": "{{ secrets.TOKEN }}"}}
+        done = await runner.run_pipeline(one_step("http", registry, parameters=parameters))
+        basic = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+        assert f"Basic {basic}" in heads[0]
+        assert f"x-own: k={PASSWORD}" in heads[0].lower()
+        assert "x-own: k=***" in done.outputs["it"]["json"]["you sent"].lower()
+        with pytest.raises(ExecutionFailed) as caught:
+            await runner.run_pipeline(one_step("http", registry, parameters=parameters), execution_id="e2")
+        facts = [event async for _seq, event in runner.facts("e2")]
+    clean(repr(done), str(caught.value), repr(facts))
+    assert len(heads) == 2
+
+
+async def test_a_value_in_what_nobody_looks_into_fails_the_attempt(
+    orchestrator: Callable[[ToolRegistry], Orchestrator], tmp_path: Path
+) -> None:
+    async def card(token: str) -> Card:
+        return Card(token)
+
+    async def big(token: str) -> dict[str, Any]:
+        return {"large": [f"{number} {token}" for number in range(9000)], token: b"\0" * 70_000 + token.encode()}
+
+    registry = tools(card, big)
+    async with orchestrator(registry) as runner:
+        with pytest.raises(ExecutionFailed, match="holds the value of a secret, and it cannot be replaced there"):
+            await runner.run_pipeline(one_step("card", registry))
+        done = await runner.run_pipeline(one_step("big", registry))
+    assert done.outputs["it"]["large"][8999] == "8999 ***"
+    assert done.outputs["it"]["***"].endswith(b"\0***")
+    clean(*(path.read_bytes() for path in (tmp_path / ".orchestrator").rglob("*") if path.is_file()))
+
+
+async def test_each_attempt_is_given_the_value_as_it_is_then(
+    orchestrator: Callable[[ToolRegistry], Orchestrator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    async def rotate(token: str, context: TaskContext) -> str:
+        seen.append(token)
+        if context.attempt == 1:
+            monkeypatch.setenv("ORCHESTRATOR_SECRET_TOKEN", "another-by-now")
+            raise ValueError("expired")
+        if context.attempt == 2:
+            monkeypatch.delenv("ORCHESTRATOR_SECRET_TOKEN")
+            raise ValueError("expired, too")
+        return token
+
+    registry = tools(rotate)
+    retry = {"max_attempts": 3, "delay": 0.001}
+    async with orchestrator(registry) as runner:
+        with pytest.raises(ExecutionFailed, match=r"secrets\.TOKEN is not there any more"):
+            await runner.run_pipeline(one_step("rotate", registry, retry=retry), execution_id="e1")
+        assert seen == [TOKEN, "another-by-now"]
+        monkeypatch.setenv("ORCHESTRATOR_SECRET_TOKEN", "third-of-them")
+        done = await runner.resume_pipeline("e1")
+        plan = await runner.plan("e1")
+        assert plan.changes_nothing
+    assert seen[2:] == ["third-of-them"]
+    assert done.outputs == {"it": "***"}
+
+
+async def test_a_value_that_only_looks_like_a_secret_is_data(
+    orchestrator: Callable[[ToolRegistry], Orchestrator],
+) -> None:
+    async def say(token: str, word: str) -> str:
+        return word.replace(token, "found")
+
+    registry = tools(say)
+    pipeline = one_step(
+        "say",
+        registry,
+        parameters={"token": "{{ secrets.TOKEN }}", "word": "{{ execution.id }} {{ '{{' }} secrets.TOKEN }}"},
+    )
+    async with orchestrator(registry) as runner:
+        done = await runner.run_pipeline(pipeline, execution_id="e1")
+    assert done.outputs == {"it": "e1 {{ secrets.TOKEN }}"}

@@ -70,7 +70,8 @@ def test_the_first_place_that_has_a_name_decides(
     )
 
 
-def test_a_folder_holds_a_secret_in_each_file(look: Look, tmp_path: Path, none_installed: None) -> None:
+@pytest.mark.usefixtures("none_installed")
+def test_a_folder_holds_a_secret_in_each_file(look: Look, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     (folder / "..data").mkdir(parents=True)
     private(folder / "..data" / "token", "to-ken\r\n\n")
@@ -99,9 +100,9 @@ def test_a_file_is_read_anew_when_it_has_changed(look: Look, tmp_path: Path) -> 
     [
         ("A=1\n\n # x\n  export B = two words  \n", {"A": "1", "B": "two words"}),
         ("A='it''s'\n", None),
-        ("A='a # b' # c\nB=\"x\\n\\\"y\\\\\" \n", {"A": "a # b", "B": 'x\n"y\\'}),
+        ('A=\'a # b\' # c\nB="x\\n\\"y\\\\" \n', {"A": "a # b", "B": 'x\n"y\\'}),
         ("A='one\ntwo\n'\nB=#x=\n", {"A": "one\ntwo\n", "B": "#x="}),
-        ("A=\"one\n  two\"\n", {"A": "one\n  two"}),
+        ('A="one\n  two"\n', {"A": "one\n  two"}),
         ("db-pass.1=\n", {"db-pass.1": ""}),
         ("A=1\nA=2", "line 2: A is there twice"),
         ("A=1\nhunter2\n", "line 2: expected NAME=value"),
@@ -142,7 +143,9 @@ def test_files_that_are_none(look: Look, tmp_path: Path) -> None:
         look("s.env").find("A")
 
 
-@pytest.mark.parametrize(("value", "fault"), [("", "it is empty"), ("abc", "shorter than 4"), ("ab\udc80cd", "no text")])
+@pytest.mark.parametrize(
+    ("value", "fault"), [("", "it is empty"), ("abc", "shorter than 4"), ("ab\udc80cd", "no text")]
+)
 def test_values_that_cannot_be_used(look: Look, value: str, fault: str) -> None:
     found = look(ORCHESTRATOR_SECRET_A=value).find("A")
     assert found.value is None
