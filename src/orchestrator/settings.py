@@ -97,7 +97,7 @@ class Settings:
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment as steps' commands and worker processes may have it: without keys and secrets.
 
-    >>> without_secrets({"HOME": "/h", "ORCHESTRATOR_SECRET_TOKEN": "x"})
+    >>> without_secrets({"HOME": "/h", "ORCHESTRATOR_SECRET_NAME": "x"})
     {'HOME': '/h'}
     """
     return {

@@ -114,6 +114,8 @@ def compile_condition(text: str) -> Expression:
 
 def secrets_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield path and name of every secret that the templates in ``value`` name, in order."""
+    if not _mentions_secrets(value):  # as hardly any step does, and there may be many
+        return
     for path, text in texts_of(value):
         if SECRETS in text:
             for expression in compile_text(text).expressions:
@@ -151,6 +153,17 @@ def references(value: Any) -> set[Reference]:
 def evaluate_constant(expression: Expression, meter: Meter) -> None:
     """Evaluate an expression that reads nothing; raise TaskError if it fails, as it would in every run."""
     _evaluate(expression, Frame({}, meter), _copy)
+
+
+def _mentions_secrets(value: Any) -> bool:
+    kind = type(value)
+    if kind is str:
+        return SECRETS in value
+    if kind is dict or (kind is not list and isinstance(value, Mapping)):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return False
+    return any(map(_mentions_secrets, value))
 
 
 def _compile(text: str) -> Expression:

@@ -30,40 +30,38 @@ SHORT = 8
 class Redactor:
     """Knows the values that must not be seen; any thread may use it, and it never forgets one."""
 
-    __slots__ = ("__weakref__", "_forms", "_pattern", "_raw", "_raw_pattern", "_values")
+    __slots__ = ("__weakref__", "_pattern", "_raw_pattern", "_values")
 
     def __init__(self) -> None:
         self._values: frozenset[str] = frozenset()
-        self._forms: tuple[str, ...] = ()
-        self._raw: tuple[bytes, ...] = ()
         self._pattern = re.compile("(?!)")
         self._raw_pattern = re.compile(b"(?!)")
 
     @property
     def active(self) -> bool:
         """Whether there is anything to look for."""
-        return bool(self._forms)
+        return bool(self._values)
 
     def learn(self, values: Iterable[str]) -> None:
         """Look for these values, too."""
         new = frozenset(values) - self._values
         if not new:
             return
-        self._values |= new
-        found = {form for value in self._values for form in forms(value)}
-        longest_first = tuple(sorted(found, key=lambda form: (-len(form), form)))
+        known = self._values | new
+        found = {form for value in known for form in forms(value)}
+        longest_first = sorted(found, key=lambda form: (-len(form), form))
+        raw = [form.encode("utf-8", "surrogatepass") for form in longest_first]
         self._pattern = re.compile("|".join(map(re.escape, longest_first)))
-        self._raw = tuple(form.encode("utf-8", "surrogatepass") for form in longest_first)
-        self._raw_pattern = re.compile(b"|".join(map(re.escape, self._raw)))
-        self._forms = longest_first
+        self._raw_pattern = re.compile(b"|".join(map(re.escape, raw)))
+        self._values = known
 
     def found_in(self, data: bytes) -> bool:
         """Tell whether bytes hold a value in any of its forms."""
-        return any(form in data for form in self._raw)
+        return self._raw_pattern.search(data) is not None
 
     def text(self, text: str) -> str:
         """Return a text without values of secrets."""
-        return self._pattern.sub(MASK, text) if any(form in text for form in self._forms) else text
+        return self._pattern.sub(MASK, text)
 
     def value(self, value: Any) -> Any:
         """Return a value without values of secrets, through mappings, their keys, lists, tuples, sets and paths.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.domain.redaction import LEAST, SHORT, Redactor
@@ -56,6 +57,7 @@ class SecretLookup:
         self._environ = os.environ if environ is None else environ
         path = settings.secrets_file
         self._files = SecretFiles(settings.project / path) if path else None
+        self._learning = threading.Lock()
         self._keyring: dict[str, str | None] = {}
 
     # -- looking up ----------------------------------------------------------------------------------------------
@@ -95,7 +97,8 @@ class SecretLookup:
             fault = "it is no text"
         if fault:
             return Found(None, where, (), f"{reference(name)}: found in {where}, but {fault}")
-        self.redactor.learn((value,))
+        with self._learning:
+            self.redactor.learn((value,))
         return Found(value, where)
 
     def value(self, name: str) -> str:
