@@ -85,6 +85,8 @@ async def run(  # noqa: PLR0913 - they are the options of a command, given by na
     leaves the group on purpose (a daemon with a session of its own) does not. A command killed by signal N has the
     exit code 128 + N.
 
+    A secret goes into `env` or `input`: everybody on the machine can see a command's arguments.
+
     Arguments are handed over as they are: where one comes from outside, put `--` before it, lest it be an option.
     """
     message = _mismatch(command, shell=shell)
