@@ -17,6 +17,7 @@ import pytest
 
 import orchestrator as orc
 from orchestrator import ExecutionFailed, Orchestrator, TaskContext
+from orchestrator.errors import SecretsMissing
 from orchestrator.settings import Settings
 from orchestrator.tools.registry import ToolRegistry
 from tests.e2e.cli_helpers import Program
@@ -361,3 +362,29 @@ async def test_a_value_that_only_looks_like_a_secret_is_data(
     async with orchestrator(registry) as runner:
         done = await runner.run_pipeline(pipeline, execution_id="e1")
     assert done.outputs == {"it": "e1 {{ secrets.TOKEN }}"}
+
+
+async def test_steps_in_steps_and_items_name_secrets_too(
+    orchestrator: Callable[[ToolRegistry], Orchestrator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    async def take(token: str) -> str:
+        seen.append(token)
+        return f"got {token}"
+
+    registry = tools(take)
+    inner = {"id": "ask", "tool": "take", "parameters": {"token": "{{ secrets.TOKEN }} {{ item }}"}}
+    each = {"id": "each", "for_each": [1, 2], "steps": [inner]}
+    alone = {"id": "one", "for_each": ["x"], "tool": "take", "parameters": {"token": "{{ secrets.OTHER }}"}}
+    pipeline = orc.Pipeline.from_dict({"id": "p", "steps": [each, alone]}, tools=registry)
+    async with orchestrator(registry) as runner:
+        with pytest.raises(SecretsMissing, match=r"secrets\.OTHER: .*; used in step one: parameters\.token"):
+            await runner.run_pipeline(pipeline)
+        uses = {name: [use.step for use in found] for name, (found, _place) in runner.find_secrets(pipeline).items()}
+        assert uses == {"TOKEN": ["each.ask"], "OTHER": ["one"]}
+        monkeypatch.setenv("ORCHESTRATOR_SECRET_OTHER", PASSWORD)
+        await runner.run_pipeline(pipeline, execution_id="e1")
+        facts = [event async for _seq, event in runner.facts("e1")]
+    assert sorted(seen) == sorted([f"{TOKEN} 1", f"{TOKEN} 2", PASSWORD])
+    clean(repr(facts))

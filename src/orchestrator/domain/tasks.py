@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.events import ErrorInfo
     from orchestrator.domain.files import Trace
+    from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Task
     from orchestrator.domain.values import ValueRef
 
@@ -18,7 +19,7 @@ class TaskStatus(StrEnum):
     """Where a task is.
 
     Two are never recorded, only shown: ``blocked`` is a pending task behind a failed one, ``interrupted`` one that was
-    running when the process died, until a resume decides about it.
+    running when the process died, until a resume decides about it. ``expanded`` is a container whose tasks are at work.
     """
 
     PENDING = "pending"
@@ -29,6 +30,7 @@ class TaskStatus(StrEnum):
     FAILED = "failed"
     PARKED = "parked"
     IN_DOUBT = "in_doubt"
+    EXPANDED = "expanded"
     BLOCKED = "blocked"
     INTERRUPTED = "interrupted"
 
@@ -72,15 +74,20 @@ class TaskState:
     ``stale``: the execution's inputs were other ones then. ``saved_under`` is the same as ``under`` for ``saved``.
     ``pinned``: a person gave the result or skipped the task, so that it is not weighed. ``kept`` is the result of an
     invalidated task, until its next attempt begins or it is reused.
+
+    ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
+    that it is counted there among those at work.
     """
 
     __slots__ = (
+        "active",
         "attempt",
         "call",
         "crashes",
         "ended_at",
         "error",
         "failures",
+        "item",
         "kept",
         "parameters",
         "pinned",
@@ -99,11 +106,15 @@ class TaskState:
         "under",
         "unmet",
         "value",
+        "within",
     )
 
-    def __init__(self, unmet: int) -> None:
+    def __init__(self, unmet: int, within: TaskId | None = None, item: int = 0) -> None:
         self.status = TaskStatus.PENDING
         self.unmet = unmet
+        self.within = within
+        self.item = item
+        self.active = False
         self.attempt = 0
         self.failures = 0
         self.crashes = 0

@@ -30,3 +30,6 @@ class Renderer(Protocol):
 
     def secrets(self, value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
         """Yield path and name of every secret that the templates in ``value`` name, in order."""
+
+    def evaluate(self, expression: str, scope: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return what an expression yields, with or without braces, and what it read: references as written."""

@@ -16,9 +16,9 @@ from orchestrator.secrets.files import SecretFiles
 from orchestrator.settings import SECRET_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.domain.pipeline import Pipeline, Task
     from orchestrator.ports.codec import Codec
     from orchestrator.ports.renderer import Renderer
     from orchestrator.settings import Settings
@@ -116,9 +116,8 @@ class SecretLookup:
     def uses(self, pipeline: Pipeline) -> list[SecretUse]:
         """See ports.secrets.Secrets."""
         return [
-            SecretUse(name, str(task.id), _place(path))
-            for task in pipeline.tasks.values()
-            if task.reads is not None  # else it has no templates
+            SecretUse(name, step, _place(path))
+            for step, task in _steps(pipeline)
             for path, name in self._renderer.secrets(task.parameters)
         ]
 
@@ -152,6 +151,19 @@ class SecretLookup:
                 "the pipeline itself holds the value of a secret, and definitions are kept: "
                 "write {{ secrets.NAME }} in its place"
             )
+
+
+def _steps(pipeline: Pipeline) -> Iterator[tuple[str, Task]]:
+    """Yield each step that has templates, or stands in another, with what to call it: ``outer.inner``."""
+    for task in pipeline.tasks.values():
+        if task.body:
+            waiting = [(str(task.id), task)]
+            while waiting:
+                name, step = waiting.pop()
+                yield name, step
+                waiting += [(f"{name}.{inner.id}" if inner.id else name, inner) for inner in reversed(step.body)]
+        elif task.reads is not None:
+            yield str(task.id), task
 
 
 def by_name(uses: Sequence[SecretUse]) -> dict[str, list[SecretUse]]:

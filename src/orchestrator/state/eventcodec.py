@@ -15,6 +15,7 @@ from orchestrator.domain.events import (
     TAGS,
     CancelRequested,
     CheckpointMade,
+    DecisionMade,
     DefinitionChanged,
     DefinitionLoaded,
     ErrorInfo,
@@ -23,11 +24,14 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionForked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
     TaskCompleted,
+    TaskExpanded,
     TaskFailed,
+    TaskGathered,
     TaskInterrupted,
     TaskProgressed,
     TaskReused,
@@ -286,6 +290,10 @@ _READERS: dict[Any, _Reader] = {
     TAGS[ResumePlanned]: _reader(ResumePlanned, _real, _str, _str, _str, _dict, _or_none(_strs)),
     TAGS[DefinitionLoaded]: _reader(DefinitionLoaded, _real, _str, _str),
     TAGS[ExecutionForked]: _reader(ExecutionForked, _real, _str, _strs, _str, _str),
+    TAGS[DecisionMade]: _reader(DecisionMade, _real, _str, _str, _int, _str, _texts),
+    TAGS[TaskExpanded]: _reader(TaskExpanded, _real, _str, _strs, _opt_ref, _bool, _str, _int),
+    TAGS[TaskGathered]: _reader(TaskGathered, _real, _str, _strs),
+    TAGS[ExecutionWaiting]: _reader(ExecutionWaiting, _real, _opt_real),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})
 _DICTS = frozenset({"strategy", "metadata", "request"})

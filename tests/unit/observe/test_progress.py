@@ -17,6 +17,7 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionForked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
@@ -149,6 +150,7 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
         ExecutionForked(AT, "e0@3", ["day"], "me", "why"),
         {"event": "execution_forked", "source": "e0@3", "inputs": ["day"], "by": "me", "reason": "why"},
     ),
+    (ExecutionWaiting(AT, AT), {"event": "execution_waiting", "due": ISO}),
 ]
 
 
