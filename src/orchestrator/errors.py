@@ -5,6 +5,7 @@
     OrchestratorError                     1
     ├── DefinitionError(diagnostics)      2   the pipeline file, or its inputs, are wrong
     ├── UsageError                        2   the call itself is wrong
+    │   └── SecretsMissing(missing)       2   secrets that the pipeline names are not found
     ├── ExecutionError(execution_id)      1
     │   ├── ExecutionFailed               1   carries the failed tasks and the command that resumes
     │   ├── ExecutionCancelled            1
@@ -88,6 +89,27 @@ class UsageError(OrchestratorError):
     """The call is wrong: a bad option, a malformed id, a missing extra. The message says what to do."""
 
     exit_code = 2
+
+
+_WHERE_SECRETS = "`orchestrator secrets list FILE` tells where each is looked for; docs/security.md, how to give them"
+
+
+class SecretsMissing(UsageError):
+    """Secrets that the pipeline names are not found, or cannot be used: nothing has been run.
+
+    ``missing`` maps each name to what is wrong: where it is used, where it was looked for. No value is ever in it.
+    """
+
+    def __init__(self, missing: Mapping[str, str]) -> None:
+        self.missing = dict(missing)
+        super().__init__(self.missing)
+
+    def __str__(self) -> str:
+        """Tell each, one after the other."""
+        some = (
+            "a secret that the pipeline needs is" if len(self.missing) == 1 else "secrets that the pipeline needs are"
+        )
+        return "\n".join([f"{some} not there; nothing was run", *self.missing.values(), _WHERE_SECRETS])
 
 
 class ExecutionError(OrchestratorError):

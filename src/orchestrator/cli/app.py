@@ -45,6 +45,7 @@ COMMANDS = {
     "init": ("init", "Write a pipeline to start from."),
     "graph": ("definition", "Draw the steps and what they depend on."),
     "tools": ("definition", "List the tools, or describe one."),
+    "secrets": ("secrets", "Tell which secrets a pipeline needs and where each is found, or keep one."),
     "prune": ("store", "Remove completed executions."),
     "export": ("moving", "Write executions into a file."),
     "import": ("moving", "Read executions from a file into the store."),

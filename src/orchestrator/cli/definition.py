@@ -115,6 +115,11 @@ def _is_file(path: Path) -> bool:
     return path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
 
 
+async def pipeline_of(common: Common, name: str) -> Pipeline:
+    """Return the pipeline of a file, or of an execution."""
+    return (await _graph_of(common, name))[0]
+
+
 async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, TaskStatus]]:
     """Return the pipeline of a file, or of an execution with the statuses of its steps."""
     from orchestrator.cli.show import statuses
@@ -126,7 +131,7 @@ async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, T
         summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)
     if state.pipeline is None:
-        raise UsageError(f"execution {name!r} was saved without a pipeline: there is nothing to draw")
+        raise UsageError(f"execution {name!r} was saved without a pipeline: there are no steps to look at")
     return state.pipeline, statuses(state, summary)
 
 

@@ -23,6 +23,7 @@ from orchestrator.errors import (
     StoreError,
     StoreIncompatible,
     StoreUnavailable,
+    UsageError,
 )
 from orchestrator.ports.store import Place
 
@@ -236,7 +237,7 @@ class Server:
                 notice = await self._go_on(lease)
         except LeaseLost as error:
             notice = Notice("lost", name, f"{error}; it goes on there")
-        except (ResumeError, StoreDamaged, StoreIncompatible) as error:
+        except (ResumeError, UsageError, StoreDamaged, StoreIncompatible) as error:
             notice = await self._lay_aside(name, error)
         except StoreError as error:
             self._setbacks += 1
@@ -250,7 +251,10 @@ class Server:
         self._tell(notice)
 
     async def _lay_aside(self, name: ExecutionId, error: OrchestratorError) -> Notice:
-        """Pause what is damaged, in another version's format, or not to be resumed: so it is for every server."""
+        """Pause what is damaged, in another version's format, not to be resumed, or lacks a secret.
+
+        So it is for every server, and a secret most likely too: who has provided it lets the execution go on.
+        """
         try:
             await self._adapters.store.request_pause(name, f"{NAME}: {error}")
         except StoreError as another:
