@@ -21,6 +21,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ResultSet,
     ResumePlanned,
@@ -263,6 +264,8 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
             return f"execution {execution_id}: the definition is another one now{source}, {plural(event.total, 'step')}"
         case ExecutionForked():
             return f"execution {execution_id}: begins with what {event.source} had recorded"
+        case ExecutionLinked():
+            return f"execution {execution_id}: started by step {event.task} of {event.parent}"
         case TaskReused():
             return f"{event.task}: {reused(event, execution_id)}"
         case ResultSet():

@@ -80,6 +80,7 @@ def test_every_event_has_a_tag_of_its_own_for_ever() -> None:
         "ResumePlanned": 19,
         "DefinitionLoaded": 20,
         "ExecutionForked": 21,
+        "ExecutionLinked": 30,
     }
 
 
