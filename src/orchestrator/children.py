@@ -245,8 +245,10 @@ class Children:
                     return Cancelled()
                 return _failed(run, "stopped", "was stopped or paused", retryable=False)
             case _:
-                told = str(error_of(run.child, state, self._wiring.command(run.child), None))
-                return _failed(run, "child", f"failed\n{told}", retryable=True)
+                command = self._wiring.command(run.child)
+                why = str(error_of(run.child, state, command, None)).partition("\nresume with: ")[0]
+                alone = f"\nto go on with it alone: {command}"
+                return _failed(run, "child", f"failed: {why}{alone}", retryable=True)
 
     def _trace(self, state: ExecutionState) -> Trace:
         """Return what the step's result depends on besides what it was given, and what it left behind.

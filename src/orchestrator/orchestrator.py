@@ -22,7 +22,7 @@ from orchestrator.core.pipeline_resume_manager import PipelineResumeManager
 from orchestrator.core.signals import StopSignals
 from orchestrator.core.system import SystemChance, SystemClock, user_name
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
-from orchestrator.domain.ids import chosen_id
+from orchestrator.domain.ids import CHILD, chosen_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import definition_of
 from orchestrator.errors import (
@@ -339,11 +339,13 @@ class Orchestrator(RevisionMethods, FleetMethods):
         status: str | None = None,
         queue: str | None = None,
         limit: int | None = None,
+        children: bool = True,
     ) -> list[ExecutionSummary]:
         """Return the executions of the store, newest first.
 
         ``status`` is as shown: a running one whose owner is gone counts as ``interrupted``, one that somebody keeps
-        from going on as ``paused``. ``queue``: only those that were given to it.
+        from going on as ``paused``. ``queue``: only those that were given to it. ``children``: also those that steps of
+        others started.
         """
         wanted = None
         if status is not None:
@@ -357,7 +359,8 @@ class Orchestrator(RevisionMethods, FleetMethods):
         chosen = [
             summary
             for summary in shown
-            if (wanted is None or summary.status is wanted)
+            if (children or CHILD not in summary.execution_id)
+            and (wanted is None or summary.status is wanted)
             and (queue is None or (summary.place is not None and summary.place.queue == queue))
         ]
         return chosen if limit is None else chosen[:limit]

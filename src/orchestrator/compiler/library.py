@@ -60,7 +60,7 @@ class Library:
         raise found
 
     @contextlib.contextmanager
-    def compiling(self, name: str | Path) -> Iterator[None]:
+    def compiling(self, name: str | os.PathLike[str]) -> Iterator[None]:
         """Within: a pipeline file is compiled, and must not be called by those it calls."""
         key = os.path.realpath(self._sandbox.project / name)
         if key in self._open:
