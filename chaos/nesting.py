@@ -60,17 +60,19 @@ def write(folder: Path) -> None:
         (folder / name).write_text(text, "utf-8")
 
 
-def tools(log: Path) -> ToolRegistry:
-    """Return the tools of the project; each call is noted in a log."""
+def tools(log: Path, hold: str = "") -> ToolRegistry:
+    """Return the tools of the project; each call is noted in a log, and the one of step ``hold`` never returns."""
     registry = ToolRegistry()
-    registry.register("add", _adding(str(log)))
+    registry.register("add", _adding(str(log), hold))
     return registry
 
 
-def _adding(log: str) -> Callable[..., Any]:
+def _adding(log: str, hold: str) -> Callable[..., Any]:
     async def run(context: TaskContext, values: list[int]) -> int:
         append(log, context.execution_id, context.task_id, context.attempt, sync=False)
         await asyncio.sleep(0)
+        if context.task_id == hold:
+            await asyncio.Event().wait()
         return sum(values) + 1
 
     return run
@@ -80,11 +82,13 @@ async def act(order: Order, answer: dict[str, Any]) -> int:
     """Run the project, or resume its execution, as the facts say."""
     folder = Path(order.folder)
     settings = replace(load_settings(), project=folder)
-    async with Orchestrator(order.store, settings=settings, tools=tools(order.log)) as runner:
+    async with Orchestrator(
+        order.store, settings=settings, tools=tools(order.log, order.facts.get("hold", ""))
+    ) as runner:
         if order.facts["verb"] == "run":
             pipeline = compile_file(folder / "top.yaml", runner.tools, library=runner.library)
             result = await runner.run_pipeline(pipeline, {"start": 1}, execution_id=RUN)
         else:
-            result = await runner.resume_pipeline(RUN)
+            result = await runner.resume_pipeline(RUN, steal=order.steal)
     answer["outputs"] = result.outputs
     return 0

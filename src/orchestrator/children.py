@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.core.engine import Engine
     from orchestrator.core.live import LiveExecutions
     from orchestrator.domain.events import Event
-    from orchestrator.ports.executor import Attempt, Outcome, Reporter
+    from orchestrator.ports.executor import Attempt, Executor, Outcome, Reporter
 
 POLL_SECONDS = 0.25
 """How often a child that somebody else owns is looked at."""
@@ -70,18 +70,25 @@ class _Run:
 class Children:
     """Runs steps of the tool ``pipeline``; fills the port Executor.
 
-    A child runs in this process. One that somebody else owns is waited for: nobody takes it from an owner that may be
-    at work, but for one that has lost the parent already.
+    A child runs in this process; all below one execution share the allowance of one (see ``family_of``), so that the
+    step that waits for a child never stands in its way. One that somebody else owns is waited for: nobody takes it from
+    an owner that may be at work, but for one that has lost the parent already.
     """
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
         self._runs: dict[tuple[str, str, int], _Run] = {}
+        self._tops: dict[str, str] = {}
+
+    def family_of(self, execution_id: str) -> str | None:
+        """Name the execution at the top of those that a step started here; None for one that no step did."""
+        return self._tops.get(execution_id)
 
     def start(self, attempt: Attempt, reporter: Reporter) -> None:
         """Begin an attempt: begin its child, or go on with it."""
         run = _Run(attempt, reporter, child_id(attempt.execution_id, attempt.task_id, attempt.generation))
         self._runs[_key(attempt)] = run
+        self._tops[run.child] = self._tops.get(attempt.execution_id, attempt.execution_id)
         loop = asyncio.get_running_loop()
         run.task = loop.create_task(self._attend(run), name=run.child)
         if attempt.timeout is not None:
@@ -125,6 +132,7 @@ class Children:
         if run.timer is not None:
             run.timer.cancel()
         self._runs.pop(_key(run.attempt), None)
+        self._tops.pop(run.child, None)
         run.reporter.finished(run.attempt, outcome if isinstance(outcome, Succeeded) else run.verdict or outcome)
 
     async def _carry_out(self, run: _Run) -> ExecutionState:
@@ -272,11 +280,11 @@ class Children:
 class RoutingChildren:
     """Sends attempts of the tool ``pipeline`` to ``children``, all others to ``inner``. ``close`` closes both."""
 
-    def __init__(self, inner: Any, children: Children) -> None:
+    def __init__(self, inner: Executor, children: Children) -> None:
         self._inner = inner
         self._children = children
 
-    def _for(self, attempt: Attempt) -> Any:
+    def _for(self, attempt: Attempt) -> Executor:
         return self._children if attempt.tool == PIPELINE else self._inner
 
     def start(self, attempt: Attempt, reporter: Reporter) -> None:

@@ -158,6 +158,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
     def _make_executor(self) -> Executor:
         from orchestrator.executors.local import LocalExecutor
         from orchestrator.executors.routing import RoutingExecutor
+        from orchestrator.executors.sharing import SharingExecutor
 
         def processes() -> Executor:
             from orchestrator.executors.process import ProcessExecutor
@@ -173,7 +174,9 @@ class Orchestrator(RevisionMethods, FleetMethods):
                 self.resume_command,
             )
         )
-        return RoutingChildren(RoutingExecutor(LocalExecutor(self.tools, snapshot=snapshot), processes), children)
+        local = RoutingExecutor(LocalExecutor(self.tools, snapshot=snapshot), processes)
+        sharing = SharingExecutor(local, self._settings.max_concurrency, children.family_of)
+        return RoutingChildren(sharing, children)
 
     @cached_property
     def _live(self) -> LiveExecutions:

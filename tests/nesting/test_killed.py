@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ from chaos.client import Forks
 from orchestrator import Orchestrator
 from orchestrator.crashpoints import POINTS
 from orchestrator.domain.events import TaskClaimed, TaskCompleted
-from orchestrator.errors import UnknownExecution
+from orchestrator.errors import LeaseLost, UnknownExecution
+from tests.e2e.cli_helpers import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,11 +51,17 @@ class Yard:
         self.kills = 0
         nesting.write(folder)
 
-    def work(self, verb: str, point: str = "") -> dict[str, Any] | None:
+    def begin(self, verb: str, point: str = "", *, steal: bool = False, **facts: str) -> int:
+        """Have a process run or resume; return its pid."""
+        answer, facts["verb"] = str(self.folder / "answer"), verb
+        return self.forks.start(
+            Order("nest", str(self.folder), self.store, answer, point=point, steal=steal, facts=facts)
+        )
+
+    def work(self, verb: str, point: str = "", *, steal: bool = False) -> dict[str, Any] | None:
         """Have a process run or resume; return what it says, None if it was killed."""
         answer = self.folder / "answer"
-        order = Order("nest", str(self.folder), self.store, str(answer), point=point, facts={"verb": verb})
-        status = self.forks.wait(self.forks.start(order), PATIENCE)
+        status = self.forks.wait(self.begin(verb, point, steal=steal), PATIENCE)
         assert status is not None, "the process does not end"
         if status == KILLED:
             self.kills += 1
@@ -116,4 +124,21 @@ def test_a_resume_killed_at_a_point_goes_on_in_every_execution(forks: Forks, tmp
     yard = Yard(forks, tmp_path)
     assert yard.work("run", "before_effect:5") is None
     assert yard.work("resume", point) is None, f"{point} is not passed"
+    yard.finish()
+
+
+def test_a_stopped_process_loses_the_children_with_the_parent(forks: Forks, tmp_path: Path) -> None:
+    yard = Yard(forks, tmp_path)
+    zombie = yard.begin("run", hold="e")
+    log = tmp_path / "effects.log"
+    wait_until(lambda: log.exists() and "~low e" in log.read_text().replace("\t", " "), "the innermost step runs")
+    forks.signal(zombie, signal.SIGSTOP)
+    try:
+        found = yard.work("resume", steal=True)
+        assert found is not None
+        assert found.get("outputs") == nesting.OUTPUTS, found
+    finally:
+        forks.signal(zombie, signal.SIGCONT)
+    assert forks.wait(zombie, PATIENCE) == LeaseLost.exit_code
+    yard.kills = 1
     yard.finish()
