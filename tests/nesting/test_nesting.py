@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from orchestrator import ExecutionCancelled, ExecutionFailed, ExecutionStopped, Orchestrator, ResumeError, UsageError
+from orchestrator.core.family import children_first
 from orchestrator.core.retention import apply_retention
 from orchestrator.domain.events import ExecutionLinked, TaskTraced
+from orchestrator.domain.ids import ExecutionId
 from orchestrator.errors import DefinitionError, ExecutionExists
 from orchestrator.settings import Retention
 from tests.nesting.ground import PARENT, Ground, facts, names
@@ -273,6 +275,13 @@ async def test_a_child_is_kept_for_its_parent_and_goes_with_it(ground: Ground, r
     removed = await apply_retention(store, [rule], 0, lambda _: None)
     assert [each.execution_id for each in removed] == ["p", "p~sub"]
     assert await names(runner) == {}
+
+
+def test_what_goes_elsewhere_goes_after_its_children() -> None:
+    ids = [ExecutionId(name) for name in ("q", "p~a~b", "p", "p~a")]
+    below = {ids[3]: ids[2], ids[1]: ids[3]}
+    assert children_first(ids, below) == ["q", "p~a~b", "p~a", "p"]
+    assert children_first([ids[2]], below) == ["p~a~b", "p~a", "p"]
 
 
 async def test_an_id_of_a_child_cannot_be_chosen(ground: Ground, runner: Orchestrator) -> None:

@@ -74,6 +74,15 @@ def with_descendants(
     return [(top, each) for each, top in found.items()]
 
 
+def children_first(names: Sequence[ExecutionId], children: Mapping[ExecutionId, ExecutionId]) -> list[ExecutionId]:
+    """Return these executions, each behind all below it; ``children`` are the parents by child."""
+    chosen = set(names)
+    families: dict[ExecutionId, list[ExecutionId]] = {}
+    for top, name in with_descendants([name for name in names if children.get(name) not in chosen], children):
+        families.setdefault(top, []).append(name)
+    return [name for family in families.values() for name in reversed(family)]
+
+
 def in_families(found: Sequence[ExecutionSummary]) -> list[tuple[int, ExecutionSummary]]:
     """Return executions with those that their steps started right behind them, and how deep each of them is."""
     by_name = {summary.execution_id: summary for summary in found}
