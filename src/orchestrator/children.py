@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.ports.executor import Attempt, Executor, Outcome, Reporter
 
+CHILD_FAILED = "child"
+"""The kind of error of a step whose child failed; a child cancelled or stopped alone is not tried again by itself."""
 POLL_SECONDS = 0.25
 """How often a child that somebody else owns is looked at."""
 
@@ -247,16 +249,15 @@ class Children:
             case ExecutionStatus.CANCELLED:
                 if parent is not None and parent.state.cancel_requested is not None:
                     return Cancelled()
-                return _failed(run, "cancelled", f"was cancelled by {state.cancel_requested}", retryable=False)
+                return _failed(run, "cancelled", f"was cancelled by {state.cancel_requested}")
             case ExecutionStatus.STOPPED:
                 if parent is not None and parent.stopped_by is not None:
                     return Cancelled()
-                return _failed(run, "stopped", "was stopped or paused", retryable=False)
+                return _failed(run, "stopped", "was stopped or paused")
             case _:
                 command = self._wiring.command(run.child)
                 why = str(error_of(run.child, state, command, None)).partition("\nresume with: ")[0]
-                alone = f"\nto go on with it alone: {command}"
-                return _failed(run, "child", f"failed: {why}{alone}", retryable=True)
+                return _failed(run, CHILD_FAILED, f"failed: {why}", f", go on with it alone with: {command}")
 
     def _trace(self, state: ExecutionState) -> Trace:
         """Return what the step's result depends on besides what it was given, and what it left behind.
@@ -341,9 +342,9 @@ def _process(owner: str) -> str:
     return owner.partition(" (")[0]
 
 
-def _failed(run: _Run, kind: str, what: str, *, retryable: bool) -> Failed:
-    message = f"its execution {run.child} {what}\nlook at it with: orchestrator show {run.child}"
-    return Failed(ErrorInfo(kind, message, retryable))
+def _failed(run: _Run, kind: str, what: str, more: str = "") -> Failed:
+    message = f"its execution {run.child} {what}; look at it with: orchestrator show {run.child}{more}"
+    return Failed(ErrorInfo(kind, message, retryable=kind == CHILD_FAILED))
 
 
 def _as_read(adapters: Adapters, path: str, digest: str) -> FileSeen:
