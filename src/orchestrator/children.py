@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.core.engine import Engine
     from orchestrator.core.live import LiveExecutions
     from orchestrator.domain.events import Event
-    from orchestrator.ports.executor import Attempt, Executor, Outcome, Reporter
+    from orchestrator.ports.executor import Attempt, Outcome, Reporter
 
 CHILD_FAILED = "child"
 """The kind of error of a step whose child failed; a child cancelled or stopped alone is not tried again by itself."""
@@ -82,9 +82,12 @@ class Children:
         self._runs: dict[tuple[str, str, int], _Run] = {}
         self._tops: dict[str, str] = {}
 
-    def family_of(self, execution_id: str) -> str | None:
-        """Name the execution at the top of those that a step started here; None for one that no step did."""
-        return self._tops.get(execution_id)
+    def family_of(self, attempt: Attempt) -> str | None:
+        """Name the execution at the top of the attempt's, if a step started that one here; None if not.
+
+        None also for a step that waits for a child: it stands in nobody's way.
+        """
+        return None if attempt.tool == PIPELINE else self._tops.get(attempt.execution_id)
 
     def start(self, attempt: Attempt, reporter: Reporter) -> None:
         """Begin an attempt: begin its child, or go on with it."""
@@ -245,7 +248,7 @@ class Children:
         match state.status:
             case ExecutionStatus.COMPLETED:
                 value = {} if state.outputs is None else adapters.codec.decode(await adapters.store.get(state.outputs))
-                return Succeeded(value, await asyncio.to_thread(self._trace, state))
+                return Succeeded(value, await asyncio.to_thread(self._trace, run.attempt.execution_id, state))
             case ExecutionStatus.CANCELLED:
                 if parent is not None and parent.state.cancel_requested is not None:
                     return Cancelled()
@@ -259,10 +262,11 @@ class Children:
                 why = str(error_of(run.child, state, command, None)).partition("\nresume with: ")[0]
                 return _failed(run, CHILD_FAILED, f"failed: {why}", f", go on with it alone with: {command}")
 
-    def _trace(self, state: ExecutionState) -> Trace:
+    def _trace(self, parent: str, state: ExecutionState) -> Trace:
         """Return what the step's result depends on besides what it was given, and what it left behind.
 
-        That is the definition's file as it was read, and the files of the child's own steps.
+        That is the definition's file as it was read, and the files of the child's own steps. What these have left in
+        the store's folder is kept for the parent too, whose result may name it.
         """
         adapters = self._wiring.adapters()
         reads: dict[str, FileSeen] = {}
@@ -274,34 +278,10 @@ class Children:
                 writes |= {seen.path: seen for seen in known.trace.writes}
                 for seen in known.trace.reads:
                     reads.setdefault(seen.path, seen)
+        if writes:
+            adapters.files.hold(adapters.project, list(writes), parent)
         kept = tuple(seen for path, seen in reads.items() if path not in writes)
         return Trace(kept, tuple(writes.values()))
-
-
-class RoutingChildren:
-    """Sends attempts of the tool ``pipeline`` to ``children``, all others to ``inner``. ``close`` closes both."""
-
-    def __init__(self, inner: Executor, children: Children) -> None:
-        self._inner = inner
-        self._children = children
-
-    def _for(self, attempt: Attempt) -> Executor:
-        return self._children if attempt.tool == PIPELINE else self._inner
-
-    def start(self, attempt: Attempt, reporter: Reporter) -> None:
-        """Begin an attempt."""
-        self._for(attempt).start(attempt, reporter)
-
-    def cancel(self, attempt: Attempt) -> None:
-        """End a running attempt; nothing happens if it ended already."""
-        self._for(attempt).cancel(attempt)
-
-    async def close(self) -> None:
-        """Stop the children, then end what still runs."""
-        try:
-            await self._children.close()
-        finally:
-            await self._inner.close()
 
 
 class _Teller:
