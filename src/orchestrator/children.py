@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.core.ending import error_of
-from orchestrator.core.ledger import Link, Opening, describe_owner
+from orchestrator.core.ledger import Link, Opening, describe_owner, process_of
 from orchestrator.core.system import user_name
 from orchestrator.domain.events import ErrorInfo, ExecutionStarted, TaskCompleted, TaskReused, TaskSkipped
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus
@@ -213,13 +213,13 @@ class Children:
 
     async def _is_left_behind(self, parent: str, owner: str) -> bool:
         """Tell whether a child's owner is a process that owned the parent before and has lost it: a zombie."""
-        ours = _process(describe_owner(0.0))
-        theirs = _process(owner)
+        ours = process_of(describe_owner(0.0))
+        theirs = process_of(owner)
         if theirs == ours:
             return False
         async for commit in self._wiring.adapters().store.read(ExecutionId(parent)):
             for event in commit.events:
-                if isinstance(event, ExecutionStarted) and _process(event.owner) == theirs:
+                if isinstance(event, ExecutionStarted) and process_of(event.owner) == theirs:
                     return True
         return False
 
@@ -315,11 +315,6 @@ def _parameters(adapters: Adapters, attempt: Attempt) -> Mapping[str, Any]:
     validate = adapters.tools.resolve(attempt.tool, attempt.action).validate
     given = dict(attempt.parameters) if validate is None else validate(attempt.parameters)
     return {"inputs": None, **given}
-
-
-def _process(owner: str) -> str:
-    """Return of an owner's description the part that tells the process."""
-    return owner.partition(" (")[0]
 
 
 def _failed(run: _Run, kind: str, what: str, more: str = "") -> Failed:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class RoutingExecutor:
     """Sends attempts of the tool ``pipeline`` to ``children``, those with ``isolation: process`` to processes.
 
-    All others go to ``local``. ``process_factory`` is called when the first attempt needs a process. ``close`` closes all three.
+    All others go to ``local``. ``process_factory`` is called when the first attempt needs a process. ``close`` closes
+    all three.
     """
 
     def __init__(self, local: Executor, process_factory: Callable[[], Executor], children: Executor) -> None:
