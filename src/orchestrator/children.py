@@ -12,6 +12,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.ending import error_of
 from orchestrator.core.ledger import Link, Opening, describe_owner, process_of
 from orchestrator.core.system import user_name
@@ -21,12 +22,19 @@ from orchestrator.domain.files import FileSeen, Trace
 from orchestrator.domain.ids import ExecutionId, child_id
 from orchestrator.domain.pipeline import PIPELINE
 from orchestrator.domain.plan import PlanRequest
-from orchestrator.errors import ExecutionExists, ExecutionOwned, LeaseLost, TaskError, UnknownExecution
+from orchestrator.errors import (
+    ExecutionExists,
+    ExecutionOwned,
+    LeaseLost,
+    OrchestratorError,
+    TaskError,
+    UnknownExecution,
+)
 from orchestrator.executors.failure import outcome_of, timed_out
 from orchestrator.ports.executor import Cancelled, Failed, Succeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractContextManager
 
     from orchestrator.compiler.library import Library
@@ -39,7 +47,9 @@ if TYPE_CHECKING:
 CHILD_FAILED = "child"
 """The kind of error of a step whose child failed; a child cancelled or stopped alone is not tried again by itself."""
 POLL_SECONDS = 0.25
-"""How often a child that somebody else owns is looked at."""
+LONGEST_POLL_SECONDS = 2.0
+"""How often a child is looked at that somebody else owns, or that waits."""
+_ENDED = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
 
 
 class Wiring(NamedTuple):
@@ -132,6 +142,11 @@ class Children:
                 outcome = await self._outcome(run, await self._carry_out(run))
         except asyncio.CancelledError:
             outcome = Cancelled()
+            if run.cancelled_by is not None:  # it was not at work here: nobody has told it
+                with contextlib.suppress(OrchestratorError):
+                    await cancel_execution(
+                        self._wiring.adapters(), self._wiring.live(), run.child, run.cancelled_by, 0.0
+                    )
         except BaseException as error:  # noqa: BLE001 - whatever is wrong with a child, its step failed
             outcome = outcome_of(error, run.attempt.execution_id)
         if run.timer is not None:
@@ -142,24 +157,41 @@ class Children:
 
     async def _carry_out(self, run: _Run) -> ExecutionState:
         """Run the child to its end, from wherever it is; raises TaskError where that cannot be."""
-        adapters = self._wiring.adapters()
+        steal = False
         while True:
             try:
-                await adapters.store.summary(run.child)
-            except UnknownExecution:
-                with contextlib.suppress(ExecutionExists):
-                    return await self._begin(run)
-            steal = False
-            try:
-                return await self._go_on(run, steal=steal)
+                state = await self._drive(run, steal=steal)
             except ExecutionOwned as error:
-                steal = await self._is_left_behind(run.attempt.execution_id, error.owner)
+                steal = not steal and await self._is_left_behind(run.attempt.execution_id, error.owner)
+                if steal:
+                    continue
+                await self._wait(run, self._is_owned, "the owner of")
             except LeaseLost as error:
                 if error.execution_id != run.child:
                     raise
-            if steal:
-                return await self._go_on(run, steal=True)
-            await self._wait(run)
+                await self._wait(run, self._is_owned, "the owner of")
+            else:
+                if state.status is not ExecutionStatus.WAITING:
+                    return state
+                await self._wait(run, self._rests, "what is waited for in")
+            found = await self._wiring.live().load(run.child)
+            if found.status in _ENDED:
+                return found  # somebody else has brought it there, and knew why
+
+    async def _drive(self, run: _Run, *, steal: bool) -> ExecutionState:
+        """Begin the child or go on with it, as long as this process owns it."""
+        try:
+            try:
+                await self._wiring.adapters().store.summary(run.child)
+            except UnknownExecution:
+                with contextlib.suppress(ExecutionExists):
+                    return await self._begin(run)
+            return await self._go_on(run, steal=steal)
+        finally:
+            engine, run.engine = run.engine, None
+            parent = self._wiring.live().engine(run.attempt.execution_id)
+            if engine is not None and parent is not None:
+                parent.leave(engine)
 
     async def _begin(self, run: _Run) -> ExecutionState:
         from orchestrator.compiler.inputs import bind_inputs
@@ -223,28 +255,30 @@ class Children:
                     return True
         return False
 
-    async def _wait(self, run: _Run) -> None:
-        """Wait until nobody owns the child; a parent that is cancelled meanwhile has its owner asked to cancel."""
-        store = self._wiring.adapters().store
-        run.reporter.progressed(run.attempt, None, None, f"waits for the owner of {run.child}")
-        try:
-            while True:
-                await asyncio.sleep(POLL_SECONDS)
-                holder = await store.holder(run.child)
-                if holder is None or not holder.alive:
-                    return
-        except asyncio.CancelledError:
-            if run.cancelled_by is not None:
-                await store.request_cancel(run.child, run.cancelled_by)
-            raise
+    async def _wait(self, run: _Run, goes_on: Callable[[ExecutionId], Awaitable[bool]], what: str) -> None:
+        """Wait for as long as that is so, ever less attentively."""
+        run.reporter.progressed(run.attempt, None, None, f"waits for {what} {run.child}")
+        seconds = POLL_SECONDS
+        while await goes_on(run.child):
+            await asyncio.sleep(seconds)
+            seconds = min(LONGEST_POLL_SECONDS, seconds * 1.2)
+
+    async def _is_owned(self, child: ExecutionId) -> bool:
+        holder = await self._wiring.adapters().store.holder(child)
+        return holder is not None and holder.alive
+
+    async def _rests(self, child: ExecutionId) -> bool:
+        """Tell whether nothing but waits is left in a child, and none of them is due or has mail."""
+        adapters = self._wiring.adapters()
+        found = await adapters.store.summary(child)
+        due = found.due is not None and found.due <= adapters.clock.now()
+        return found.status is ExecutionStatus.WAITING and not due and not await adapters.store.signals(child, 1)
 
     # -- its end -------------------------------------------------------------------------------------------------
 
     async def _outcome(self, run: _Run, state: ExecutionState) -> Outcome:
         adapters, live = self._wiring.adapters(), self._wiring.live()
         parent = live.engine(run.attempt.execution_id)
-        if run.engine is not None and parent is not None:
-            parent.leave(run.engine)
         match state.status:
             case ExecutionStatus.COMPLETED:
                 value = {} if state.outputs is None else adapters.codec.decode(await adapters.store.get(state.outputs))
