@@ -46,11 +46,11 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
     """
     from orchestrator.compiler.compile import compile_file
 
-    tools = common.orchestrator().tools
+    orchestrator = common.orchestrator()
     mistakes: list[Diagnostic] = []
     for file in files:
         try:
-            pipeline = compile_file(Path(file), tools=tools)
+            pipeline = compile_file(Path(file), tools=orchestrator.tools, library=orchestrator.library)
         except DefinitionError as error:
             mistakes += error.diagnostics
             continue
@@ -126,7 +126,8 @@ async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, T
     from orchestrator.compiler.compile import compile_file
 
     if _is_file(Path(name)):
-        return compile_file(name, tools=common.orchestrator().tools), {}
+        orchestrator = common.orchestrator()
+        return compile_file(name, tools=orchestrator.tools, library=orchestrator.library), {}
     async with common.reading(name) as orchestrator:
         summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.core.recorder import Recorder
 from orchestrator.core.recovery import load_state
@@ -15,6 +15,7 @@ from orchestrator.domain.events import (
     Event,
     ExecutionCreated,
     ExecutionFinished,
+    ExecutionLinked,
     ExecutionStarted,
 )
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus
@@ -36,6 +37,29 @@ if TYPE_CHECKING:
     from orchestrator.domain.pipeline import Pipeline
     from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.store import Lease, Place, Store
+
+
+class Link(NamedTuple):
+    """Whose child an execution is: see ExecutionLinked."""
+
+    parent: str
+    task: str
+    depth: int
+
+
+class Opening(NamedTuple):
+    """What is recorded of an execution with its first fact: the file of its definition, and whose child it is."""
+
+    source: Source = NO_SOURCE
+    link: Link | None = None
+
+    def facts(self, at: float) -> list[Event]:
+        """Return it as facts."""
+        found: list[Event] = [DefinitionLoaded(at, *self.source)] if self.source.path else []
+        return found if self.link is None else [*found, ExecutionLinked(at, *self.link)]
+
+
+NO_OPENING = Opening()
 
 
 class Ledger:
@@ -71,12 +95,12 @@ class Ledger:
         inputs: Mapping[str, Any],
         execution_id: str,
         origin: str,
-        source: Source = NO_SOURCE,
+        opening: Opening = NO_OPENING,
     ) -> Recorder:
         """Create an execution and own it; durable on return (I0). Raises ExecutionExists."""
         records = self._records
         created, values = self._first_fact(pipeline, pipeline_id, inputs, origin)
-        events: list[Event] = [created, *_from_file(created.at, source)]
+        events: list[Event] = [created, *opening.facts(created.at)]
         owner = describe_owner(created.at)
         if origin == "run" and pipeline is not None:
             events.append(ExecutionStarted(created.at, 1, owner, resumed=False, strategy=pipeline.resume.to_dict()))
@@ -107,7 +131,7 @@ class Ledger:
     ) -> None:
         """Create an execution that waits for a server; durable on return (I0). Raises ExecutionExists."""
         created, values = self._first_fact(pipeline, pipeline.id, inputs, "run")
-        events: list[Event] = [created, *_from_file(created.at, source)]
+        events: list[Event] = [created, *Opening(source).facts(created.at)]
         await self._records.store.submit(ExecutionId(execution_id), events, values, place)
 
     async def lay_by(
@@ -124,7 +148,7 @@ class Ledger:
         That says who cancelled it, and why. Durable on return (I0). Raises ExecutionExists.
         """
         created, values = self._first_fact(pipeline, pipeline.id, inputs, "run")
-        events: list[Event] = [created, *_from_file(created.at, source)]
+        events: list[Event] = [created, *Opening(source).facts(created.at)]
         if dropped_by is not None:
             events.append(CancelRequested(created.at, dropped_by))
             events.append(ExecutionFinished(created.at, ExecutionStatus.CANCELLED.value, None, None))
@@ -167,10 +191,6 @@ class Ledger:
         await self._records.store.release(recorder.lease)
 
 
-def _from_file(at: float, source: Source) -> list[DefinitionLoaded]:
-    return [DefinitionLoaded(at, *source)] if source.path else []
-
-
 def check_epoch(store: Store, lease: Lease, state: ExecutionState) -> None:
     """Refuse a store that counts fewer owners than its journal: one of then could be taken for one of now.
 
@@ -206,3 +226,8 @@ def describe_owner(now: float) -> str:
     """Describe this process for people."""
     since = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"process {os.getpid()} on {socket.gethostname()} (since {since})"
+
+
+def process_of(owner: str) -> str:
+    """Return of an owner's description the part that tells the process, whatever it owns since when."""
+    return owner.partition(" (")[0]

@@ -76,12 +76,17 @@ class TaskState:
     ``pinned``: a person gave the result or skipped the task, so that it is not weighed. ``kept`` is the result of an
     invalidated task, until its next attempt begins or it is reused.
 
+    ``generation`` counts how often it began anew (0: never begun): attempts of the same one go on from where the last
+    was. A new one begins with the attempt after a result was given up (``anew``), or one that is given something else
+    than the last.
+
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
     that it is counted there among those at work.
     """
 
     __slots__ = (
         "active",
+        "anew",
         "attempt",
         "call",
         "completed_attempt",
@@ -89,6 +94,7 @@ class TaskState:
         "ended_at",
         "error",
         "failures",
+        "generation",
         "item",
         "kept",
         "parameters",
@@ -140,6 +146,8 @@ class TaskState:
         self.stale = False
         self.pinned = ""
         self.kept: Prior | None = None
+        self.generation = 0
+        self.anew = True
 
     @property
     def prior(self) -> Prior | None:

@@ -26,7 +26,8 @@ class Attempt:
     after it has returned (one that is not there fails the attempt with kind ``missing_output``). ``migrate``
     (``module:function``): what makes the saved state of the present definition out of ``saved`` before the tool sees
     it. ``completed_attempt`` is the number of the task's last attempt that completed, 0 for none;
-    ``created_at`` is when the execution was made, in seconds since 1970.
+    ``created_at`` is when the execution was made, in seconds since 1970. ``generation``: attempts of the
+    same one go on from where the last one was (see TaskState).
     """
 
     execution_id: ExecutionId
@@ -46,6 +47,7 @@ class Attempt:
     migrate: str | None = None
     completed_attempt: int = 0
     created_at: float = 0.0
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True)

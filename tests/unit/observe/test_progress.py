@@ -17,6 +17,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ExecutionWaiting,
     ResultSet,
@@ -170,6 +171,10 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
     ),
     (TaskGathered(AT, "each", ["b"]), {"event": "task_gathered", "task": "each", "lost": ["b"]}),
     (ExecutionWaiting(AT, AT), {"event": "execution_waiting", "due": ISO}),
+    (
+        ExecutionLinked(AT, "e0", "t", 1),
+        {"event": "execution_linked", "parent": "e0", "task": "t", "depth": 1},
+    ),
 ]
 
 

@@ -81,6 +81,7 @@ ONE_OF_EACH: list[Event] = [
     ev.TaskExpanded(22.0, TaskId("a"), ["k", "l"], encode_value([1, 2]).ref, False, "", 7),
     ev.TaskGathered(22.0, TaskId("a"), ["l"]),
     ev.ExecutionWaiting(22.0, 99.5),
+    ev.ExecutionLinked(22.0, "e", TaskId("a"), 1),
 ]  # fmt: skip
 
 
