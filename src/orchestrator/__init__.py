@@ -41,6 +41,9 @@ if TYPE_CHECKING:
         TaskError,
         UsageError,
     )
+    from orchestrator.functions.handles import expression
+    from orchestrator.functions.pipeline import PipelineFunction, pipeline, subpipeline
+    from orchestrator.functions.task import Step, task
     from orchestrator.models import init_models
     from orchestrator.orchestrator import Orchestrator
     from orchestrator.ports.context import TaskContext
@@ -66,6 +69,7 @@ _HOMES = {
     "Orchestrator": "orchestrator",
     "OrchestratorError": "errors",
     "Pipeline": "api",
+    "PipelineFunction": "functions.pipeline",
     "PipelineResumeManager": "core.pipeline_resume_manager",
     "ResumeError": "errors",
     "ResumeState": "core.pipeline_resume_manager",
@@ -73,6 +77,7 @@ _HOMES = {
     "Result": "core.ending",
     "RetryPolicy": "domain.pipeline",
     "StateManager": "state.manager",
+    "Step": "functions.task",
     "StoreError": "errors",
     "Task": "domain.pipeline",
     "TaskContext": "ports.context",
@@ -80,8 +85,12 @@ _HOMES = {
     "TaskStatus": "domain.execution",
     "UsageError": "errors",
     "compile": "api",
+    "expression": "functions.handles",
     "init_models": "models",
+    "pipeline": "functions.pipeline",
     "register": "state.registry",
+    "subpipeline": "functions.pipeline",
+    "task": "functions.task",
     "tool": "tools.decorator",
 }
 
@@ -101,6 +110,7 @@ __all__ = [
     "Orchestrator",
     "OrchestratorError",
     "Pipeline",
+    "PipelineFunction",
     "PipelineResumeManager",
     "Result",
     "ResumeError",
@@ -108,6 +118,7 @@ __all__ = [
     "ResumeStrategy",
     "RetryPolicy",
     "StateManager",
+    "Step",
     "StoreError",
     "Task",
     "TaskContext",
@@ -115,8 +126,12 @@ __all__ = [
     "TaskStatus",
     "UsageError",
     "compile",
+    "expression",
     "init_models",
+    "pipeline",
     "register",
+    "subpipeline",
+    "task",
     "tool",
 ]
 

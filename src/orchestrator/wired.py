@@ -35,14 +35,20 @@ class Wired(ABC):
     def new_execution_id(self) -> str:
         """Return a fresh execution id."""
 
-    def _source_of(self, path: str | Path | None) -> Source:
-        """Return a definition's file as it is recorded: relative to the project where it is inside."""
-        if path is None or not str(path):
+    def _source_of(self, place: str | Path | None) -> Source:
+        """Return a definition's place as it is recorded, its file relative to the project where it is inside."""
+        from orchestrator.compiler.places import file_at, python_place
+
+        if place is None or not str(place):
             return NO_SOURCE
-        full = Path(path).absolute()
+        python, file = python_place(place), file_at(place)
+        digest = "" if file is None else sha256_of(file)
+        if python is not None and not python.is_file:
+            return Source(str(place), digest)
+        full = Path(place).absolute()
         project = self.settings.project.absolute()
         text = full.relative_to(project).as_posix() if full.is_relative_to(project) else str(full)
-        return Source(text, sha256_of(full))
+        return Source(text, digest)
 
 
 def sha256_of(path: Path) -> str:

@@ -44,13 +44,13 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
     A mistake is told as file:line:column, the place in the document, what is wrong and what may have been meant.
     Tools and their parameters are checked too. Nothing is run.
     """
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
     tools = common.orchestrator().tools
     mistakes: list[Diagnostic] = []
     for file in files:
         try:
-            pipeline = compile_file(Path(file), tools=tools)
+            pipeline = compile_at(Path(file), tools=tools)
         except DefinitionError as error:
             mistakes += error.diagnostics
             continue
@@ -110,16 +110,19 @@ async def graph_command(common: Common, name: str, form: str) -> None:
 
 
 def _is_file(path: Path) -> bool:
-    return path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+    from orchestrator.compiler.places import python_place
+
+    named = path.suffix in (".yaml", ".yml", ".py") or len(path.parts) > 1
+    return named or path.exists() or python_place(path) is not None
 
 
 async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, TaskStatus]]:
     """Return the pipeline of a file, or of an execution with the statuses of its steps."""
     from orchestrator.cli.show import statuses
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
     if _is_file(Path(name)):
-        return compile_file(name, tools=common.orchestrator().tools), {}
+        return compile_at(name, tools=common.orchestrator().tools), {}
     async with common.reading(name) as orchestrator:
         summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)

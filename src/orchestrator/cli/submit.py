@@ -42,10 +42,10 @@ def submit_command(
     It is checked here and now. The execution's id is printed once it is durable; a server (`orchestrator serve`) takes
     it from its queue, whether one runs by now or later.
     """
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
     orchestrator = common.orchestrator()
-    pipeline = compile_file(Path(file), tools=orchestrator.tools)
+    pipeline = compile_at(Path(file), tools=orchestrator.tools)
     inputs = read_inputs(pipeline, given, input_file)
     run_async(_submit(orchestrator, pipeline, inputs, execution_id, source=Path(file), **options))
 
