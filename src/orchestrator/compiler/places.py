@@ -87,8 +87,6 @@ def _imported(place: str, python: PythonPlace) -> Pipeline:
                 raise _mistake(module, "there is no such file")
             module = module_of(module)
         value = load(f"{module}:{python.name}", "pipeline")
-        if python.is_file:
-            _check_file(place, module, Path(python.module))
         definition = value if isinstance(value, Pipeline) else getattr(value, "definition", None)
     except (TaskError, UsageError) as error:
         raise _mistake(place, str(error)) from error
@@ -99,15 +97,6 @@ def _imported(place: str, python: PythonPlace) -> Pipeline:
     if isinstance(definition, Pipeline):
         return definition
     raise _mistake(place, f"this is {_kind(value)}, not a pipeline", "a function becomes one by @orc.pipeline")
-
-
-def _check_file(place: str, module: str, file: Path) -> None:
-    """Raise DefinitionError if Python found another file under the name: it would run what nobody named."""
-    import sys
-
-    found = getattr(sys.modules.get(module), "__file__", None)
-    if found is not None and not Path(found).samefile(file):
-        raise _mistake(place, f"Python imports {module!r} from another file, {found}", "rename one of them")
 
 
 def _line(error: BaseException) -> str:

@@ -16,11 +16,15 @@ _OURS = f"{__package__}."
 
 
 def call_site() -> tuple[str, int]:
-    """Return file and line of the nearest code on the stack that is not this package's."""
+    """Return file and line of the nearest code on the stack that is neither this package's nor Python's library."""
     frame = sys._getframe(1)  # noqa: SLF001 - the way to the caller's line
-    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith(_OURS):
+    while frame.f_back is not None and _is_passed(str(frame.f_globals.get("__name__", ""))):
         frame = frame.f_back
     return shown(frame.f_code.co_filename), frame.f_lineno
+
+
+def _is_passed(module: str) -> bool:
+    return module.startswith(_OURS) or module.partition(".")[0] in sys.stdlib_module_names
 
 
 def here() -> str:

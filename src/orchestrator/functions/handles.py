@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
-_OUTER = re.compile(r"\{\{(.*)\}\}", re.DOTALL)
 
 
 class Handle:
@@ -49,6 +48,14 @@ class Handle:
         if not isinstance(key, (str, int)) or isinstance(key, bool):
             raise _absent(self, f"its part {key!r}", "a key is text, a whole number, or a handle")
         return _part(self, key)
+
+    def __copy__(self) -> Handle:
+        """Return itself: it never changes."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Handle:
+        """Return itself."""
+        return self
 
     def __repr__(self) -> str:
         """Say what it stands for."""
@@ -98,9 +105,8 @@ def expression(text: str, *values: Any, **named: Any) -> Any:
     >>> print(expression("{} * 2 if {limit} else 0", count, limit=True))
     {{ fetch.result.count * 2 if true else 0 }}
     """
-    outer = _OUTER.fullmatch(text.strip())
     try:
-        written = (outer[1] if outer else text).format(*map(_literal, values), **{k: _literal(named[k]) for k in named})
+        written = text.format(*map(_literal, values), **{k: _literal(named[k]) for k in named})
     except (IndexError, KeyError, ValueError) as error:
         raise UsageError(
             f"expression({text!r}): {type(error).__name__}: {error}; {{}} stands for a handle, and a brace that is "

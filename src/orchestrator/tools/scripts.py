@@ -45,6 +45,9 @@ def module_of(file: str | Path) -> str:
         raise UsageError(f"{file}: {name!r} cannot be imported; rename the file, or its folder, to a Python name")
     if parts[0] in sys.stdlib_module_names:
         raise UsageError(f"{file}: Python's library has a module {parts[0]!r} of its own; rename the file")
+    where = where_is(name)
+    if where is not None and where.file != full:
+        raise UsageError(f"{file}: Python imports {name!r} from another place, {where.file}; rename one of them")
     return name
 
 
