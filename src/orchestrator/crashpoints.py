@@ -1,13 +1,18 @@
 """Named places where a test may kill the process.
 
-In a normal run ``point`` is an empty function. With ``ORCHESTRATOR_CRASH_POINT=NAME`` or ``NAME:N`` in the
+In a normal run ``point`` does nothing. With ``ORCHESTRATOR_CRASH_POINT=NAME`` or ``NAME:N`` in the
 environment when the package is imported, the process kills itself (SIGKILL) the N-th time it passes that place.
-The names are listed in ``POINTS`` and in docs/guarantees.md.
+The names are listed in ``POINTS`` and in docs/guarantees.md. A test within the process may watch them (``watched``).
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 POINTS = (
     "before_admission",
@@ -50,4 +55,21 @@ if _wanted:
 else:
 
     def point(name: str) -> None:
-        """Do nothing: no crash is wanted."""
+        """Do nothing, unless a test watches."""
+        if _watcher is not None:
+            _watcher(name)
+
+
+_watcher: Callable[[str], None] | None = None
+
+
+@contextmanager
+def watched(watcher: Callable[[str], None]) -> Iterator[None]:
+    """Within: ``watcher`` is called with the name of each place that this process passes, in whatever thread."""
+    global ACTIVE, _watcher
+    before = ACTIVE, _watcher
+    ACTIVE, _watcher = True, watcher
+    try:
+        yield
+    finally:
+        ACTIVE, _watcher = before

@@ -1,0 +1,165 @@
+"""Fakes: what answers for a step in a test, and what was asked of them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.crashpoints import point
+from orchestrator.errors import TaskError
+from orchestrator.executors.context import Context
+from orchestrator.executors.failure import outcome_of, timed_out
+from orchestrator.ports.executor import Cancelled, Succeeded
+from orchestrator.state.valuecodec import snapshot
+
+if TYPE_CHECKING:
+    from orchestrator.ports.executor import Attempt, Executor, Outcome, Reporter
+    from orchestrator.testing.loop import ManualLoop
+
+_KEY = re.compile(r"\[[^\]]*\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An attempt that began: of which step, its number from 1, and its rendered parameters.
+
+    ``at`` is when, in seconds since the bench was made; ``faked``: a fake answered, not the step's tool.
+    """
+
+    step: str
+    attempt: int
+    parameters: Mapping[str, Any] = field(repr=False)
+    at: float = 0.0
+    faked: bool = True
+
+
+class InTurn:
+    """See ``in_turn``."""
+
+    def __init__(self, answers: tuple[Any, ...]) -> None:
+        self.answers = answers
+
+
+def in_turn(*answers: Any) -> InTurn:
+    """Return a fake that answers each attempt with the next of these fakes; the last one answers all that follow.
+
+    >>> flaky = in_turn(ConnectionError("down"), ConnectionError("still down"), {"rows": 3})
+    """
+    if not answers:
+        raise TypeError("in_turn takes at least one answer")
+    return InTurn(answers)
+
+
+class FakingExecutor:
+    """Answers for the steps that have fakes, and hands the others on; implements ports.executor.Executor.
+
+    ``strict``: a step without a fake fails instead.
+    """
+
+    def __init__(
+        self, fakes: Mapping[str, Any], real: Executor, calls: list[Call], *, strict: bool, began: float
+    ) -> None:
+        self._fakes = fakes
+        self._real = real
+        self._calls = calls
+        self._strict = strict
+        self._began = began
+        self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
+
+    def start(self, attempt: Attempt, reporter: Reporter) -> None:
+        """See ports.executor.Executor."""
+        loop: ManualLoop = asyncio.get_running_loop()  # type: ignore[assignment]
+        step = str(attempt.task_id)
+        found = next((name for name in (step, _KEY.sub("", step)) if name in self._fakes), None)
+        at = loop.time() - self._began
+        faked = found is not None or self._strict
+        self._calls.append(Call(step, attempt.attempt, dict(attempt.parameters), at, faked))
+        if not faked:
+            loop.outside += 1
+            self._real.start(attempt, _Counting(reporter, loop))
+            return
+        fake = self._fakes[found] if found is not None else _unfaked(step)
+        key = (step, attempt.attempt)
+        self._running[key] = loop.create_task(self._answer(attempt, reporter, fake))
+
+    def cancel(self, attempt: Attempt) -> None:
+        """See ports.executor.Executor."""
+        running = self._running.get((str(attempt.task_id), attempt.attempt))
+        if running is not None:
+            running.cancel()
+        else:
+            self._real.cancel(attempt)
+
+    async def close(self) -> None:
+        """See ports.executor.Executor."""
+        for task in list(self._running.values()):
+            task.cancel()
+        await self._real.close()
+
+    async def _answer(self, attempt: Attempt, reporter: Reporter, fake: Any) -> None:
+        outcome: Outcome
+        try:
+            point("before_effect")
+            async with asyncio.timeout(attempt.timeout):
+                value = await _value_of(fake, attempt, reporter)
+            point("after_effect")
+            outcome = Succeeded(value)
+        except asyncio.CancelledError:
+            outcome = Cancelled()
+        except TimeoutError as error:
+            late = attempt.timeout is not None and error.__cause__ is not None
+            outcome = timed_out(attempt.timeout or 0.0) if late else outcome_of(error, attempt.execution_id)
+        except BaseException as error:  # noqa: BLE001 - whatever a fake raises is the attempt's failure
+            outcome = outcome_of(error, attempt.execution_id)
+        self._running.pop((str(attempt.task_id), attempt.attempt), None)
+        reporter.finished(attempt, outcome)
+
+
+async def _value_of(fake: Any, attempt: Attempt, reporter: Reporter) -> Any:
+    if isinstance(fake, InTurn):
+        fake = fake.answers[min(attempt.attempt, len(fake.answers)) - 1]
+    if isinstance(fake, BaseException) or (isinstance(fake, type) and issubclass(fake, BaseException)):
+        raise fake
+    if callable(fake):
+        answer = _call(fake, attempt, reporter)
+        return await answer if inspect.isawaitable(answer) else answer
+    return fake
+
+
+def _call(fake: Callable[..., Any], attempt: Attempt, reporter: Reporter) -> Any:
+    """Call a fake as the tool would be: with the parameters by name, and the context if it takes one."""
+    from orchestrator.tools.signature import Signature
+
+    arguments = dict(attempt.parameters)
+    context = Signature(fake, f"the fake for step {attempt.task_id!r}").context_parameter
+    if context is not None:
+        arguments[context] = Context(attempt, reporter, snapshot)
+    return fake(**arguments)
+
+
+def _unfaked(step: str) -> TaskError:
+    return TaskError(
+        f"step {step!r} has no fake, and the test wants one for every step that runs", kind="unfaked", retryable=False
+    )
+
+
+class _Counting:
+    """Passes reports of a real attempt on, and its end to the loop."""
+
+    def __init__(self, reporter: Reporter, loop: ManualLoop) -> None:
+        self._reporter = reporter
+        self._loop = loop
+        self.progressed = reporter.progressed
+        self.saved = reporter.saved
+
+    def finished(self, attempt: Attempt, outcome: Outcome) -> None:
+        """See ports.executor.Reporter."""
+        self._reporter.finished(attempt, outcome)
+        self._loop.call_soon_threadsafe(self._ended)
+
+    def _ended(self) -> None:
+        self._loop.outside -= 1
