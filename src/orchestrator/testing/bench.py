@@ -13,7 +13,7 @@ from orchestrator.domain.tasks import STUCK
 from orchestrator.domain.words import did_you_mean
 from orchestrator.errors import ExecutionError, NoCheckpoint, UsageError
 from orchestrator.testing.clock import ManualClock, SeededChance
-from orchestrator.testing.fakes import Call, FakingExecutor
+from orchestrator.testing.fakes import Call, Fakes, FakingExecutor
 from orchestrator.testing.loop import ManualLoop
 from orchestrator.testing.process import Death, TestProcess, in_process, mortal_store
 
@@ -67,7 +67,8 @@ class Bench:
 
     ``fakes`` maps steps to what answers for them instead of their tools: a value is the result, an exception (or its
     class) is raised, a function is called with the step's parameters by name (and the TaskContext, if it takes one),
-    ``in_turn`` answers each attempt differently. Steps without a fake are run for real, unless ``strict``.
+    ``in_turn`` answers each attempt differently. Parameters that the tool would refuse fail a faked step, too.
+    Steps without a fake are run for real; with ``strict`` they fail.
     All waiting (retries, timeouts, what a fake sleeps) passes at once on ``clock``. Nothing is written to the disk but
     by real steps, and nothing outlives the bench. Usable with or without an event loop running.
 
@@ -121,7 +122,9 @@ class Bench:
 
         return self._drive(start, crash)
 
-    def resume(self, *, crash: str | None = None, **options: Unpack[PlanOptions]) -> Run:
+    def resume(
+        self, *, crash: str | None = None, expect: Plan | str | None = None, **options: Unpack[PlanOptions]
+    ) -> Run:
         """Go on with the execution as ``Orchestrator.resume_pipeline`` does, with the same options.
 
         After a crash it takes the execution over, as another process would.
@@ -131,7 +134,7 @@ class Bench:
             self.pipeline = self._definition(edited)
 
         async def start(orchestrator: Orchestrator) -> None:
-            await orchestrator.resume_pipeline(self.execution_id, steal=steal, **options)
+            await orchestrator.resume_pipeline(self.execution_id, steal=steal, expect=expect, **options)
 
         return self._drive(start, crash)
 
@@ -200,8 +203,9 @@ class Bench:
         loop.moved = process.tend
         return in_process(process, main, loop.run)
 
-    def _wrapped(self, real: Executor) -> Executor:
-        return FakingExecutor(self.fakes, real, self.calls, strict=self._strict, began=self._began)
+    def _wrapped(self, real: Executor, tools: Tools) -> Executor:
+        fakes = Fakes(self.fakes, tools, strict=self._strict)
+        return FakingExecutor(fakes, real, self.calls, began=self._began)
 
 
 def run_pipeline(

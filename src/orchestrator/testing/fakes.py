@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ from orchestrator.executors.context import Context
 from orchestrator.executors.failure import outcome_of, timed_out
 from orchestrator.ports.executor import Cancelled, Succeeded
 from orchestrator.state.valuecodec import snapshot
+from orchestrator.tools.signature import Signature
 
 if TYPE_CHECKING:
     from orchestrator.ports.executor import Attempt, Executor, Outcome, Reporter
+    from orchestrator.ports.tools import Tools
     from orchestrator.testing.loop import ManualLoop
 
 _KEY = re.compile(r"\[[^\]]*\]")
@@ -54,19 +56,53 @@ def in_turn(*answers: Any) -> InTurn:
     return InTurn(answers)
 
 
+class Fakes:
+    """The fakes of a test, and the tools in whose place they answer; ``strict``: a step without a fake fails."""
+
+    def __init__(self, by_step: Mapping[str, Any], tools: Tools, *, strict: bool) -> None:
+        self._by_step = by_step
+        self._tools = tools
+        self._strict = strict
+
+    def answers(self, step: str) -> bool:
+        """Tell whether a fake answers for a step (of a step in a loop, the fake of all its instances)."""
+        return self._strict or self._name(step) is not None
+
+    async def value(self, attempt: Attempt, reporter: Reporter) -> Any:
+        """Return what the fake answers, or raise what it raises."""
+        name = self._name(str(attempt.task_id))
+        if name is None:
+            raise TaskError(
+                f"step {attempt.task_id!r} has no fake, and the test wants one for every step that runs",
+                kind="unfaked",
+                retryable=False,
+            )
+        call = self._tools.resolve(attempt.tool, attempt.action)
+        arguments = dict(attempt.parameters) if call.validate is None else call.validate(attempt.parameters)
+        fake = self._by_step[name]
+        if isinstance(fake, InTurn):
+            fake = fake.answers[min(attempt.attempt, len(fake.answers)) - 1]
+        if isinstance(fake, BaseException) or (isinstance(fake, type) and issubclass(fake, BaseException)):
+            raise fake
+        if not callable(fake):
+            return fake
+        context = Signature(fake, f"the fake for step {name!r}").context_parameter
+        if context is not None:
+            arguments[context] = Context(attempt, reporter, snapshot)
+        answer = fake(**arguments)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    def _name(self, step: str) -> str | None:
+        return next((name for name in (step, _KEY.sub("", step)) if name in self._by_step), None)
+
+
 class FakingExecutor:
-    """Answers for the steps that have fakes, and hands the others on; implements ports.executor.Executor.
+    """Answers for the steps that have fakes, and hands the others on; implements ports.executor.Executor."""
 
-    ``strict``: a step without a fake fails instead.
-    """
-
-    def __init__(
-        self, fakes: Mapping[str, Any], real: Executor, calls: list[Call], *, strict: bool, began: float
-    ) -> None:
+    def __init__(self, fakes: Fakes, real: Executor, calls: list[Call], *, began: float) -> None:
         self._fakes = fakes
         self._real = real
         self._calls = calls
-        self._strict = strict
         self._began = began
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -74,17 +110,13 @@ class FakingExecutor:
         """See ports.executor.Executor."""
         loop: ManualLoop = asyncio.get_running_loop()  # type: ignore[assignment]
         step = str(attempt.task_id)
-        found = next((name for name in (step, _KEY.sub("", step)) if name in self._fakes), None)
-        at = loop.time() - self._began
-        faked = found is not None or self._strict
-        self._calls.append(Call(step, attempt.attempt, dict(attempt.parameters), at, faked))
-        if not faked:
+        faked = self._fakes.answers(step)
+        self._calls.append(Call(step, attempt.attempt, dict(attempt.parameters), loop.time() - self._began, faked))
+        if faked:
+            self._running[step, attempt.attempt] = loop.create_task(self._answer(attempt, reporter))
+        else:
             loop.outside += 1
             self._real.start(attempt, _Counting(reporter, loop))
-            return
-        fake = self._fakes[found] if found is not None else _unfaked(step)
-        key = (step, attempt.attempt)
-        self._running[key] = loop.create_task(self._answer(attempt, reporter, fake))
 
     def cancel(self, attempt: Attempt) -> None:
         """See ports.executor.Executor."""
@@ -100,12 +132,12 @@ class FakingExecutor:
             task.cancel()
         await self._real.close()
 
-    async def _answer(self, attempt: Attempt, reporter: Reporter, fake: Any) -> None:
+    async def _answer(self, attempt: Attempt, reporter: Reporter) -> None:
         outcome: Outcome
         try:
             point("before_effect")
             async with asyncio.timeout(attempt.timeout):
-                value = await _value_of(fake, attempt, reporter)
+                value = await self._fakes.value(attempt, reporter)
             point("after_effect")
             outcome = Succeeded(value)
         except asyncio.CancelledError:
@@ -117,34 +149,6 @@ class FakingExecutor:
             outcome = outcome_of(error, attempt.execution_id)
         self._running.pop((str(attempt.task_id), attempt.attempt), None)
         reporter.finished(attempt, outcome)
-
-
-async def _value_of(fake: Any, attempt: Attempt, reporter: Reporter) -> Any:
-    if isinstance(fake, InTurn):
-        fake = fake.answers[min(attempt.attempt, len(fake.answers)) - 1]
-    if isinstance(fake, BaseException) or (isinstance(fake, type) and issubclass(fake, BaseException)):
-        raise fake
-    if callable(fake):
-        answer = _call(fake, attempt, reporter)
-        return await answer if inspect.isawaitable(answer) else answer
-    return fake
-
-
-def _call(fake: Callable[..., Any], attempt: Attempt, reporter: Reporter) -> Any:
-    """Call a fake as the tool would be: with the parameters by name, and the context if it takes one."""
-    from orchestrator.tools.signature import Signature
-
-    arguments = dict(attempt.parameters)
-    context = Signature(fake, f"the fake for step {attempt.task_id!r}").context_parameter
-    if context is not None:
-        arguments[context] = Context(attempt, reporter, snapshot)
-    return fake(**arguments)
-
-
-def _unfaked(step: str) -> TaskError:
-    return TaskError(
-        f"step {step!r} has no fake, and the test wants one for every step that runs", kind="unfaked", retryable=False
-    )
 
 
 class _Counting:

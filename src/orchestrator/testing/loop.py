@@ -47,7 +47,7 @@ class ManualLoop(asyncio.SelectorEventLoop):
         return self.clock.monotonic()
 
     def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """See asyncio: what runs in a thread takes real time."""
         self.outside += 1

@@ -106,7 +106,7 @@ class TestProcess(Orchestrator):
         clock: Clock,
         chance: Chance,
         store: MortalStore,
-        wrapped: Callable[[Executor], Executor],
+        wrapped: Callable[[Executor, Tools], Executor],
         *,
         tools: Tools | None = None,
     ) -> None:
@@ -123,7 +123,7 @@ class TestProcess(Orchestrator):
         return _Keeper(store, self._clock, self._settings.lease)
 
     def _make_executor(self) -> Executor:
-        return self._wrapped(super()._make_executor())
+        return self._wrapped(super()._make_executor(), self.tools)
 
     @contextmanager
     def _steps_logged(self, execution_id: str) -> Iterator[None]:

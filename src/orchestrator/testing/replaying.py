@@ -43,7 +43,9 @@ def replay(
         if execution_id is None:
             raise UsageError("execution_id: a store has many executions; name the one to replay")
     else:
-        process = TestProcess(SystemClock(), SystemChance(), mortal_store(SystemClock(), SystemChance()), lambda x: x)
+        process = TestProcess(
+            SystemClock(), SystemChance(), mortal_store(SystemClock(), SystemChance()), lambda real, _: real
+        )
 
     async def ask(orchestrator: Orchestrator) -> Plan:
         name = execution_id
