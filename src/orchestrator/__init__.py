@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from orchestrator.functions.handles import expression
-    from orchestrator.functions.pipeline import PipelineFunction, pipeline, subpipeline
+    from orchestrator.functions.pipeline import pipeline, subpipeline
     from orchestrator.functions.task import Step, task
     from orchestrator.models import init_models
     from orchestrator.orchestrator import Orchestrator
@@ -69,7 +69,6 @@ _HOMES = {
     "Orchestrator": "orchestrator",
     "OrchestratorError": "errors",
     "Pipeline": "api",
-    "PipelineFunction": "functions.pipeline",
     "PipelineResumeManager": "core.pipeline_resume_manager",
     "ResumeError": "errors",
     "ResumeState": "core.pipeline_resume_manager",
@@ -110,7 +109,6 @@ __all__ = [
     "Orchestrator",
     "OrchestratorError",
     "Pipeline",
-    "PipelineFunction",
     "PipelineResumeManager",
     "Result",
     "ResumeError",

@@ -34,12 +34,16 @@ MARKS = {
 @click.command(
     "validate",
     cls=Command,
-    examples=("orchestrator validate pipeline.yaml", "orchestrator validate pipelines/*.yaml"),
+    examples=(
+        "orchestrator validate pipeline.yaml",
+        "orchestrator validate pipelines/*.yaml",
+        "orchestrator validate flow.py:nightly",
+    ),
 )
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.argument("files", metavar="FILE|MODULE:NAME...", nargs=-1, required=True, type=click.Path())
 @pass_common
 def validate_command(common: Common, files: tuple[str, ...]) -> None:
-    """Check pipeline files and report every mistake.
+    """Check pipelines, of files or in Python, and report every mistake.
 
     A mistake is told as file:line:column, the place in the document, what is wrong and what may have been meant.
     Tools and their parameters are checked too. Nothing is run.
@@ -71,7 +75,7 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
         "orchestrator graph exec_1a2b3c",
     ),
 )
-@click.argument("name", metavar="FILE|EXECUTION", type=click.Path(), shell_complete=complete_execution)
+@click.argument("name", metavar="FILE|MODULE:NAME|EXECUTION", type=click.Path(), shell_complete=complete_execution)
 @click.option("--format", "form", type=click.Choice(["text", "mermaid"]), default="text", show_default=True)
 @pass_common
 async def graph_command(common: Common, name: str, form: str) -> None:

@@ -36,6 +36,10 @@ _TYPES: Mapping[Any, str] = {
 }  # fmt: skip
 
 
+_drawing = threading.RLock()
+"""Held while a function draws: one at a time, for whoever needs the definition first."""
+
+
 class PipelineOptions(TypedDict, total=False):
     """What a pipeline is called and how it is resumed, in the words of Pipeline; ``id`` None: the function's name."""
 
@@ -59,9 +63,7 @@ class PipelineFunction(Pipeline, Generic[P, R]):
     def __init__(self, function: Callable[P, R], options: Mapping[str, Any]) -> None:
         self.function = function
         self._options = dict(options)
-        self._drawn: Definition | None = None
-        self._drawing: int | None = None
-        self._mutex = threading.RLock()
+        self._is_being_drawn = False
         self.execution_id = None
         self.source = _source(function)
         update_wrapper(self, function)
@@ -69,25 +71,21 @@ class PipelineFunction(Pipeline, Generic[P, R]):
     @property
     def definition(self) -> Definition:
         """The definition; the first time, the function draws it. Raises UsageError, and DefinitionError."""
-        with self._mutex:
-            if self._drawn is None:
-                if self._drawing is not None:
-                    raise UsageError(f"{here()}pipeline {self.id!r} calls itself: the graph would have no end")
-                self._drawing = threading.get_ident()
+        with _drawing:
+            if "_definition" not in self.__dict__:
+                name = self.function.__name__
+                if self._is_being_drawn:
+                    raise UsageError(f"{here()}pipeline {name!r} calls itself: the graph would have no end")
+                self._is_being_drawn = True
                 try:
-                    self._drawn = self._draw()
+                    self._definition = self._draw(self._options.get("id") or name)
                 finally:
-                    self._drawing = None
-            return self._drawn
-
-    @property
-    def id(self) -> str:
-        """The pipeline's id."""
-        return self._options.get("id") or self.function.__name__
+                    self._is_being_drawn = False
+            return self._definition
 
     def __repr__(self) -> str:
-        """Show the id; draws nothing."""
-        return f"<Pipeline {self.id}: {self.function.__module__}:{self.function.__qualname__}>"
+        """Show the function; draws nothing."""
+        return f"<PipelineFunction {self.function.__module__}:{self.function.__qualname__}>"
 
     __hash__ = None
 
@@ -97,7 +95,7 @@ class PipelineFunction(Pipeline, Generic[P, R]):
 
     # -- drawing -------------------------------------------------------------------------------------------------
 
-    def _draw(self) -> Definition:
+    def _draw(self, name: str) -> Definition:
         function = self.function
         if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
             raise UsageError(
@@ -106,7 +104,7 @@ class PipelineFunction(Pipeline, Generic[P, R]):
             )
         inputs = _inputs_of(function)
         code = inspect.unwrap(function).__code__
-        body = Body(self.id, Calls(shown(code.co_filename), code.co_firstlineno))
+        body = Body(name, Calls(shown(code.co_filename), code.co_firstlineno))
         given = {name: Handle(f"inputs.{name}", (), body) for name in inputs}
         with body.drawing():
             returned = function(**given)  # type: ignore[arg-type, call-arg]
@@ -116,7 +114,7 @@ class PipelineFunction(Pipeline, Generic[P, R]):
 
             options["tools"] = Orchestrator().tools
         return build(
-            id=self.id,
+            id=name,
             tasks=body.tasks.values(),
             inputs=inputs,
             outputs=_outputs(body, returned),
@@ -186,11 +184,15 @@ def pipeline(function: Callable[P, R], /) -> PipelineFunction[P, R]: ...
 @overload
 def pipeline(**options: Unpack[PipelineOptions]) -> Callable[[Callable[P, R]], PipelineFunction[P, R]]: ...
 def pipeline(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """Make a function that calls tasks a pipeline (see PipelineFunction).
+    """Make a function that calls tasks a Pipeline, drawn by running the function once with handles for its inputs.
 
-    ``options`` are the pipeline's own: ``id``, ``name``, ``version``, ``description``, ``resume``, ``resume_enabled``,
-    and the ``tools`` that it is checked against. Raises UsageError for an option that there is not; mistakes in
-    the graph are told when it is drawn, all at once, each with its line.
+    That happens when its definition is first needed. Its parameters are the inputs, with their types and defaults; what
+    it returns are the outputs: a mapping by name, anything else as ``result``. Called in another pipeline function it
+    becomes a step of that, which runs it as an execution of its own; ``.step`` is that step, to be given a name.
+
+    ``options`` are the pipeline's own: ``id`` (None: the function's name), ``name``, ``version``, ``description``,
+    ``resume``, ``resume_enabled``, and the ``tools`` that it is checked against. Raises UsageError for an option that
+    there is not; mistakes in the graph are told when it is drawn, all at once, each with its line.
     """
     known = PipelineOptions.__annotations__
     for name in options:

@@ -177,8 +177,12 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a task: in a `@pipeline` function a call of it is a step, anywhere else just a call.
 
     The step runs ``package.module:function`` with the tool `python`, in whatever process; so the function must be found
-    under its name there. Its call returns what stands for its result (see Handle). ``options`` are those of the step.
-    Raises UsageError for an option that there is not.
+    under its name there. Its call returns what stands for its result: to be handed on, or a part of it.
+
+    ``options`` are the step's: ``name`` (None: the function's), ``retry`` (a policy, or a number of attempts),
+    ``timeout`` in seconds, and as in Task ``description``, ``critical``, ``checkpoint``, ``on_interrupted``,
+    ``isolation``, ``files``, ``output_schema``, ``on_change``, ``migrate``, ``renamed_from``, ``cache``. Raises
+    UsageError for an option that there is not.
 
     >>> @task(retry=3, timeout=30)
     ... def double(number: int) -> int:
