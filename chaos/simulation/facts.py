@@ -227,7 +227,7 @@ class Facts:
                 self._reused(event)
             case said.ResultSet():
                 self._set(event)
-            case said.CheckpointMade() | said.TaskTraced() | said.DefinitionLoaded():
+            case said.CheckpointMade() | said.TaskTraced() | said.DefinitionLoaded() | said.ExecutionLinked():
                 pass
 
     def _started(self, event: said.ExecutionStarted, granted: int) -> None:

@@ -11,7 +11,7 @@ from orchestrator.core.fleet import Fleet
 from orchestrator.core.retention import kept_tidy
 from orchestrator.core.serving import Server, Service
 from orchestrator.core.system import user_name
-from orchestrator.domain.ids import ID_RULE, is_valid_id
+from orchestrator.domain.ids import ID_RULE, chosen_id, is_valid_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import definition_of
 from orchestrator.errors import UsageError
@@ -74,7 +74,7 @@ class FleetMethods(Wired):
         """
         from orchestrator.compiler.inputs import bind_inputs
 
-        name = valid_execution_id(execution_id) if execution_id is not None else self.new_execution_id()
+        name = chosen_id(execution_id) if execution_id is not None else self.new_execution_id()
         definition = definition_of(pipeline)
         bound = bind_inputs(definition, inputs or {})
         place = Place(queue_name(queue), _checked_priority(priority))

@@ -10,16 +10,19 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from orchestrator.children import Children, RoutingChildren, Wiring
 from orchestrator.core.adapters import Adapters
 from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.ending import Result, error_of, result_of
 from orchestrator.core.engine import CANCEL_PATIENCE_SECONDS
 from orchestrator.core.keeper import LeaseKeeper
+from orchestrator.core.ledger import Opening
 from orchestrator.core.live import LiveExecutions
 from orchestrator.core.pipeline_resume_manager import PipelineResumeManager
 from orchestrator.core.signals import StopSignals
 from orchestrator.core.system import SystemChance, SystemClock, user_name
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
+from orchestrator.domain.ids import CHILD, chosen_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import definition_of
 from orchestrator.errors import (
@@ -162,13 +165,25 @@ class Orchestrator(RevisionMethods, FleetMethods):
     def _make_executor(self) -> Executor:
         from orchestrator.executors.local import LocalExecutor
         from orchestrator.executors.routing import RoutingExecutor
+        from orchestrator.executors.sharing import SharingExecutor
 
         def processes() -> Executor:
             from orchestrator.executors.process import ProcessExecutor
 
             return ProcessExecutor(tools=self.tools, snapshot="orchestrator.state.valuecodec:snapshot")
 
-        return RoutingExecutor(LocalExecutor(self.tools, snapshot=snapshot), processes)
+        children = Children(
+            Wiring(
+                lambda: self._adapters,
+                lambda: self._live,
+                lambda: self.library,
+                self._steps_logged,
+                self.resume_command,
+            )
+        )
+        local = RoutingExecutor(LocalExecutor(self.tools, snapshot=snapshot), processes)
+        sharing = SharingExecutor(local, self._settings.max_concurrency, children.family_of)
+        return RoutingChildren(sharing, children)
 
     @cached_property
     def _live(self) -> LiveExecutions:
@@ -263,14 +278,14 @@ class Orchestrator(RevisionMethods, FleetMethods):
         """
         from orchestrator.compiler.inputs import bind_inputs
 
-        name = valid_execution_id(execution_id) if execution_id is not None else self.new_execution_id()
+        name = chosen_id(execution_id) if execution_id is not None else self.new_execution_id()
         definition = definition_of(pipeline)
         bound = bind_inputs(definition, inputs or {})
         engines: list[Engine] = []
         file = self._source_of(source if source is not None else getattr(pipeline, "source", None))
 
         with self._steps_logged(name):
-            state = await self._live.run(definition, bound, name, _noting(engines, admitted), file)
+            state = await self._live.run(definition, bound, name, _noting(engines, admitted), Opening(file))
         return await self._conclude(name, state, engines)
 
     async def resume_pipeline(
@@ -334,11 +349,13 @@ class Orchestrator(RevisionMethods, FleetMethods):
         status: str | None = None,
         queue: str | None = None,
         limit: int | None = None,
+        children: bool = True,
     ) -> list[ExecutionSummary]:
         """Return the executions of the store, newest first.
 
         ``status`` is as shown: a running one whose owner is gone counts as ``interrupted``, one that somebody keeps
-        from going on as ``paused``. ``queue``: only those that were given to it.
+        from going on as ``paused``. ``queue``: only those that were given to it. ``children``: also those that steps of
+        others started.
         """
         wanted = None
         if status is not None:
@@ -352,7 +369,8 @@ class Orchestrator(RevisionMethods, FleetMethods):
         chosen = [
             summary
             for summary in shown
-            if (wanted is None or summary.status is wanted)
+            if (children or CHILD not in summary.execution_id)
+            and (wanted is None or summary.status is wanted)
             and (queue is None or (summary.place is not None and summary.place.queue == queue))
         ]
         return chosen if limit is None else chosen[:limit]

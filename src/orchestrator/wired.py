@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,23 +36,6 @@ class Wired(ABC):
 
     def _source_of(self, place: str | Path | None) -> Source:
         """Return a definition's place as it is recorded, its file relative to the project where it is inside."""
-        from orchestrator.compiler.places import file_at, python_place
+        from orchestrator.compiler.places import source_at
 
-        if place is None or not str(place):
-            return NO_SOURCE
-        python, file = python_place(place), file_at(place)
-        digest = "" if file is None else sha256_of(file)
-        if python is not None and not python.is_file:
-            return Source(str(place), digest)
-        full = Path(place).absolute()
-        project = self.settings.project.absolute()
-        text = full.relative_to(project).as_posix() if full.is_relative_to(project) else str(full)
-        return Source(text, digest)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the digest of a file; empty if it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
+        return source_at(place, self.settings.project) if place is not None and str(place) else NO_SOURCE

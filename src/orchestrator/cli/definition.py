@@ -50,11 +50,11 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
     """
     from orchestrator.compiler.places import compile_at
 
-    tools = common.orchestrator().tools
+    orchestrator = common.orchestrator()
     mistakes: list[Diagnostic] = []
     for file in files:
         try:
-            pipeline = compile_at(Path(file), tools=tools)
+            pipeline = compile_at(Path(file), tools=orchestrator.tools, library=orchestrator.library)
         except DefinitionError as error:
             mistakes += error.diagnostics
             continue
@@ -126,7 +126,8 @@ async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, T
     from orchestrator.compiler.places import compile_at
 
     if _is_file(Path(name)):
-        return compile_at(name, tools=common.orchestrator().tools), {}
+        orchestrator = common.orchestrator()
+        return compile_at(name, tools=orchestrator.tools, library=orchestrator.library), {}
     async with common.reading(name) as orchestrator:
         summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)

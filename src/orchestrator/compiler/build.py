@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.compiler.changing import check_texts, is_function
 from orchestrator.compiler.diagnostics import Collector, NoSource, Source
@@ -27,11 +27,14 @@ from orchestrator.compiler.templates import (
 )
 from orchestrator.domain.graph import cycle_text, cycles
 from orchestrator.domain.ids import ID_RULE, TaskId, is_valid_id
-from orchestrator.domain.pipeline import Input, Pipeline, Task
+from orchestrator.domain.pipeline import PIPELINE, Input, Isolation, Pipeline, Task
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import Path, kind_of
 from orchestrator.errors import TaskError
 from orchestrator.ports.tools import Problem, Tools
+
+if TYPE_CHECKING:
+    from orchestrator.compiler.calls import Callees
 
 _NOTHING = Task(TaskId("a"), "a").parameters
 """The one empty mapping that all tasks without parameters share."""
@@ -51,19 +54,20 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     resume: ResumeStrategy | None = None,
     resume_enabled: bool = True,
     tools: Tools | None = None,
+    library: Callees | None = None,
     where: Source | None = None,
 ) -> Pipeline:
     """Return the pipeline of these parts; raise DefinitionError with every mistake in them.
 
     Fills in ``needs`` and ``reads`` of each task, and copies parameters and outputs. With ``tools``, unknown tools,
-    actions and parameters are mistakes too. ``where`` tells the places of a definition that was read from a file,
-    where ``tasks`` are its ``steps`` in order.
+    actions and parameters are mistakes too, and with ``library`` wrong calls of other pipelines. ``where`` tells the
+    places of a definition that was read from a file, where ``tasks`` are its ``steps`` in order.
 
     >>> tasks = [Task("a", "python"), Task("b", "python", parameters={"x": "{{ a.result }}"})]
     >>> build(id="p", tasks=tasks).tasks["b"].needs
     ('a',)
     """
-    builder = _Builder(tools, where)
+    builder = _Builder(tools, where, library)
     builder.check_id(id)
     check_texts(builder.mistakes, (), {"name": name, "version": version, "description": description})
     declared = check_inputs(builder.mistakes, inputs)
@@ -101,10 +105,11 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
 class _Builder:
     """Holds what the checks share: the mistakes found, the tools, and what has been asked of them already."""
 
-    def __init__(self, tools: Tools | None, where: Source | None) -> None:
+    def __init__(self, tools: Tools | None, where: Source | None, library: Callees | None) -> None:
         self.mistakes = Collector(where or NoSource())
         self.by_index = where is not None
         self.tools = tools
+        self.library = library
         self.bare_calls: dict[tuple[str, str | None], Sequence[Problem]] = {}
         self.constants_left = _CONSTANTS
         self.renamed: dict[str, int] = {}  # former id -> index of the task that had it
@@ -295,6 +300,8 @@ class _Builder:
             if call not in self.bare_calls:
                 self.bare_calls[call] = self.tools.check(task.tool, task.action, {}, is_template)
             problems = self.bare_calls[call]
+        if task.tool == PIPELINE:
+            problems = problems or self._call(index, task, parameters)
         for problem in problems:
             base = self._base(index, task.id)
             if problem.path:
@@ -304,6 +311,17 @@ class _Builder:
                 if task.action is not None and repr(task.action) in problem.message:
                     key = "action"
                 self.mistakes.add((*base, key), problem.message, problem.hint)
+
+    def _call(self, index: int, task: Any, parameters: Mapping[str, Any]) -> Sequence[Problem]:
+        """Return what is wrong with a call of another pipeline."""
+        if task.isolation is Isolation.PROCESS:
+            message = "a step of tool 'pipeline' runs in this process"
+            self.mistakes.add((*self._base(index, task.id), "isolation"), message, "the steps in it may say isolation")
+        if self.library is None:
+            return []
+        from orchestrator.compiler.calls import check_call
+
+        return check_call(self.library, parameters)
 
     def check_cycles(self, built: Mapping[TaskId, Task]) -> None:
         position = self.first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from orchestrator.errors import DefinitionError, Diagnostic, UsageError
 if TYPE_CHECKING:
     import os
 
+    from orchestrator.compiler.calls import Callees
     from orchestrator.ports.tools import Tools
 
 
@@ -44,13 +45,19 @@ _RARE = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_fr
 
 
 def compile_text(
-    text: str | bytes, *, file: str = "<pipeline>", tools: Tools | None = None, default_id: str | None = None
+    text: str | bytes,
+    *,
+    file: str = "<pipeline>",
+    tools: Tools | None = None,
+    default_id: str | None = None,
+    library: Callees | None = None,
 ) -> Pipeline:
     """Return the pipeline that a YAML text describes; raise DefinitionError with every mistake in it.
 
     ``file`` is the name shown in messages; without an ``id`` in the text, the pipeline has the ``default_id``, else it
     is named after the file. With
-    ``tools``, unknown tools, actions and parameters are mistakes. Evaluates nothing but constant templates, needs no
+    ``tools``, unknown tools, actions and parameters are mistakes, and with ``library`` wrong calls of other pipelines.
+    Evaluates nothing but constant templates, needs no
     event loop, prints nothing, and raises nothing else, whatever the text.
 
     >>> compile_text("steps: [{id: a, tool: python}]", file="flights.yaml").id
@@ -66,7 +73,7 @@ def compile_text(
             plain["version"] = version.text
         plain.setdefault("id", default_id or _id_of(file))
     try:
-        pipeline = _compile(plain, Document(root, file), tools)
+        pipeline = _compile(plain, Document(root, file), tools, library)
     except DefinitionError as error:
         found = sorted((*mistakes, *error.diagnostics), key=lambda item: (item.line or AFTER_ALL, item.column))
         raise DefinitionError(found) from None
@@ -76,7 +83,11 @@ def compile_text(
 
 
 def compile_file(
-    path: str | os.PathLike[str], tools: Tools | None = None, *, default_id: str | None = None
+    path: str | os.PathLike[str],
+    tools: Tools | None = None,
+    *,
+    default_id: str | None = None,
+    library: Callees | None = None,
 ) -> Pipeline:
     """Return the pipeline in a file; raise DefinitionError with every mistake, an unreadable file included.
 
@@ -95,11 +106,18 @@ def compile_file(
     except (OSError, ValueError) as error:
         message, hint = f"cannot be read: {getattr(error, 'strerror', None) or error}", None
     else:
-        return compile_text(text, file=name, tools=tools, default_id=default_id)
+        with library.compiling(FilePath(path).absolute()) if library is not None else nullcontext():
+            return compile_text(text, file=name, tools=tools, default_id=default_id, library=library)
     raise DefinitionError([Diagnostic(message, file=name, hint=hint)])
 
 
-def compile_dict(definition: Mapping[str, Any], tools: Tools | None = None, *, file: str = "<pipeline>") -> Pipeline:
+def compile_dict(
+    definition: Mapping[str, Any],
+    tools: Tools | None = None,
+    *,
+    file: str = "<pipeline>",
+    library: Callees | None = None,
+) -> Pipeline:
     """Return the pipeline that a mapping in the language of the files describes (see ``dump.to_dict``).
 
     Raises DefinitionError with every mistake; ``id`` must be given.
@@ -115,7 +133,7 @@ def compile_dict(definition: Mapping[str, Any], tools: Tools | None = None, *, f
         if type(plain.get("version")) in (int, float):
             with suppress(ValueError):  # Python refuses to write integers of more than 4300 digits
                 plain["version"] = str(plain["version"])
-    return _compile(plain, source, tools)
+    return _compile(plain, source, tools, library)
 
 
 def _id_of(file: str) -> str:
@@ -124,7 +142,7 @@ def _id_of(file: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).lstrip("-")[:128] or "pipeline"
 
 
-def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
+def _compile(plain: Any, source: Source, tools: Tools | None, library: Callees | None) -> Pipeline:
     mistakes = Collector(source)
     if not isinstance(plain, dict):
         mistakes.add((), f"expected a mapping with the pipeline's keys, got {kind_of(plain)}")
@@ -136,7 +154,7 @@ def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
     _stand_in(found)
     resume = _strategy(found["resume"], mistakes)
     try:
-        pipeline = _build(found, resume, tools, source)
+        pipeline = _build(found, resume, tools, source, library)
     except DefinitionError as error:
         places = {source.place(path)[2] for path in reading.places}
         for diagnostic in error.diagnostics:
@@ -179,7 +197,9 @@ def _strategy(given: Values, mistakes: Collector) -> ResumeStrategy:
     return ResumeStrategy(**good)
 
 
-def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: Source) -> Pipeline:
+def _build(
+    found: Values, resume: ResumeStrategy, tools: Tools | None, source: Source, library: Callees | None
+) -> Pipeline:
     return build(
         id=found["id"] or "",
         tasks=[_task(step) for step in found["steps"]],
@@ -191,6 +211,7 @@ def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: S
         resume=resume,
         resume_enabled=found["resume"]["enabled"],
         tools=tools,
+        library=library,
         where=source,
     )
 

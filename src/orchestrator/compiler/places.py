@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.domain.pipeline import Pipeline
+from orchestrator.domain.plan import Source
 from orchestrator.errors import DefinitionError, Diagnostic, OrchestratorError, TaskError, UsageError
 
 if TYPE_CHECKING:
     import os
 
+    from orchestrator.compiler.calls import Callees
     from orchestrator.ports.tools import Tools
 
 _NAME = r"[^\W\d]\w*"
@@ -42,7 +45,13 @@ def python_place(place: str | os.PathLike[str]) -> PythonPlace | None:
     return PythonPlace(*found.groups()) if found is not None and not Path(place).is_file() else None
 
 
-def compile_at(place: str | os.PathLike[str], tools: Tools | None = None, *, default_id: str | None = None) -> Pipeline:
+def compile_at(
+    place: str | os.PathLike[str],
+    tools: Tools | None = None,
+    *,
+    default_id: str | None = None,
+    library: Callees | None = None,
+) -> Pipeline:
     """Return the pipeline at ``FILE``, ``MODULE:NAME`` or ``FILE.py:NAME``.
 
     A file is compiled. A name in Python is imported, which runs that module, and must be a pipeline: one that
@@ -59,8 +68,8 @@ def compile_at(place: str | os.PathLike[str], tools: Tools | None = None, *, def
             raise _mistake(str(place), "this is a Python file", f"name the pipeline in it: {place}:NAME")
         from orchestrator.compiler.compile import compile_file
 
-        return compile_file(place, tools, default_id=default_id)
-    return _imported(str(place), python)
+        return compile_file(place, tools, default_id=default_id, library=library)
+    return imported(str(place), python)
 
 
 def file_at(place: str | os.PathLike[str]) -> Path | None:
@@ -76,7 +85,26 @@ def file_at(place: str | os.PathLike[str]) -> Path | None:
     return Path(where.file) if where is not None and where.file is not None else None
 
 
-def _imported(place: str, python: PythonPlace) -> Pipeline:
+def source_at(place: str | os.PathLike[str], project: Path) -> Source:
+    """Return a definition's place as it is recorded, its file relative to the project where it is inside."""
+    python, file = python_place(place), file_at(place)
+    if file is None:
+        return Source(str(place), "")
+    full, project = file.absolute(), project.absolute()
+    text = full.relative_to(project).as_posix() if full.is_relative_to(project) else str(full)
+    return Source(text if python is None else f"{text}:{python.name}", sha256_of(full))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the digest of a file; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def imported(place: str, python: PythonPlace) -> Pipeline:
+    """Import the pipeline at a place in Python; raise DefinitionError as ``compile_at`` does."""
     from orchestrator.tools.python import load
     from orchestrator.tools.scripts import module_of
 

@@ -138,6 +138,7 @@ class Claims:
             critical=task.critical,
             files=files,
             migrate=task.migrate if known.saved_under is not None else None,
+            generation=known.generation,
         )
 
     async def _own_inputs(self) -> Mapping[str, Any]:

@@ -85,6 +85,7 @@ class Engine:
         self._ended = False
         self._callers: list[asyncio.Future[None]] = []
         self._acted: list[asyncio.Future[None]] = []
+        self._children: set[Engine] = set()
 
     @property
     def state(self) -> ExecutionState:
@@ -131,6 +132,18 @@ class Engine:
     def lost(self, error: BaseException) -> None:
         """End at once: the lease is gone, or the store is."""
         self._post(self._on_lost, error)
+
+    def lead(self, child: Engine) -> None:
+        """Have the engine of an execution that a step runs here stop or be cancelled with this one; on the loop."""
+        self._children.add(child)
+        if self.state.cancel_requested is not None:
+            child.cancel(self.state.cancel_requested)
+        elif self._stopping is not None:
+            child.stop(self._stopping)
+
+    def leave(self, child: Engine) -> None:
+        """Take ``lead`` back."""
+        self._children.discard(child)
 
     async def call(self, action: Callable[[Recorder], None]) -> None:
         """Record something more; returns when it is durable. Raises what ``action`` or the commit raised.
@@ -426,10 +439,14 @@ class Engine:
         why = {"signal": int(number)} if paused_by is None else {"paused_by": paused_by}
         self.recorder.record(CheckpointMade(self._now, "stop", None, why, None))
         self._later("grace", self._adapters.grace_seconds, self._end_running)
+        for child in self._children:
+            child.stop(number)
 
     def _on_cancel(self, by: str) -> None:
         if self.state.cancel_requested is None:
             self.recorder.record(CancelRequested(self._now, by))
+            for child in self._children:
+                child.cancel(by)
             self._end_running()
 
     def _on_lost(self, error: BaseException) -> None:

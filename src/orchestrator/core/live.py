@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.core.collector import collector_paused
 from orchestrator.core.engine import Engine
 from orchestrator.core.evidence import gather
-from orchestrator.core.ledger import Ledger, check_epoch, describe_owner, no_checkpoint, unreadable
+from orchestrator.core.ledger import (
+    NO_OPENING,
+    Ledger,
+    Opening,
+    check_epoch,
+    describe_owner,
+    no_checkpoint,
+    unreadable,
+)
 from orchestrator.core.recorder import Recorder
 from orchestrator.core.recovery import state_at, verify_values
 from orchestrator.crashpoints import point
@@ -25,7 +33,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
-from orchestrator.domain.plan import NO_SOURCE, Plan, PlanRequest, Source
+from orchestrator.domain.plan import Plan, PlanRequest
 from orchestrator.domain.planner import plan
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
@@ -73,13 +81,13 @@ class LiveExecutions(Ledger):
         inputs: Mapping[str, Any],
         execution_id: str,
         admitted: Callable[[Engine], None] | None = None,
-        source: Source = NO_SOURCE,
+        opening: Opening = NO_OPENING,
     ) -> ExecutionState:
         """Run a pipeline as a new execution to its end; ``admitted`` is called once the execution is durable.
 
-        ``source`` is the file that the pipeline came from.
+        ``opening`` is what is recorded of it to begin with.
         """
-        recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", source)
+        recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", opening)
         return await self._drive(Engine(pipeline, recorder, self._adapters, pipeline.resume), admitted)
 
     # -- resuming ------------------------------------------------------------------------------------------------

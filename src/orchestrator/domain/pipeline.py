@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
+PIPELINE = "pipeline"
+"""The tool of a step that runs another pipeline, as an execution of its own."""
+
+
 class CheckpointWhen(StrEnum):
     """When a step makes a checkpoint of its own (`steps[].resume.checkpoint`)."""
 

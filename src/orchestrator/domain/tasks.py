@@ -72,15 +72,21 @@ class TaskState:
     ``stale``: the execution's inputs were other ones then. ``saved_under`` is the same as ``under`` for ``saved``.
     ``pinned``: a person gave the result or skipped the task, so that it is not weighed. ``kept`` is the result of an
     invalidated task, until its next attempt begins or it is reused.
+
+    ``generation`` counts how often it began anew (0: never begun): attempts of the same one go on from where the last
+    was. A new one begins with the attempt after a result was given up (``anew``), or one that is given something else
+    than the last.
     """
 
     __slots__ = (
+        "anew",
         "attempt",
         "call",
         "crashes",
         "ended_at",
         "error",
         "failures",
+        "generation",
         "kept",
         "parameters",
         "pinned",
@@ -126,6 +132,8 @@ class TaskState:
         self.stale = False
         self.pinned = ""
         self.kept: Prior | None = None
+        self.generation = 0
+        self.anew = True
 
     @property
     def prior(self) -> Prior | None:

@@ -23,6 +23,7 @@ from orchestrator.functions.calls import Calls, here, shown
 from orchestrator.functions.handles import Handle
 from orchestrator.functions.naming import address_of, place_of
 from orchestrator.functions.task import Step, StepOptions
+from orchestrator.orchestrator import Orchestrator
 
 if TYPE_CHECKING:
     from orchestrator.domain.strategy import ResumeStrategy
@@ -109,15 +110,14 @@ class PipelineFunction(Pipeline, Generic[P, R]):
         with body.drawing():
             returned = function(**given)  # type: ignore[arg-type, call-arg]
         options = {key: value for key, value in self._options.items() if key != "id" and value is not None}
-        if "tools" not in options:
-            from orchestrator.orchestrator import Orchestrator
-
-            options["tools"] = Orchestrator().tools
+        orchestrator = Orchestrator(tools=options.pop("tools", None))
         return build(
             id=name,
             tasks=body.tasks.values(),
             inputs=inputs,
             outputs=_outputs(body, returned),
+            tools=orchestrator.tools,
+            library=orchestrator.library,
             where=body.calls,
             **options,
         )

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.domain.ids import execution_id as checked_id
-from orchestrator.domain.ids import is_valid_id
+from orchestrator.domain.ids import is_execution_id
 from orchestrator.observe.lines import LINE_BYTES, TASK_LOGGER, cut
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class StepLog(logging.Handler):
 
     def begin(self, execution_id: str) -> None:
         """Keep the lines of this execution from now on."""
-        if is_valid_id(execution_id):
+        if is_execution_id(execution_id):
             with _locked(self):
                 self._files.setdefault(execution_id, None)
 

@@ -39,6 +39,8 @@ may come. No values are inside, only their sizes in bytes of the encoded, uncomp
     ``calls`` (each ``tool``, ``action``, ``version``, ``code``)
 ``execution_forked``
     ``source`` (``EXECUTION@SEQ``), ``inputs`` (the names of those that differ), ``by``, ``reason``
+``execution_linked``
+    ``parent`` (the execution whose step started it), ``task``, ``depth``
 ``task_progressed``
     ``task``, ``attempt``, ``done``, ``total``, ``message``, ``saved_bytes`` (null: no state saved)
 ``checkpoint_made``
@@ -70,6 +72,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ResultSet,
     ResumePlanned,
@@ -196,7 +199,7 @@ def _fields(event: Event, execution_id: str, seq: int) -> tuple[str, dict[str, J
 
 
 def _of_the_execution(
-    event: ToolsResolved | DefinitionChanged | ResumePlanned | DefinitionLoaded | ExecutionForked,
+    event: ToolsResolved | DefinitionChanged | ResumePlanned | DefinitionLoaded | ExecutionForked | ExecutionLinked,
 ) -> tuple[str, dict[str, JSON]]:
     """Name and tell a fact that is about no single task."""
     match event:
@@ -223,6 +226,8 @@ def _of_the_execution(
             }
         case DefinitionLoaded():
             return "definition_loaded", {"source": event.source, "sha256": event.digest}
+        case ExecutionLinked():
+            return "execution_linked", {"parent": event.parent, "task": event.task, "depth": event.depth}
         case ExecutionForked():
             return "execution_forked", {
                 "source": event.source,

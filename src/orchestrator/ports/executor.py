@@ -25,7 +25,7 @@ class Attempt:
     ``files`` are those the step declares, rendered: those read are looked at before the tool is called, those written
     after it has returned (one that is not there fails the attempt with kind ``missing_output``). ``migrate``
     (``module:function``): what makes the saved state of the present definition out of ``saved`` before the tool sees
-    it.
+    it. ``generation``: attempts of the same one go on from where the last one was (see TaskState).
     """
 
     execution_id: ExecutionId
@@ -43,6 +43,7 @@ class Attempt:
     critical: bool = False
     files: DeclaredFiles = NO_FILES
     migrate: str | None = None
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ResultSet,
     ResumePlanned,
@@ -286,6 +287,7 @@ _READERS: dict[Any, _Reader] = {
     TAGS[ResumePlanned]: _reader(ResumePlanned, _real, _str, _str, _str, _dict, _or_none(_strs)),
     TAGS[DefinitionLoaded]: _reader(DefinitionLoaded, _real, _str, _str),
     TAGS[ExecutionForked]: _reader(ExecutionForked, _real, _str, _strs, _str, _str),
+    TAGS[ExecutionLinked]: _reader(ExecutionLinked, _real, _str, _str, _int),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})
 _DICTS = frozenset({"strategy", "metadata", "request"})

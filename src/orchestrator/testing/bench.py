@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from orchestrator.compiler.places import compile_at
 from orchestrator.crashpoints import watched
+from orchestrator.domain.ids import CHILD
 from orchestrator.domain.pipeline import definition_of
 from orchestrator.domain.tasks import STUCK
 from orchestrator.domain.words import did_you_mean
 from orchestrator.errors import ExecutionError, NoCheckpoint, UsageError
+from orchestrator.orchestrator import Orchestrator
 from orchestrator.testing.clock import ManualClock, SeededChance
 from orchestrator.testing.fakes import Call, Fakes, FakingExecutor
 from orchestrator.testing.loop import ManualLoop
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.pipeline import Compiled, Pipeline
     from orchestrator.domain.plan import Plan
-    from orchestrator.orchestrator import Orchestrator
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.tools import Tools
     from orchestrator.revisions import PlanOptions
@@ -68,7 +69,8 @@ class Bench:
     ``fakes`` maps steps to what answers for them instead of their tools: a value is the result, an exception (or its
     class) is raised, a function is called with the step's parameters by name (and the TaskContext, if it takes one),
     ``in_turn`` answers each attempt differently. Parameters that the tool would refuse fail a faked step, too.
-    Steps without a fake are run for real; with ``strict`` they fail.
+    Steps without a fake are run for real; with ``strict`` they fail. Of a step that runs a pipeline, the steps in there
+    may have fakes, too: ``STEP~INNER``.
     All waiting (retries, timeouts, what a fake sleeps) passes at once on ``clock``. Nothing is written to the disk but
     by real steps, and nothing outlives the bench. Usable with or without an event loop running.
 
@@ -149,11 +151,8 @@ class Bench:
     def _definition(self, pipeline: Pipeline | Compiled | str | Path) -> Pipeline:
         if not isinstance(pipeline, (str, Path)):
             return definition_of(pipeline)
-        if self._tools is None:
-            from orchestrator.tools.registry import default_registry
-
-            self._tools = default_registry()
-        return compile_at(pipeline, self._tools)
+        orchestrator = Orchestrator(tools=self._tools)
+        return compile_at(pipeline, orchestrator.tools, library=orchestrator.library)
 
     # -- processes -----------------------------------------------------------------------------------------------
 
@@ -190,7 +189,7 @@ class Bench:
     def _check_fakes(self) -> None:
         known = [str(name) for name in self.pipeline.tasks]
         for name in self.fakes:
-            if name not in known:
+            if name.partition(CHILD)[0] not in known:
                 hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
                 raise UsageError(f"fakes: pipeline {self.pipeline.id!r} has no step {name!r} ({hint})")
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.crashpoints import point
+from orchestrator.domain.ids import CHILD
+from orchestrator.domain.pipeline import PIPELINE
 from orchestrator.errors import TaskError
 from orchestrator.executors.context import Context
 from orchestrator.executors.failure import outcome_of, timed_out
@@ -23,13 +25,15 @@ if TYPE_CHECKING:
     from orchestrator.testing.loop import ManualLoop
 
 _KEY = re.compile(r"\[[^\]]*\]")
+_GENERATION = re.compile(r"\.\d+$")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """An attempt that began: of which step, its number from 1, and its rendered parameters.
 
-    ``at`` is when, in seconds since the bench was made; ``faked``: a fake answered, not the step's tool.
+    A step of a pipeline that a step runs is called ``STEP~INNER``. ``at`` is when, in seconds since the bench was made;
+    ``faked``: a fake answered, not the step's tool.
     """
 
     step: str
@@ -64,16 +68,20 @@ class Fakes:
         self._tools = tools
         self._strict = strict
 
-    def answers(self, step: str) -> bool:
-        """Tell whether a fake answers for a step (of a step in a loop, the fake of all its instances)."""
-        return self._strict or self._name(step) is not None
+    def wanted(self, attempt: Attempt) -> bool:
+        """Tell whether a fake answers for an attempt, be it by saying that there is none.
+
+        The steps of a pipeline that a step runs may have fakes of their own.
+        """
+        return self._name(step_of(attempt)) is not None or (self._strict and attempt.tool != PIPELINE)
 
     async def value(self, attempt: Attempt, reporter: Reporter) -> Any:
         """Return what the fake answers, or raise what it raises."""
-        name = self._name(str(attempt.task_id))
+        step = step_of(attempt)
+        name = self._name(step)
         if name is None:
             raise TaskError(
-                f"step {attempt.task_id!r} has no fake, and the test wants one for every step that runs",
+                f"step {step!r} has no fake, and the test wants one for every step that runs",
                 kind="unfaked",
                 retryable=False,
             )
@@ -93,6 +101,7 @@ class Fakes:
         return await answer if inspect.isawaitable(answer) else answer
 
     def _name(self, step: str) -> str | None:
+        """Return the name of the fake for a step; of a step in a loop, of that for all its instances."""
         return next((name for name in (step, _KEY.sub("", step)) if name in self._by_step), None)
 
 
@@ -104,23 +113,24 @@ class FakingExecutor:
         self._real = real
         self._calls = calls
         self._began = began
-        self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._running: dict[tuple[str, str, int], asyncio.Task[None]] = {}
 
     def start(self, attempt: Attempt, reporter: Reporter) -> None:
         """See ports.executor.Executor."""
         loop: ManualLoop = asyncio.get_running_loop()  # type: ignore[assignment]
-        step = str(attempt.task_id)
-        faked = self._fakes.answers(step)
-        self._calls.append(Call(step, attempt.attempt, dict(attempt.parameters), loop.time() - self._began, faked))
+        faked, at = self._fakes.wanted(attempt), loop.time() - self._began
+        self._calls.append(Call(step_of(attempt), attempt.attempt, dict(attempt.parameters), at, faked))
         if faked:
-            self._running[step, attempt.attempt] = loop.create_task(self._answer(attempt, reporter))
+            self._running[_key(attempt)] = loop.create_task(self._answer(attempt, reporter))
+        elif attempt.tool == PIPELINE:
+            self._real.start(attempt, reporter)  # the steps in it come by here themselves
         else:
             loop.outside += 1
             self._real.start(attempt, _Counting(reporter, loop))
 
     def cancel(self, attempt: Attempt) -> None:
         """See ports.executor.Executor."""
-        running = self._running.get((str(attempt.task_id), attempt.attempt))
+        running = self._running.get(_key(attempt))
         if running is not None:
             running.cancel()
         else:
@@ -147,8 +157,18 @@ class FakingExecutor:
             outcome = timed_out(attempt.timeout or 0.0) if late else outcome_of(error, attempt.execution_id)
         except BaseException as error:  # noqa: BLE001 - whatever a fake raises is the attempt's failure
             outcome = outcome_of(error, attempt.execution_id)
-        self._running.pop((str(attempt.task_id), attempt.attempt), None)
+        self._running.pop(_key(attempt), None)
         reporter.finished(attempt, outcome)
+
+
+def step_of(attempt: Attempt) -> str:
+    """Return what a test calls a step: its name, behind ``STEP~`` in a pipeline that a step runs."""
+    above = [_GENERATION.sub("", part) for part in attempt.execution_id.split(CHILD)[1:]]
+    return CHILD.join([*above, attempt.task_id])
+
+
+def _key(attempt: Attempt) -> tuple[str, str, int]:
+    return attempt.execution_id, attempt.task_id, attempt.attempt
 
 
 class _Counting:

@@ -15,6 +15,7 @@ SHIPPED = {
     "data-processing": "orchestrator.tools.data_processing",
     "filesystem": "orchestrator.tools.filesystem",
     "http": "orchestrator.tools.http",
+    "pipeline": "orchestrator.tools.pipeline",
     "python": "orchestrator.tools.python",
     "shell": "orchestrator.tools.shell",
     "validation": "orchestrator.tools.validation",

@@ -9,6 +9,7 @@ import pytest
 import orchestrator as orc
 from orchestrator import Orchestrator
 from orchestrator.functions.naming import address_of
+from orchestrator.testing import Bench, run_pipeline
 from tests.unit.functions import flows
 
 
@@ -47,14 +48,9 @@ def test_a_second_call_has_a_name_of_its_own_and_an_order_if_wanted() -> None:
 
 
 def test_a_pipeline_called_in_another_is_a_step_of_it() -> None:
-    @orc.pipeline(tools=Anything())
-    def outer() -> Any:
-        total = flows.twice(2)
-        odd = flows.nightly.step.named("report")(user="eve")["odd"]
-        month = orc.subpipeline("pipelines/monthly report.yaml", {"odd": odd}, timeout=60)
-        return {"total": total, "month": month["month"]}
-
-    tasks = {str(name): task for name, task in outer.tasks.items()}
+    Path("pipelines").mkdir()
+    Path("pipelines/monthly report.yaml").write_text(MONTHLY)
+    tasks = {str(name): task for name, task in flows.outer.tasks.items()}
     assert list(tasks) == ["twice", "report", "monthly_report"]
     assert {task.tool for task in tasks.values()} == {"pipeline"}
     assert tasks["twice"].parameters == {"pipeline": "tests.unit.functions.flows:twice", "inputs": {"limit": 2}}
@@ -63,19 +59,34 @@ def test_a_pipeline_called_in_another_is_a_step_of_it() -> None:
         "inputs": {"odd": "{{ report.result.odd }}"},
     }
     assert tasks["monthly_report"].timeout == 60
-    assert outer.definition.outputs["total"] == "{{ twice.result.result }}"
+    assert flows.outer.definition.outputs["total"] == "{{ twice.result.result }}"
+
+    bench = Bench(flows.outer, {"twice~fetch-bob": {"rows": [0, 0, 7]}, "report~send": "faked"})
+    crashed = bench.run(crash="after_effect:4")
+    assert crashed.status == "crashed"
+    run = bench.resume()
+    assert run.outputs == {"total": 2 * (1 + 7 + 5), "month": "odd is 7"}, run.failures
+    every = [call.step for call in bench.calls]
+    assert {"twice~process", "report~send", "monthly_report~say"} < set(every)
+    assert Path("fetched").read_text() == "ada\neve\n"
 
 
-class Anything:
-    """Tools that take every call."""
+def test_a_file_calls_a_pipeline_that_is_a_function() -> None:
+    call = "{pipeline: 'tests.unit.functions.flows:twice', inputs: {limit: %s}}"
+    text = "id: p\nsteps:\n  - {id: call, tool: pipeline, parameters: %s}\noutputs: {all: '{{ call.result.result }}'}\n"
+    run = run_pipeline(orc.Pipeline.from_yaml(text % call % 2), fakes={"call~fetch-bob": {"rows": [0, 0, 1]}})
+    assert run.outputs == {"all": 14}, run.failures
+    with pytest.raises(orc.DefinitionError, match="expected a whole number, got the text 'x'"):
+        orc.Pipeline.from_yaml(text % call % "x")
 
-    def check(self, *_: Any) -> list[Any]:
-        return []
 
-    def resolve(self, tool: str, action: str | None) -> Any:
-        raise NotImplementedError
-
-    identity = resolve
+MONTHLY = """
+id: monthly
+inputs: {odd: {type: integer}}
+steps:
+  - {id: say, tool: shell, parameters: {command: [echo, -n, "odd is {{ inputs.odd }}"]}}
+outputs: {month: "{{ say.result.stdout }}"}
+"""
 
 
 def test_outside_of_a_pipeline_a_task_is_the_function_it_was() -> None:

@@ -16,6 +16,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ResultSet,
     ResumePlanned,
@@ -148,6 +149,10 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
     (
         ExecutionForked(AT, "e0@3", ["day"], "me", "why"),
         {"event": "execution_forked", "source": "e0@3", "inputs": ["day"], "by": "me", "reason": "why"},
+    ),
+    (
+        ExecutionLinked(AT, "e0", "t", 1),
+        {"event": "execution_linked", "parent": "e0", "task": "t", "depth": 1},
     ),
 ]
 

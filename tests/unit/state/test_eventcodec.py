@@ -73,6 +73,7 @@ ONE_OF_EACH: list[Event] = [
     ev.ResumePlanned(19.0, "ab12", "somebody", "why", {"rerun": ["a"]}, [TaskId("a")]),
     ev.DefinitionLoaded(20.0, "pipeline.yaml"),
     ev.ExecutionForked(21.0, "e@7", ["day"], "somebody", "why"),
+    ev.ExecutionLinked(22.0, "e", TaskId("a"), 1),
 ]  # fmt: skip
 
 
