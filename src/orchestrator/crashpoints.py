@@ -1,6 +1,6 @@
 """Named places where a test may kill the process.
 
-In a normal run ``point`` does nothing. With ``ORCHESTRATOR_CRASH_POINT=NAME`` or ``NAME:N`` in the
+In a normal run ``point`` is an empty function. With ``ORCHESTRATOR_CRASH_POINT=NAME`` or ``NAME:N`` in the
 environment when the package is imported, the process kills itself (SIGKILL) the N-th time it passes that place.
 The names are listed in ``POINTS`` and in docs/guarantees.md. A test within the process may watch them (``watched``).
 """
@@ -55,21 +55,29 @@ if _wanted:
 else:
 
     def point(name: str) -> None:
-        """Do nothing, unless a test watches."""
-        if _watcher is not None:
-            _watcher(name)
+        """Do nothing: no crash is wanted."""
 
 
 _watcher: Callable[[str], None] | None = None
 
 
+def _tell(name: str) -> None:
+    """Tell the watcher: what ``point`` does within ``watched``."""
+    if _watcher is not None:
+        _watcher(name)
+
+
 @contextmanager
 def watched(watcher: Callable[[str], None]) -> Iterator[None]:
-    """Within: ``watcher`` is called with the name of each place that this process passes, in whatever thread."""
+    """Within: ``watcher`` is called with the name of each place that this process passes, in whatever thread.
+
+    ``point`` is given another code for that long: whoever has imported it calls it all the same, and outside of this
+    it costs nothing.
+    """
     global ACTIVE, _watcher
-    before = ACTIVE, _watcher
-    ACTIVE, _watcher = True, watcher
+    before = ACTIVE, _watcher, point.__code__
+    ACTIVE, _watcher, point.__code__ = True, watcher, _tell.__code__
     try:
         yield
     finally:
-        ACTIVE, _watcher = before
+        ACTIVE, _watcher, point.__code__ = before
