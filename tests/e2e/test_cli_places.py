@@ -53,7 +53,7 @@ def test_every_command_that_takes_a_file_takes_a_name_in_python(capfd: pytest.Ca
     assert "reused 2" in typed("plan", "one", "--pipeline", "places_cli.py:counting")
     flow.write_text(FLOW.replace("sum(rows)", "2 * sum(rows)"))
     plan = json.loads(typed("plan", "one", "--pipeline", "places_cli.py:counting", "--json"))
-    assert [step["verb"] for step in plan["steps"]] == ["reuse", "rerun"]
+    assert [step["verb"] for step in plan["decisions"]] == ["reuse", "rerun"]
     assert json.loads(typed("show", "one", "--json").splitlines()[0])["execution_id"] == "one"
 
 
