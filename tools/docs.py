@@ -50,149 +50,54 @@ def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 # -- the language ------------------------------------------------------------------------------------------------
 
-PLACES = {
-    "pipeline": "",
-    "input": "InputModel",
-    "step": "StepModel",
-    "retry": "RetryModel",
-    "resume": "ResumeModel",
-    "step-resume": "StepResumeModel",
-    "files": "FilesModel",
-    "cache": "CacheModel",
-}
-"""The mappings of the language, by the name the reference has for them -> their definition in the JSON schema."""
-
-EXAMPLES: dict[str, dict[str, str]] = {
-    "pipeline": {
-        "id": "id: flights",
-        "name": "name: Late out of New York",
-        "version": 'version: "1.0"',
-        "description": "description: Reads, joins, reports.",
-        "inputs": "inputs: {limit: 10}",
-        "parameters": "parameters: {limit: 10}",
-        "resume": "resume: {max_retries: 5}",
-        "steps": "steps: [{id: a, tool: shell, parameters: {command: [date]}}]",
-        "outputs": 'outputs: {when: "{{ a.result.stdout }}"}',
-    },
-    "input": {
-        "type": "type: integer",
-        "required": "required: true",
-        "default": "default: 15",
-        "description": "description: How many rows.",
-    },
-    "step": {
-        "id": "id: a",
-        "name": "name: Draw the year",
-        "description": "description: The long step.",
-        "tool": "tool: shell",
-        "action": "action: run",
-        "parameters": "parameters: {command: [date]}",
-        "dependencies": "dependencies: [before]",
-        "depends_on": "depends_on: before",
-        "condition": "condition: before.result.exit_code == 0",
-        "timeout": "timeout: 10m",
-        "retry": "retry: 3",
-        "resume": "resume: {critical: true}",
-        "on_interrupted": "on_interrupted: ask",
-        "isolation": "isolation: process",
-        "files": "files: {reads: model.bin, writes: report.pdf}",
-        "output_schema": "output_schema: {type: object, required: [rows]}",
-        "on_change": "on_change: keep",
-        "migrate": "migrate: moving:to_rows",
-        "renamed_from": "renamed_from: fetch_data",
-        "cache": "cache: 1d",
-    },
-    "retry": {
-        "max_attempts": "max_attempts: 5",
-        "delay": "delay: 2s",
-        "backoff": "backoff: 3",
-        "max_delay": "max_delay: 5m",
-        "jitter": "jitter: false",
-        "on": "on: [timeout, OSError]",
-    },
-    "resume": {
-        "enabled": "enabled: false",
-        "checkpoint_interval": "checkpoint_interval: 30",
-        "checkpoint_interval_seconds": "checkpoint_interval_seconds: 30",
-        "max_retries": "max_retries: 5",
-        "max_retry_attempts": "max_retry_attempts: 5",
-        "retry_failed": "retry_failed: false",
-        "retry_failed_tasks": "retry_failed_tasks: false",
-        "reset_running_tasks": "reset_running_tasks: false",
-        "preserve_completed_tasks": "preserve_completed_tasks: false",
-        "validate_checkpoint_integrity": "validate_checkpoint_integrity: false",
-    },
-    "step-resume": {"critical": "critical: true", "checkpoint": "checkpoint: both"},
-    "files": {"reads": "reads: [model.bin, words.txt]", "writes": "writes: report.pdf"},
-    "cache": {"ttl": "ttl: 12h", "key": 'key: "{{ inputs.day }}"', "scope": "scope: store"},
-}
-"""One line of YAML for each key; a test compiles them all."""
-
-ON_RESUME: dict[str, dict[str, str]] = {
-    "pipeline": {
-        "id": "A resume uses the recorded definition; to go on with an edited file: `--pipeline FILE`.",
-        "inputs": "A resume has the values of the first run.",
-        "outputs": "Computed when the last step is done, from recorded results.",
-    },
-    "input": {
-        "default": "The default that held when the run began is recorded; a later one holds with `--pipeline FILE`."
-    },
-    "step": {
-        "parameters": "Templates are rendered anew for each attempt, from the same recorded results.",
-        "condition": "A skipped step stays skipped.",
-        "timeout": "A resumed step has the whole time again.",
-        "retry": "Each resume counts its attempts anew; failures count over the whole execution (`max_retries`).",
-        "on_interrupted": "`rerun` runs it again, `fail` marks it failed, `ask` waits for `--retry` or `--skip`.",
-    },
-    "retry": {"max_attempts": "Counts within one run: a resume may try as often again."},
-    "resume": {
-        "enabled": "With `false` there is nothing to resume: exit code 3.",
-        "checkpoint_interval": "What a crash can cost: the work that a running step did since the last interval.",
-    },
-    "step-resume": {
-        "checkpoint": "A checkpoint is a place that `resume --from` can go back to. With `none` the result is kept all "
-        "the same."
-    },
-}
-"""What a resume makes of a key, where that is worth saying."""
+REFERENCE = DOCS / "yaml-reference.md"
 
 
-def _language(place: str) -> str:
-    from orchestrator.compiler.schema import json_schema
+def sections() -> dict[str, str]:
+    """Return the tables of the language that the reference has: name -> the heading of its section."""
+    found: dict[str, str] = {}
+    heading = ""
+    for match in re.finditer(r"^## (.+)$|<!-- generated: yaml (\w+) -->", REFERENCE.read_text("utf-8"), re.MULTILINE):
+        heading = match[1] or heading
+        if match[2]:
+            found[match[2]] = heading
+    return found
 
-    schema = json_schema()
-    found = schema["$defs"][PLACES[place]] if PLACES[place] else schema
-    required = found.get("required", ())
+
+def _language(name: str) -> str:
+    from orchestrator.compiler.keyexamples import ROWS
+    from orchestrator.compiler.schema import tables
+
+    table = next(table for table in tables() if table.name == name)
+    about = table.definition()["properties"]
     rows = []
-    for key, about in found["properties"].items():
-        default = "required" if key in required else _default(about)
-        meaning = about.get("description", "")
-        if key in ON_RESUME.get(place, {}):
-            meaning += f" *On a resume:* {ON_RESUME[place][key]}"
-        rows.append((f"`{key}`", _type(about), default, meaning, f"`{EXAMPLES[place][key]}`"))
-    return _table(("key", "type", "default", "meaning", "example"), rows)
+    for key, row in ((key, ROWS[name][key]) for key in table.keys):
+        default = "required" if key in table.required else _default(about[key])
+        meaning = about[key]["description"]
+        rows.append((f"`{key}`", _type(about[key]), default, meaning, f"`{row.example}`", row.on_resume))
+    for other, key in table.others.items():
+        example = other + ROWS[name][key].example.removeprefix(key)
+        rows.append(
+            (f"`{other}`", _type(about[other]), "", about[other]["description"], f"`{example}`", f"As `{key}`.")
+        )
+    return _table(("key", "type", "default", "meaning", "example", "on a resume"), rows)
 
 
 def _default(about: dict[str, Any]) -> str:
     value = about.get("default")
-    if "Another name" in about.get("description", ""):
-        return ""
     if value is None or isinstance(value, dict) or value == []:
         return "none"
     return f"`{str(value).lower() if isinstance(value, bool) else f'{value:g}' if isinstance(value, float) else value}`"
 
 
-_LINKS = {"RetryModel": "[retry](#retry)", "StepResumeModel": "[resume of a step](#resume-of-a-step)",
-          "ResumeModel": "[resume](#resume)", "StepModel": "[step](#a-step)",
-          "InputModel": "[input](#an-input)", "FilesModel": "[files](#files)",
-          "CacheModel": "[cache](#cache)"}  # fmt: skip
 _WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false",
           "array": "list", "object": "mapping", "null": ""}  # fmt: skip
 
 
 def _type(about: dict[str, Any]) -> str:
     if "$ref" in about:
-        return _LINKS[about["$ref"].rpartition("/")[2]]
+        heading = sections()[about["$ref"].rpartition("/")[2]].lower()
+        return f"[{re.sub('^an? ', '', heading)}](#{heading.replace(' ', '-')})"
     if "enum" in about:
         return ", ".join(f"`{choice}`" for choice in about["enum"])
     if "anyOf" in about:

@@ -212,6 +212,8 @@ class Facts:
                 self.cancelled, self.finished = True, False  # a run that ended, but not well, can still be cancelled
             case said.ExecutionFinished():
                 self._finished(event)
+            case said.ExecutionWaiting():
+                self.status, self.finished = "waiting", True
             case said.ToolsResolved():
                 for _, action, version, code in event.calls:
                     self.calls[action] = version, tuple(sorted(code.items()))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Place,
         QueueSummary,
         Request,
+        Signal,
         Store,
     )
 
@@ -224,6 +225,25 @@ class DisturbedStore:
         self._before("queues")
         return await self.inner.queues()
 
+    # -- mail ----------------------------------------------------------------------------------------------------
+
+    async def send(self, execution_id: ExecutionId, signal: Signal) -> None:
+        """See ports.store.Mail."""
+        self._before("send")
+        await self.inner.send(execution_id, signal)
+        self._after("send")
+
+    async def signals(self, execution_id: ExecutionId, limit: int | None = None) -> list[Signal]:
+        """See ports.store.Mail."""
+        self._before("signals")
+        return await self.inner.signals(execution_id, limit)
+
+    async def delivered(self, lease: Lease, ids: Sequence[str]) -> None:
+        """See ports.store.Mail."""
+        self._before("delivered")
+        await self.inner.delivered(lease, ids)
+        self._after("delivered")
+
     # -- the rest ------------------------------------------------------------------------------------------------
 
     async def get(self, ref: ValueRef) -> bytes:
@@ -262,10 +282,10 @@ class DisturbedStore:
         """See ports.store.Maintenance."""
         await self.inner.hide_checkpoint(execution_id, seq)
 
-    async def remove(self, execution_ids: Sequence[ExecutionId]) -> None:
+    async def remove(self, execution_ids: Sequence[ExecutionId], *, unread: bool = True) -> None:
         """See ports.store.Maintenance."""
         self._before("remove")
-        await self.inner.remove(execution_ids)
+        await self.inner.remove(execution_ids, unread=unread)
         self._judge.removed(execution_ids)
         self._after("remove")
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.compiler.places import file_at
+from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.ending import error_of
-from orchestrator.core.ledger import Link, Opening, describe_owner
+from orchestrator.core.ledger import Link, Opening, describe_owner, process_of
 from orchestrator.core.system import user_name
 from orchestrator.domain.events import ErrorInfo, ExecutionStarted, TaskCompleted, TaskReused, TaskSkipped
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus
@@ -22,12 +23,19 @@ from orchestrator.domain.files import FileSeen, Trace
 from orchestrator.domain.ids import ExecutionId, child_id
 from orchestrator.domain.pipeline import PIPELINE
 from orchestrator.domain.plan import PlanRequest
-from orchestrator.errors import ExecutionExists, ExecutionOwned, LeaseLost, TaskError, UnknownExecution
+from orchestrator.errors import (
+    ExecutionExists,
+    ExecutionOwned,
+    LeaseLost,
+    OrchestratorError,
+    TaskError,
+    UnknownExecution,
+)
 from orchestrator.executors.failure import outcome_of, timed_out
 from orchestrator.ports.executor import Cancelled, Failed, Succeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractContextManager
 
     from orchestrator.compiler.library import Library
@@ -35,12 +43,14 @@ if TYPE_CHECKING:
     from orchestrator.core.engine import Engine
     from orchestrator.core.live import LiveExecutions
     from orchestrator.domain.events import Event
-    from orchestrator.ports.executor import Attempt, Executor, Outcome, Reporter
+    from orchestrator.ports.executor import Attempt, Outcome, Reporter
 
 CHILD_FAILED = "child"
 """The kind of error of a step whose child failed; a child cancelled or stopped alone is not tried again by itself."""
 POLL_SECONDS = 0.25
-"""How often a child that somebody else owns is looked at."""
+LONGEST_POLL_SECONDS = 2.0
+"""How often a child is looked at that somebody else owns, or that waits."""
+_ENDED = (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
 
 
 class Wiring(NamedTuple):
@@ -83,9 +93,12 @@ class Children:
         self._runs: dict[tuple[str, str, int], _Run] = {}
         self._tops: dict[str, str] = {}
 
-    def family_of(self, execution_id: str) -> str | None:
-        """Name the execution at the top of those that a step started here; None for one that no step did."""
-        return self._tops.get(execution_id)
+    def family_of(self, attempt: Attempt) -> str | None:
+        """Name the execution at the top of the attempt's, if a step started that one here; None if not.
+
+        None also for a step that waits for a child: it stands in nobody's way.
+        """
+        return None if attempt.tool == PIPELINE else self._tops.get(attempt.execution_id)
 
     def start(self, attempt: Attempt, reporter: Reporter) -> None:
         """Begin an attempt: begin its child, or go on with it."""
@@ -130,6 +143,11 @@ class Children:
                 outcome = await self._outcome(run, await self._carry_out(run))
         except asyncio.CancelledError:
             outcome = Cancelled()
+            if run.cancelled_by is not None:  # it was not at work here: nobody has told it
+                with contextlib.suppress(OrchestratorError):
+                    await cancel_execution(
+                        self._wiring.adapters(), self._wiring.live(), run.child, run.cancelled_by, 0.0
+                    )
         except BaseException as error:  # noqa: BLE001 - whatever is wrong with a child, its step failed
             outcome = outcome_of(error, run.attempt.execution_id)
         if run.timer is not None:
@@ -140,24 +158,41 @@ class Children:
 
     async def _carry_out(self, run: _Run) -> ExecutionState:
         """Run the child to its end, from wherever it is; raises TaskError where that cannot be."""
-        adapters = self._wiring.adapters()
+        steal = False
         while True:
             try:
-                await adapters.store.summary(run.child)
-            except UnknownExecution:
-                with contextlib.suppress(ExecutionExists):
-                    return await self._begin(run)
-            steal = False
-            try:
-                return await self._go_on(run, steal=steal)
+                state = await self._drive(run, steal=steal)
             except ExecutionOwned as error:
-                steal = await self._is_left_behind(run.attempt.execution_id, error.owner)
+                steal = not steal and await self._is_left_behind(run.attempt.execution_id, error.owner)
+                if steal:
+                    continue
+                await self._wait(run, self._is_owned, "the owner of")
             except LeaseLost as error:
                 if error.execution_id != run.child:
                     raise
-            if steal:
-                return await self._go_on(run, steal=True)
-            await self._wait(run)
+                await self._wait(run, self._is_owned, "the owner of")
+            else:
+                if state.status is not ExecutionStatus.WAITING:
+                    return state
+                await self._wait(run, self._rests, "what is waited for in")
+            found = await self._wiring.live().load(run.child)
+            if found.status in _ENDED:
+                return found  # somebody else has brought it there, and knew why
+
+    async def _drive(self, run: _Run, *, steal: bool) -> ExecutionState:
+        """Begin the child or go on with it, as long as this process owns it."""
+        try:
+            try:
+                await self._wiring.adapters().store.summary(run.child)
+            except UnknownExecution:
+                with contextlib.suppress(ExecutionExists):
+                    return await self._begin(run)
+            return await self._go_on(run, steal=steal)
+        finally:
+            engine, run.engine = run.engine, None
+            parent = self._wiring.live().engine(run.attempt.execution_id)
+            if engine is not None and parent is not None:
+                parent.leave(engine)
 
     async def _begin(self, run: _Run) -> ExecutionState:
         from orchestrator.compiler.inputs import bind_inputs
@@ -211,42 +246,44 @@ class Children:
 
     async def _is_left_behind(self, parent: str, owner: str) -> bool:
         """Tell whether a child's owner is a process that owned the parent before and has lost it: a zombie."""
-        ours = _process(describe_owner(0.0))
-        theirs = _process(owner)
+        ours = process_of(describe_owner(0.0))
+        theirs = process_of(owner)
         if theirs == ours:
             return False
         async for commit in self._wiring.adapters().store.read(ExecutionId(parent)):
             for event in commit.events:
-                if isinstance(event, ExecutionStarted) and _process(event.owner) == theirs:
+                if isinstance(event, ExecutionStarted) and process_of(event.owner) == theirs:
                     return True
         return False
 
-    async def _wait(self, run: _Run) -> None:
-        """Wait until nobody owns the child; a parent that is cancelled meanwhile has its owner asked to cancel."""
-        store = self._wiring.adapters().store
-        run.reporter.progressed(run.attempt, None, None, f"waits for the owner of {run.child}")
-        try:
-            while True:
-                await asyncio.sleep(POLL_SECONDS)
-                holder = await store.holder(run.child)
-                if holder is None or not holder.alive:
-                    return
-        except asyncio.CancelledError:
-            if run.cancelled_by is not None:
-                await store.request_cancel(run.child, run.cancelled_by)
-            raise
+    async def _wait(self, run: _Run, goes_on: Callable[[ExecutionId], Awaitable[bool]], what: str) -> None:
+        """Wait for as long as that is so, ever less attentively."""
+        run.reporter.progressed(run.attempt, None, None, f"waits for {what} {run.child}")
+        seconds = POLL_SECONDS
+        while await goes_on(run.child):
+            await asyncio.sleep(seconds)
+            seconds = min(LONGEST_POLL_SECONDS, seconds * 1.2)
+
+    async def _is_owned(self, child: ExecutionId) -> bool:
+        holder = await self._wiring.adapters().store.holder(child)
+        return holder is not None and holder.alive
+
+    async def _rests(self, child: ExecutionId) -> bool:
+        """Tell whether nothing but waits is left in a child, and none of them is due or has mail."""
+        adapters = self._wiring.adapters()
+        found = await adapters.store.summary(child)
+        due = found.due is not None and found.due <= adapters.clock.now()
+        return found.status is ExecutionStatus.WAITING and not due and not await adapters.store.signals(child, 1)
 
     # -- its end -------------------------------------------------------------------------------------------------
 
     async def _outcome(self, run: _Run, state: ExecutionState) -> Outcome:
         adapters, live = self._wiring.adapters(), self._wiring.live()
         parent = live.engine(run.attempt.execution_id)
-        if run.engine is not None and parent is not None:
-            parent.leave(run.engine)
         match state.status:
             case ExecutionStatus.COMPLETED:
                 value = {} if state.outputs is None else adapters.codec.decode(await adapters.store.get(state.outputs))
-                return Succeeded(value, await asyncio.to_thread(self._trace, state))
+                return Succeeded(value, await asyncio.to_thread(self._trace, run.attempt.execution_id, state))
             case ExecutionStatus.CANCELLED:
                 if parent is not None and parent.state.cancel_requested is not None:
                     return Cancelled()
@@ -260,10 +297,11 @@ class Children:
                 why = str(error_of(run.child, state, command, None)).partition("\nresume with: ")[0]
                 return _failed(run, CHILD_FAILED, f"failed: {why}", f", go on with it alone with: {command}")
 
-    def _trace(self, state: ExecutionState) -> Trace:
+    def _trace(self, parent: str, state: ExecutionState) -> Trace:
         """Return what the step's result depends on besides what it was given, and what it left behind.
 
-        That is the definition's file as it was read, and the files of the child's own steps.
+        That is the definition's file as it was read, and the files of the child's own steps. What these have left in
+        the store's folder is kept for the parent too, whose result may name it.
         """
         adapters = self._wiring.adapters()
         reads: dict[str, FileSeen] = {}
@@ -276,34 +314,10 @@ class Children:
                 writes |= {seen.path: seen for seen in known.trace.writes}
                 for seen in known.trace.reads:
                     reads.setdefault(seen.path, seen)
+        if writes:
+            adapters.files.hold(adapters.project, list(writes), parent)
         kept = tuple(seen for path, seen in reads.items() if path not in writes)
         return Trace(kept, tuple(writes.values()))
-
-
-class RoutingChildren:
-    """Sends attempts of the tool ``pipeline`` to ``children``, all others to ``inner``. ``close`` closes both."""
-
-    def __init__(self, inner: Executor, children: Children) -> None:
-        self._inner = inner
-        self._children = children
-
-    def _for(self, attempt: Attempt) -> Executor:
-        return self._children if attempt.tool == PIPELINE else self._inner
-
-    def start(self, attempt: Attempt, reporter: Reporter) -> None:
-        """Begin an attempt."""
-        self._for(attempt).start(attempt, reporter)
-
-    def cancel(self, attempt: Attempt) -> None:
-        """End a running attempt; nothing happens if it ended already."""
-        self._for(attempt).cancel(attempt)
-
-    async def close(self) -> None:
-        """Stop the children, then end what still runs."""
-        try:
-            await self._children.close()
-        finally:
-            await self._inner.close()
 
 
 class _Teller:
@@ -337,11 +351,6 @@ def _parameters(adapters: Adapters, attempt: Attempt) -> Mapping[str, Any]:
     validate = adapters.tools.resolve(attempt.tool, attempt.action).validate
     given = dict(attempt.parameters) if validate is None else validate(attempt.parameters)
     return {"inputs": None, **given}
-
-
-def _process(owner: str) -> str:
-    """Return of an owner's description the part that tells the process."""
-    return owner.partition(" (")[0]
 
 
 def _failed(run: _Run, kind: str, what: str, more: str = "") -> Failed:

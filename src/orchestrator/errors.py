@@ -304,6 +304,19 @@ class ExecutionOwned(StoreError):
         return f"execution {self.execution_id!r} is owned by {self.owner}"
 
 
+class MailUnread(StoreError):
+    """There are signals for the execution that nobody has read; it was not removed."""
+
+    exit_code = 4
+
+    def __init__(self, execution_id: str) -> None:
+        super().__init__(execution_id)
+        self.execution_id = execution_id
+
+    def __str__(self) -> str:
+        return f"there are unread signals for execution {self.execution_id!r}; it was not removed"
+
+
 class ValueGone(StoreError):
     """A value that was to be referred to is no longer in the store: its execution was removed meanwhile."""
 

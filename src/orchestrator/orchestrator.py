@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from orchestrator.children import Children, RoutingChildren, Wiring
+from orchestrator.children import Children, Wiring
 from orchestrator.core.adapters import Adapters
 from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.ending import Result, error_of, result_of
@@ -181,9 +181,8 @@ class Orchestrator(RevisionMethods, FleetMethods):
                 self.resume_command,
             )
         )
-        local = RoutingExecutor(LocalExecutor(self.tools, snapshot=snapshot), processes)
-        sharing = SharingExecutor(local, self._settings.max_concurrency, children.family_of)
-        return RoutingChildren(sharing, children)
+        routing = RoutingExecutor(LocalExecutor(self.tools, snapshot=snapshot), processes, children)
+        return SharingExecutor(routing, self._settings.max_concurrency, children.family_of)
 
     @cached_property
     def _live(self) -> LiveExecutions:

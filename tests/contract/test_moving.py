@@ -44,8 +44,10 @@ from orchestrator.testing.stores.facts import (
     completed,
     created,
     finished,
+    signal,
     started,
     value,
+    waits,
 )
 from tests.everystore import STORES
 from tests.unit.core.bench import Bench, step
@@ -108,7 +110,8 @@ async def whole(store: Store, name: ExecutionId = X) -> tuple[Any, ...]:
     found = await commits(store, name)
     values = [value async for value in StoredParcel(store, await survey(store, name)).items()]
     fields = (summary.pipeline_id, summary.status, summary.completed, summary.total, summary.seq)
-    return *fields, summary.created_at, summary.updated_at, found, values, await store.hidden(name)
+    beside = (await store.hidden(name), await store.signals(name), summary.due)
+    return *fields, summary.created_at, summary.updated_at, found, values, *beside
 
 
 async def fill(store: Store, *, end: str | None = "completed", epochs: int = 1) -> None:
@@ -129,6 +132,8 @@ async def fill(store: Store, *, end: str | None = "completed", epochs: int = 1) 
         await store.append(lease, [finished(end)], [], expected_seq=seq, completed=3)
     await store.release(lease)
     await store.hide_checkpoint(X, Seq(4))
+    await store.send(X, signal("first"))
+    await store.send(X, signal("second", value(20_000)))
 
 
 # -- the same there ------------------------------------------------------------------------------------------------
@@ -285,6 +290,49 @@ async def test_nobody_goes_on_with_what_is_being_moved(pair: Pair, monkeypatch: 
     await pair.move()
     assert tried == [7]
     assert (await pair.target.summary(X)).paused_by is None
+
+
+@between_all
+async def test_what_is_sent_while_it_moves_comes_along(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = await pair.source.create(X, "me", [created(), started()], [])
+    await add(pair.source, lease, 2, waits(4e9))
+    await pair.source.send(X, signal("before"))
+    removals = 0
+
+    async def put(self: Mover, parcel: StoredParcel, **named: Any) -> Outcome:
+        outcome = await original(self, parcel, **named)
+        await pair.source.send(X, signal("after-it-was-copied"))
+        return outcome
+
+    async def remove(ids: list[ExecutionId], *, unread: bool = True) -> None:
+        nonlocal removals
+        removals += 1
+        if removals == 1:
+            await pair.source.send(X, signal("after-its-mail"))
+        await removal(ids, unread=unread)
+
+    original: Callable[..., Awaitable[Outcome]] = Mover.put
+    removal = pair.source.remove
+    monkeypatch.setattr(Mover, "put", put)
+    monkeypatch.setattr(pair.source, "remove", remove)
+    await pair.move()
+    assert [one.id for one in await pair.target.signals(X)] == ["before", "after-it-was-copied", "after-its-mail"]
+    with pytest.raises(UnknownExecution):
+        await pair.source.summary(X)
+    moved = await pair.target.summary(X)
+    assert (moved.status, moved.due, moved.paused_by) == (ExecutionStatus.WAITING, 0, None)
+
+
+async def test_the_copy_of_what_waits_is_not_woken(pair: Pair) -> None:
+    lease = await pair.source.create(X, "me", [created(), started()], [])
+    await add(pair.source, lease, 2, waits(1.0))
+    await pair.copy()
+    assert await whole(pair.target) == await whole(pair.source)
+    assert await pair.target.take("a server", ["default"], 5, runs=True) == []  # it goes on elsewhere
+    await pair.target.send(X, signal("for-the-copy"))
+    await add(pair.source, await pair.source.acquire(X, "me"), 3, started(2, resumed=True))
+    await pair.copy()
+    assert [one.id for one in await pair.target.signals(X)] == ["for-the-copy"]
 
 
 @between_all

@@ -29,7 +29,6 @@ from orchestrator.errors import (
 from orchestrator.ports.store import CacheEntry, Place
 from orchestrator.state.blobs import BlobFiles
 from orchestrator.state.postgres import PostgresStore, parse_target
-from orchestrator.state.postgres.queries import migrations
 from orchestrator.state.url import StoreOptions, open_store
 from orchestrator.testing.stores.facts import (
     AT,
@@ -41,7 +40,10 @@ from orchestrator.testing.stores.facts import (
     created,
     facts,
     finished,
+    signal,
+    started,
     value,
+    waits,
 )
 from tests.unit.core.bench import Bench, step, wait_until
 
@@ -234,20 +236,23 @@ class TestSchema:
             db.execute("DROP FUNCTION kill_it")
             db.execute("DROP SEQUENCE killed")
 
-    async def test_a_store_of_the_first_format_is_migrated(
-        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with monkeypatch.context() as patch:
-            first = migrations()[:1]
-            patch.setattr("orchestrator.state.postgres.schema.migrations", lambda: first)
-            old = store_of(postgres_url)
-            await add(old, await admit(old), 1, completed("a", value(2000).ref), finished(), values=[value(2000)])
-            await old.close()
+    async def test_a_store_of_the_first_format_is_migrated(self, db: Any, postgres_url: str) -> None:
+        old = store_of(postgres_url)
+        await add(old, await admit(old), 1, completed("a", value(2000).ref), finished(), values=[value(2000)])
+        await old.submit(ExecutionId("y"), [created()], [], Place())
+        await old.close()
+        db.execute("DROP TABLE signals, cache")
+        db.execute("ALTER TABLE executions DROP COLUMN due, DROP COLUMN mail")
+        db.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
         store = store_of(postgres_url)
-        assert [one.seq for one in await store.summaries()] == [3]
+        assert sorted(one.seq for one in await store.summaries()) == [1, 3]
         assert await store.get(value(2000).ref) == value(2000).payload
         await store.remember(X, ENTRY)
         assert await store.recall(ENTRY.fingerprint) == ENTRY
+        (lease,) = await store.take("me", ["default"], 5)
+        await add(store, lease, 1, started(), waits())
+        await store.send(ExecutionId("y"), signal())
+        assert [one.execution_id for one in await store.take("me", ["default"], 5)] == ["y"]
         assert await store.check() == []
         await store.close()
 
@@ -272,6 +277,8 @@ class TestSchema:
             await plain.submit(ExecutionId("y"), [created()], [], Place())
             await plain.set_queue("default", limit=3, paused_by=None)
             (taken,) = await plain.take("me", ["default"], 1)
+            await plain.send(X, signal())
+            await plain.delivered(lease, ["s1"])
             await plain.hide_checkpoint(X, Seq(1))
             await add(plain, taken, 1, completed("a", value(3000).ref), values=[value(3000).ref])
             await plain.remember(ExecutionId("y"), ENTRY)

@@ -9,7 +9,6 @@ import pkgutil
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -18,7 +17,6 @@ import orchestrator
 from orchestrator import errors
 from orchestrator.cli.app import COMMANDS, program
 from orchestrator.compiler.filters import FILTERS, TESTS
-from orchestrator.compiler.schema import json_schema
 from orchestrator.crashpoints import POINTS
 from orchestrator.observe import progress
 from orchestrator.settings import Settings
@@ -61,35 +59,6 @@ def test_generated_parts_are_as_the_code_says(path: Path) -> None:
     assert text == docs.renewed(text), "`make docs` writes them anew"
 
 
-@pytest.mark.parametrize("place", docs.PLACES)
-def test_examples_of_keys_compile(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.compiler.load import load
-
-    (tmp_path / "moving.py").write_text("def to_rows(old): return old\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    before = {"id": "before", "tool": "shell", "parameters": {"command": ["true"]}}
-    for key, line in docs.EXAMPLES[place].items():
-        example = load(line, file=key).plain()
-        assert list(example) == [key]
-        step: dict[str, Any] = {"id": "a", "tool": "shell", "parameters": {"command": ["date"]}}
-        document: dict[str, Any] = {"id": "p", "steps": [before, step]}
-        match place:
-            case "pipeline":
-                document |= {"steps": [step]} | example
-            case "input":
-                document["inputs"] = {"x": example}
-            case "resume":
-                document["resume"] = example
-            case "step":
-                step |= example
-            case "cache":
-                document["inputs"] = {"day": "2024-05-01"}
-                step["cache"] = example
-            case _:
-                step[place.removeprefix("step-")] = example
-        orchestrator.Pipeline.from_dict(document)
-
-
 # -- nothing is missing ------------------------------------------------------------------------------------------
 
 
@@ -105,14 +74,6 @@ def test_every_command_and_option_is_in_the_cli_page(command: str) -> None:
     for parameter in found.params:
         for option in parameter.opts if isinstance(parameter, click.Option) else ():
             assert option in section or option in common, option
-
-
-def test_every_key_of_the_language_is_in_the_reference() -> None:
-    schema = json_schema()
-    text = page("yaml-reference.md")
-    for found in (schema, *(schema["$defs"].values())):
-        for key in found.get("properties", ()):
-            assert f"| `{key}` |" in text, key
 
 
 def test_every_filter_and_test_is_in_the_reference() -> None:

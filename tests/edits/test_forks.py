@@ -107,6 +107,17 @@ async def test_large_inputs_of_a_fork(ground: Ground) -> None:
     assert ground.outputs["report"].endswith("of 10300000")
 
 
+async def test_inputs_are_held_against_the_schema_of_the_definition_that_is_gone_on_with(ground: Ground) -> None:
+    """Those given to a fork, and those recorded, which an edited definition may not allow any more."""
+    ground.pipeline(PIPELINE.replace("above: 1", "above: {default: 1, schema: {maximum: 5}}"))
+    with pytest.raises(DefinitionError, match="above: expected 5 or less, got 9"):
+        await ground.fork(pipeline="pipeline.yaml", inputs={"above": 9})
+    await ground.fork(inputs={"above": 9})
+    with pytest.raises(DefinitionError, match="above: expected 5 or less, got 9"):
+        await ground.plan("fork", pipeline="pipeline.yaml")
+    assert await ground.resume("run", pipeline="pipeline.yaml") == []
+
+
 async def test_a_fork_with_inputs_and_an_edited_definition(ground: Ground) -> None:
     """The inputs are those of the new definition; one given as the old default was is given all the same."""
     ground.pipeline(PIPELINE.replace("above: 1", "above: 0, title: x"))

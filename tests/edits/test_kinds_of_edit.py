@@ -223,6 +223,9 @@ EDITS = {
     "the default of an input that nothing reads": Edit(
         {"spare: 1": "spare: 2"}, before={"above: 2": "above: 2, spare: 1"}
     ),
+    "the schema of an input": Edit(
+        {"minimum: 1": "minimum: 2"}, before={"{above: 2}": "{above: {schema: {minimum: 1}, default: 2}}"}
+    ),
     "a new input": Edit(
         {"{above: 2}": "{above: 2, title: sums}", REPORT: REPORT.replace('}}"}', '}}", title: "{{ inputs.title }}"}')},
         {"report": "rerun"},

@@ -13,7 +13,7 @@ from orchestrator import Pipeline, ResumeStrategy, RetryPolicy, Task, TaskContex
 from orchestrator.domain.files import FileSeen, Trace
 from orchestrator.domain.ids import ExecutionId, TaskId
 from orchestrator.domain.pipeline import CheckpointWhen, Input, OnInterrupted
-from orchestrator.ports.store import CacheEntry
+from orchestrator.ports.store import CacheEntry, Signal
 from orchestrator.state.records import encode_value
 from orchestrator.tools.registry import ToolRegistry
 
@@ -38,6 +38,7 @@ MIDDLE = [f"row {number}" for number in range(2_000)]
 BIG = Random(7).randbytes(100_000)
 """No compressor makes it smaller: it gets a file of its own."""
 TRACE = Trace((FileSeen("rows.csv", 12, 1_750_000_000_123_456_789, "ab" * 32),), (), inputs=True)
+SIGNAL = Signal("sent-1", "approved", encode_value({"by": "ada", "yes": True}), "ada@golden", 1_750_000_000.25)
 CACHED = CacheEntry(bytes(range(32)), 1_750_000_000.5, "golden@7", encode_value("by fingerprint").ref, TRACE)
 """What the stores keep in their cache, from format 3 on."""
 

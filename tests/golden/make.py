@@ -22,7 +22,7 @@ from orchestrator.settings import KEYS_VARIABLE
 from orchestrator.state.archive import FORMAT as EXPORT_FORMAT
 from orchestrator.state.records import ENCRYPTED_FORMAT
 from orchestrator.state.sqlite.connection import FORMAT
-from tests.golden.content import CACHED, EXECUTION, KEY, pipeline, registry
+from tests.golden.content import CACHED, EXECUTION, KEY, SIGNAL, pipeline, registry
 
 HERE = Path(__file__).parent
 PRESENT = (f"format{FORMAT}", f"encrypted{ENCRYPTED_FORMAT}", f"export{EXPORT_FORMAT}")
@@ -52,6 +52,7 @@ async def write(folder: Path) -> None:
             failed_tasks={"flaky": 2},
         )
         await orchestrator._adapters.store.remember(EXECUTION, CACHED)
+        await orchestrator._adapters.store.send(EXECUTION, SIGNAL)
         await orchestrator.state_manager.save_checkpoint("foreign", {"step": 3}, {"note": "no pipeline"})
 
 

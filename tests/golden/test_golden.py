@@ -12,7 +12,7 @@ import pytest
 from orchestrator import ExecutionFailed, Orchestrator
 from orchestrator.cli import main
 from orchestrator.settings import KEYS_VARIABLE
-from tests.golden.content import BIG, CACHED, EXECUTION, KEY, MIDDLE, VALUES, pipeline, registry
+from tests.golden.content import BIG, CACHED, EXECUTION, KEY, MIDDLE, SIGNAL, VALUES, pipeline, registry
 from tests.golden.make import PRESENT
 
 KINDS = ("format", "encrypted", "export")
@@ -63,6 +63,15 @@ async def test_what_was_cached_is_recalled(orchestrator: Orchestrator, request: 
     assert await store.recall(CACHED.fingerprint) == (None if had_none else CACHED)
     await store.remember(EXECUTION, CACHED)
     assert await store.recall(CACHED.fingerprint) == CACHED
+
+
+async def test_what_was_sent_is_still_unread(orchestrator: Orchestrator, request: pytest.FixtureRequest) -> None:
+    """Stores and exports from before there were signals have an empty mailbox, into which one can be put."""
+    had_none = request.node.callspec.id in ("format1", "format2", "format3", "encrypted2", "export1")
+    store = orchestrator._adapters.store
+    assert await store.signals(EXECUTION) == ([] if had_none else [SIGNAL])
+    await store.send(EXECUTION, SIGNAL)
+    assert await store.signals(EXECUTION) == [SIGNAL]
 
 
 async def test_it_verifies(orchestrator: Orchestrator) -> None:

@@ -16,6 +16,7 @@ from orchestrator.cli.output import duration, one_line, plural
 from orchestrator.domain.events import (
     CancelRequested,
     CheckpointMade,
+    DecisionMade,
     DefinitionChanged,
     DefinitionLoaded,
     ExecutionCreated,
@@ -23,11 +24,14 @@ from orchestrator.domain.events import (
     ExecutionForked,
     ExecutionLinked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
     TaskCompleted,
+    TaskExpanded,
     TaskFailed,
+    TaskGathered,
     TaskInterrupted,
     TaskProgressed,
     TaskReused,
@@ -272,8 +276,13 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
     match event:
         case ExecutionCreated():
             return f"execution {execution_id}: {event.pipeline_id}, {plural(event.total, 'step')}"
-        case ExecutionStarted() | TasksReset() | TasksInvalidated() | TaskTraced() | ToolsResolved():
+        case ExecutionStarted() | TasksReset() | TasksInvalidated() | TaskTraced() | ToolsResolved() | DecisionMade():
             return None
+        case TaskExpanded():
+            return _expanded(event)
+        case TaskGathered():
+            lost = f" without {plural(len(event.lost), 'item')} that failed" if event.lost else ""
+            return f"{event.task}: completed{took}{lost}"
         case ResumePlanned() | DefinitionLoaded():
             return None
         case DefinitionChanged():
@@ -307,8 +316,19 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
             return f"execution {execution_id}: cancel asked for by {one_line(event.by, MESSAGE_LIMIT)}"
         case ExecutionFinished():
             return f"execution {execution_id}: {event.status}{took}"
+        case ExecutionWaiting():
+            return f"execution {execution_id}: waiting"
         case _:
             assert_never(event)
+
+
+def _expanded(event: TaskExpanded) -> str | None:
+    """Say what a container is made of: its items, its next round, its case."""
+    if event.branch:
+        return f"{event.task}: case {one_line(event.branch, MESSAGE_LIMIT)}"
+    if event.items is not None:
+        return f"{event.task}: {plural(len(event.keys), 'item')}"
+    return f"{event.task}: round {event.keys[0]}" if event.keys not in ([""], []) else None
 
 
 def reused(event: TaskReused, execution_id: str) -> str:

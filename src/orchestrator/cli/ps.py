@@ -12,6 +12,7 @@ from orchestrator.cli.inspect import as_json_option, summary_object
 from orchestrator.cli.output import duration, plural
 from orchestrator.cli.queues import print_queues, queue_object
 from orchestrator.core.family import in_families
+from orchestrator.core.ledger import process_of
 from orchestrator.domain.execution import ExecutionStatus
 
 if TYPE_CHECKING:
@@ -66,10 +67,16 @@ def state_of(summary: ExecutionSummary) -> str:
 
 
 def _owners(found: list[ExecutionSummary]) -> dict[str, list[ExecutionSummary]]:
+    """Return who owns what; a process that runs an execution is not told again as the owner of its children."""
     owners: dict[str, list[ExecutionSummary]] = {}
-    for each in found:
-        if each.holder is not None:
-            owners.setdefault(each.holder.owner, []).append(each)
+    above: list[str] = []
+    for deep, each in in_families(found):
+        owner = each.holder.owner if each.holder is not None else ""
+        if deep and process_of(above[deep - 1]) == process_of(owner):
+            owner = above[deep - 1]
+        above[deep:] = [owner]
+        if owner:
+            owners.setdefault(owner, []).append(each)
     return owners
 
 

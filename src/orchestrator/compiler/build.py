@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compiler.changing import check_texts, is_function
+from orchestrator.compiler.containers import Containers
 from orchestrator.compiler.diagnostics import Collector, NoSource, Source
 from orchestrator.compiler.expressions import RESERVED, Expression
 from orchestrator.compiler.fields import check_inputs, check_settings, is_default
@@ -67,11 +68,12 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     >>> build(id="p", tasks=tasks).tasks["b"].needs
     ('a',)
     """
-    builder = _Builder(tools, where, library)
+    builder = Builder(tools, where, library)
     builder.check_id(id)
     check_texts(builder.mistakes, (), {"name": name, "version": version, "description": description})
     declared = check_inputs(builder.mistakes, inputs)
     listed = builder.listed(tasks)
+    builder.containers.check_names(listed)
     names = Names(declared, dict.fromkeys(builder.first))
     built: dict[TaskId, Task] = {}
     ordered = True  # every step stands after those it needs, as most pipelines are written: then there is no cycle
@@ -102,7 +104,7 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     )
 
 
-class _Builder:
+class Builder:
     """Holds what the checks share: the mistakes found, the tools, and what has been asked of them already."""
 
     def __init__(self, tools: Tools | None, where: Source | None, library: Callees | None) -> None:
@@ -112,23 +114,27 @@ class _Builder:
         self.library = library
         self.bare_calls: dict[tuple[str, str | None], Sequence[Problem]] = {}
         self.constants_left = _CONSTANTS
-        self.renamed: dict[str, int] = {}  # former id -> index of the task that had it
+        self.renamed: dict[tuple[Path, str], Path] = {}  # former id, in one container -> place of the task that had it
+        self.containers = Containers(self)
+        self.uses: set[str] = set()  # names of the constructs around it that the task at hand uses
         self.first: dict[Any, int] = {}  # id -> index of the first task of that name
 
     # --- the pipeline itself ---
 
     def check_id(self, id: Any) -> None:  # noqa: A002
+        """Note what is wrong with the pipeline's id."""
         if not isinstance(id, str):
             self.mistakes.add(("id",), f"expected text, got {kind_of(id)}")
         elif not is_valid_id(id):
             self.mistakes.add(("id",), f"{id[:140]!r} is not an id", f"an id is {ID_RULE}")
 
     def outputs(self, outputs: Mapping[str, Any], names: Names) -> tuple[dict[str, Any], tuple[Any, ...]]:
+        """Return the outputs, and the tasks that they read."""
         copied = plain_copy(outputs, self.mistakes.under(("outputs",)))
         if not isinstance(copied, dict):
             self.mistakes.add(("outputs",), f"expected a mapping, got {kind_of(outputs)}")
             return {}, ()
-        reads = self._templates(("outputs",), copied, names, None)
+        reads = self.templates(("outputs",), copied, names, None)
         return copied, tuple(reads or ())
 
     # --- tasks ---
@@ -145,7 +151,7 @@ class _Builder:
         return found
 
     def _bad_id(self, index: int, name: Any, first: Mapping[str, int]) -> None:
-        path = (*self._base(index, name), "id")
+        path = (*self.base(index, name), "id")
         if not isinstance(name, str):
             self.mistakes.add(path, f"expected text, got {kind_of(name)}")
         elif name in first:
@@ -157,23 +163,34 @@ class _Builder:
         else:
             self.mistakes.add(path, f"{name[:140]!r} is not an id", f"an id is {ID_RULE}")
 
-    def _base(self, index: int, name: Any) -> Path:
+    def base(self, index: int | Path, name: Any) -> Path:
+        """Return where a step is written."""
+        if isinstance(index, tuple):
+            return index  # a step inside another one
         return ("steps", index if self.by_index else str(name))
 
-    def task(self, index: int, task: Task, names: Names) -> Task:
+    def task(self, index: int | Path, task: Task, names: Names) -> Task:
         """Return the task with ``needs`` and ``reads`` filled in, all its mistakes noted."""
-        needs = dependencies = self._dependencies(index, task, names)
+        if task.control is not None:
+            return self.containers.task(self.base(index, task.id), task, names)
+        if names.local:
+            self.uses.clear()
+        found = self._task(index, task, names)
+        return replace(found, uses=tuple(sorted(self.uses))) if names.local and self.uses else found
+
+    def _task(self, index: int | Path, task: Task, names: Names) -> Task:
+        needs = dependencies = self.dependencies(index, task, names)
         reads = None
         parameters = _NOTHING
         if task.parameters or task.condition is not None:
-            base = self._base(index, task.id)
+            base = self.base(index, task.id)
             parameters = self._parameters(base, task)
             reads = self._reads(base, task, parameters, names)
         changes: dict[str, Any] = {}
         if not is_default(task):
-            base = self._base(index, task.id)
+            base = self.base(index, task.id)
             changes = check_settings(self.mistakes, base, task)
-            self._changing(index, base, task, names)
+            self.changing(base, task, names)
             reads = self._reads_besides(base, replace(task, **changes), names, reads)
         if reads or len(dependencies) > 1:
             needs = tuple(dict.fromkeys(dependencies + (reads or ())))
@@ -184,17 +201,18 @@ class _Builder:
             return task
         return Task(*_BEFORE_NEEDS(task), needs)  # type: ignore[call-arg]
 
-    def _dependencies(self, index: int, task: Any, names: Names) -> tuple[Any, ...]:
+    def dependencies(self, index: int | Path, task: Any, names: Names) -> tuple[Any, ...]:
+        """Return the ids of the steps that a step says it depends on; note those that are none."""
         found: Any = task.dependencies
         if type(found) is not tuple:
             if isinstance(found, str) or not isinstance(found, Iterable):
-                self.mistakes.add((*self._base(index, task.id), "dependencies"), f"expected ids, got {kind_of(found)}")
+                self.mistakes.add((*self.base(index, task.id), "dependencies"), f"expected ids, got {kind_of(found)}")
                 return ()
             found = tuple(found)
         for place, need in enumerate(found):
             if need in names.tasks and need != task.id:
                 continue
-            path = (*self._base(index, task.id), "dependencies")
+            path = (*self.base(index, task.id), "dependencies")
             if need == task.id:
                 self.mistakes.add(path, "a step cannot depend on itself", at=(*path, place))
             else:
@@ -214,7 +232,7 @@ class _Builder:
 
     def _reads(self, base: Path, task: Any, parameters: Mapping[str, Any], names: Names) -> tuple[Any, ...] | None:
         """Return the tasks whose results the task's templates read; None if it has no templates."""
-        found = self._templates((*base, "parameters"), parameters, names, task.id)
+        found = self.templates((*base, "parameters"), parameters, names, task.id)
         if task.condition is None:
             return None if found is None else tuple(found)
         path = (*base, "condition")
@@ -223,7 +241,7 @@ class _Builder:
             return None
         found = {} if found is None else found
         try:
-            self._expression(path, compile_condition(task.condition), names, task.id, found)
+            self.expression(path, compile_condition(task.condition), names, task.id, found)
         except TemplateFault as fault:
             self.mistakes.add(path, str(fault))
         return tuple(found)
@@ -234,18 +252,18 @@ class _Builder:
         """Return ``reads`` with the tasks that the templates in files and cache read."""
         files = {"reads": task.files.reads, "writes": task.files.writes}
         texts = {"files": files, "cache": {"key": task.cache.key if task.cache is not None else None}}
-        found = self._templates(base, texts, names, task.id)
+        found = self.templates(base, texts, names, task.id)
         return reads if found is None else tuple(dict.fromkeys((*(reads or ()), *found)))
 
-    def _changing(self, index: int, base: Path, task: Any, names: Names) -> None:
+    def changing(self, base: Path, task: Any, names: Names) -> None:
         """Check what a step was called before, and the function that makes its old result a new one."""
         former = task.renamed_from
         if isinstance(former, str) and former != task.id:
             path = (*base, "renamed_from")
             if former in names.tasks:
                 self.mistakes.add(path, f"{former} is still a step of this file", "a step that is renamed is gone")
-            elif self.renamed.setdefault(former, index) != index:
-                first = self.mistakes.source.place(("steps", self.renamed[former], "renamed_from"))
+            elif self.renamed.setdefault((names.within, former), base) != base:
+                first = self.mistakes.source.place((*self.renamed[names.within, former], "renamed_from"))
                 hint = f"the first is at {first[0]}:{first[1]}" if first[0] else None
                 self.mistakes.add(path, f"two steps are renamed from {former!r}", hint)
         if self.tools is None or not isinstance(task.migrate, str) or not is_function(task.migrate):
@@ -258,7 +276,7 @@ class _Builder:
                 hint = called if "parameter" in problem.message else problem.hint
                 self.mistakes.add((*base, "migrate"), problem.message, hint)
 
-    def _templates(self, path: Path, value: Any, names: Names, own: str | None) -> dict[str, None] | None:
+    def templates(self, path: Path, value: Any, names: Names, own: str | None) -> dict[str, None] | None:
         """Check the templates in a value; return the tasks they read in order, None if there are no templates."""
         found: dict[str, None] | None = None
         for place, text in texts_of(value):
@@ -271,15 +289,18 @@ class _Builder:
                 continue
             for expression in compiled.expressions:
                 found = {} if found is None else found
-                self._expression(path + place, expression, names, own, found)
+                self.expression(path + place, expression, names, own, found)
         return found
 
-    def _expression(
+    def expression(
         self, path: Path, expression: Expression, names: Names, own: str | None, found: dict[str, None]
     ) -> None:
+        """Check what an expression reads, and note the tasks in ``found``."""
         for reference in expression.references:
             if fault := names.check(reference, expression, own, guess=self.mistakes.guessing):
                 self.mistakes.add(path, f"{{{{ {expression.text} }}}}: {fault.message}", fault.hint)
+            elif reference.path[0] in names.local:
+                self.uses.add(str(reference.path[0]))
             elif (task := task_of(reference, names.tasks)) is not None:
                 found[task] = None
         if not expression.references and self.constants_left > 0:
@@ -290,7 +311,7 @@ class _Builder:
                 self.mistakes.add(path, error.message)
             self.constants_left -= meter.limit - meter.left + 1
 
-    def _tool(self, index: int, task: Any, parameters: Mapping[str, Any]) -> None:
+    def _tool(self, index: int | Path, task: Any, parameters: Mapping[str, Any]) -> None:
         if self.tools is None or not isinstance(task.tool, str):
             return
         if parameters:
@@ -301,9 +322,9 @@ class _Builder:
                 self.bare_calls[call] = self.tools.check(task.tool, task.action, {}, is_template)
             problems = self.bare_calls[call]
         if task.tool == PIPELINE:
-            problems = problems or self._call(index, task, parameters)
+            problems = problems or self._call(self.base(index, task.id), task, parameters)
         for problem in problems:
-            base = self._base(index, task.id)
+            base = self.base(index, task.id)
             if problem.path:
                 self.mistakes.add((*base, "parameters", *problem.path), problem.message, problem.hint)
             else:
@@ -312,11 +333,11 @@ class _Builder:
                     key = "action"
                 self.mistakes.add((*base, key), problem.message, problem.hint)
 
-    def _call(self, index: int, task: Any, parameters: Mapping[str, Any]) -> Sequence[Problem]:
+    def _call(self, base: Path, task: Any, parameters: Mapping[str, Any]) -> Sequence[Problem]:
         """Return what is wrong with a call of another pipeline."""
         if task.isolation is Isolation.PROCESS:
             message = "a step of tool 'pipeline' runs in this process"
-            self.mistakes.add((*self._base(index, task.id), "isolation"), message, "the steps in it may say isolation")
+            self.mistakes.add((*base, "isolation"), message, "the steps in it may say isolation")
         if self.library is None:
             return []
         from orchestrator.compiler.calls import check_call
@@ -324,6 +345,7 @@ class _Builder:
         return check_call(self.library, parameters)
 
     def check_cycles(self, built: Mapping[TaskId, Task]) -> None:
+        """Note steps that wait for each other."""
         position = self.first
         for cycle in cycles({name: task.needs for name, task in built.items()}):
             if len(cycle) == 1:
@@ -331,7 +353,7 @@ class _Builder:
             first = min(range(len(cycle)), key=lambda at: position[cycle[at]])
             cycle[:] = cycle[first:] + cycle[:first]
             task: Any = built[TaskId(cycle[0])]
-            path = (*self._base(position[task.id], task.id), "dependencies")
+            path = (*self.base(position[task.id], task.id), "dependencies")
             at = (*path, task.dependencies.index(cycle[1])) if cycle[1] in task.dependencies else path[:-1]
             path = path if len(at) > len(path) else path[:-1]
             self.mistakes.add(path, f"the steps wait for each other: {cycle_text(cycle)}", at=at)

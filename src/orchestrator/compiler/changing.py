@@ -32,7 +32,7 @@ def check_changing(mistakes: Collector, base: Path, task: Any) -> dict[str, Any]
     if task.cache is not None:
         changes["cache"] = _cache(mistakes, (*base, "cache"), task.cache)
     if task.output_schema is not None:
-        changes["output_schema"] = _schema(mistakes, (*base, "output_schema"), task.output_schema)
+        changes["output_schema"] = plain_schema(mistakes, (*base, "output_schema"), task.output_schema)
     return changes
 
 
@@ -94,7 +94,8 @@ def _cache(mistakes: Collector, path: Path, cache: Any) -> CachePolicy | None:
     return replace(cache, scope=_choice(mistakes, (*path, "scope"), CacheScope, cache.scope))
 
 
-def _schema(mistakes: Collector, path: Path, schema: Any) -> Any:
+def plain_schema(mistakes: Collector, path: Path, schema: Any) -> Any:
+    """Return a JSON Schema as plain data, None if it is no mapping; note every mistake in it."""
     if not isinstance(schema, Mapping):
         mistakes.add(path, f"expected a JSON Schema as a mapping, got {kind_of(schema)}")
         return None

@@ -14,22 +14,8 @@ from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.schema import PIPELINE
 from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
-from orchestrator.domain.ids import TaskId
-from orchestrator.domain.pipeline import (
-    NO_FILES,
-    ONCE,
-    CachePolicy,
-    CacheScope,
-    CheckpointWhen,
-    DeclaredFiles,
-    Input,
-    Isolation,
-    OnChange,
-    OnInterrupted,
-    Pipeline,
-    RetryPolicy,
-    Task,
-)
+from orchestrator.compiler.steps import step_of
+from orchestrator.domain.pipeline import Input, Pipeline
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import kind_of
 from orchestrator.errors import DefinitionError, Diagnostic, UsageError
@@ -39,9 +25,6 @@ if TYPE_CHECKING:
 
     from orchestrator.compiler.calls import Callees
     from orchestrator.ports.tools import Tools
-
-
-_RARE = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_from", "cache"))
 
 
 def compile_text(
@@ -93,22 +76,25 @@ def compile_file(
 
     ``default_id`` is its id if the file tells none (None: the name of the file).
     """
+    text = read_file(path)
+    with library.compiling(FilePath(path).absolute()) if library is not None else nullcontext():
+        return compile_text(text, file=str(path), tools=tools, default_id=default_id, library=library)
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """Return what stands in a file, as much of it as may; raise DefinitionError if it cannot be read."""
     from orchestrator.compiler.load import MAX_BYTES
 
-    name = str(path)
     try:
         with FilePath(path).open("rb") as stream:
-            text = stream.read(MAX_BYTES + 1)
+            return stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         message, hint = "there is no such file", None
     except IsADirectoryError:
         message, hint = "this is a folder, not a file", "name the pipeline file in it"
     except (OSError, ValueError) as error:
         message, hint = f"cannot be read: {getattr(error, 'strerror', None) or error}", None
-    else:
-        with library.compiling(FilePath(path).absolute()) if library is not None else nullcontext():
-            return compile_text(text, file=name, tools=tools, default_id=default_id, library=library)
-    raise DefinitionError([Diagnostic(message, file=name, hint=hint)])
+    raise DefinitionError([Diagnostic(message, file=str(path), hint=hint)])
 
 
 def compile_dict(
@@ -151,10 +137,10 @@ def _compile(plain: Any, source: Source, tools: Tools | None, library: Callees |
     found: Values = PIPELINE.read(plain, (), reading)
     if mistakes.full:
         raise mistakes.error()
-    _stand_in(found)
+    _stand_in(found.setdefault("steps", []), "__step")
     resume = _strategy(found["resume"], mistakes)
     try:
-        pipeline = _build(found, resume, tools, source, library)
+        pipeline = _build(found, resume, tools, library, source, reading)
     except DefinitionError as error:
         places = {source.place(path)[2] for path in reading.places}
         for diagnostic in error.diagnostics:
@@ -165,11 +151,15 @@ def _compile(plain: Any, source: Source, tools: Tools | None, library: Callees |
     return pipeline
 
 
-def _stand_in(found: Values) -> None:
+def _stand_in(steps: list[Values], name: str) -> None:
     """Give what is required and missing, or wrong, a stand-in, so that the rest can be checked too."""
-    for index, step in enumerate(found.setdefault("steps", [])):
-        step.setdefault("id", f"__step{index}")
-        step.setdefault("tool", "__unknown")
+    for index, step in enumerate(steps):
+        step.setdefault("id", f"{name}{index}")
+        _stand_in(step.setdefault("steps", []) if "steps" in step else [], f"{name}{index}_")
+        if (switch := step.get("switch")) is not None:
+            switch.setdefault("value", "true")
+            for number, inner in enumerate([*switch.setdefault("cases", {}).values(), switch["default"] or []]):
+                _stand_in(inner, f"{name}{index}_{number}_")
 
 
 def _is_inside(path: str, places: set[str]) -> bool:
@@ -198,11 +188,16 @@ def _strategy(given: Values, mistakes: Collector) -> ResumeStrategy:
 
 
 def _build(
-    found: Values, resume: ResumeStrategy, tools: Tools | None, source: Source, library: Callees | None
+    found: Values,
+    resume: ResumeStrategy,
+    tools: Tools | None,
+    library: Callees | None,
+    source: Source,
+    reading: Reading,
 ) -> Pipeline:
     return build(
         id=found["id"] or "",
-        tasks=[_task(step) for step in found["steps"]],
+        tasks=[step_of(step, ("steps", index), reading) for index, step in enumerate(found["steps"])],
         name=found["name"],
         version=found["version"],
         description=found["description"],
@@ -216,54 +211,9 @@ def _build(
     )
 
 
-def _task(step: Values) -> Task:
-    return Task(
-        id=TaskId(step["id"]),
-        tool=step["tool"],
-        action=step["action"],
-        parameters=step["parameters"],
-        dependencies=tuple(TaskId(name) for name in step["dependencies"]),
-        name=step["name"],
-        description=step["description"],
-        condition=step["condition"],
-        timeout=step["timeout"],
-        retry=_retry(step["retry"]) if "retry" in step else ONCE,
-        critical=step["resume"]["critical"],
-        checkpoint=CheckpointWhen(step["resume"]["checkpoint"]),
-        on_interrupted=OnInterrupted(step["on_interrupted"]),
-        isolation=Isolation(step["isolation"]),
-        **({} if _RARE.isdisjoint(step) else _rare(step)),
-    )
-
-
-def _rare(step: Values) -> dict[str, Any]:
-    """Return what few steps have; most are spared the time."""
-    change, cache = step["on_change"], step["cache"]
-    files = DeclaredFiles(tuple(step["files"]["reads"]), tuple(step["files"]["writes"]))
-    return {
-        "files": NO_FILES if files == NO_FILES else files,
-        "output_schema": step["output_schema"],
-        "on_change": None if change is None else OnChange(change),
-        "migrate": step["migrate"],
-        "renamed_from": step["renamed_from"],
-        "cache": None if cache is None else CachePolicy(cache["ttl"], cache["key"], CacheScope(cache["scope"])),
-    }
-
-
-def _retry(given: Values) -> RetryPolicy:
-    policy = RetryPolicy(
-        max_attempts=given["max_attempts"],
-        delay_seconds=given["delay"],
-        backoff=given["backoff"],
-        max_delay_seconds=given["max_delay"],
-        jitter=given["jitter"],
-        on=tuple(given["on"]),
-    )
-    return ONCE if policy == ONCE else policy
-
-
 def _input(name: str, given: Values) -> Input:
     from orchestrator.compiler.inputs import type_of
 
     required = given["required"] if given["required"] is not None else "default" not in given
-    return Input(name, given["type"] or type_of(given["default"]), required, given["default"], given["description"])
+    default, schema = given["default"], given["schema"]
+    return Input(name, given["type"] or type_of(default, schema), required, default, given["description"], schema)

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from orchestrator.compiler.inputs import type_of
+from orchestrator.domain.control import Block, Control, ForEach, Loop, Switch
 from orchestrator.domain.pipeline import (
     NO_FILES,
     ONCE,
@@ -91,12 +92,13 @@ def _texts(found: dict[str, Any], item: Any, *names: str) -> None:
 
 def _input(item: Input) -> Any:
     """Return an input in its shortest form that means the same."""
-    inferred = item.type == type_of(item.default)
-    if item.default is not None and inferred and item.description is None and not isinstance(item.default, Mapping):
+    inferred = item.type == type_of(item.default, item.schema)
+    bare = item.description is None and item.schema is None
+    if item.default is not None and inferred and bare and not isinstance(item.default, Mapping):
         return _copy(item.default)
-    found: dict[str, Any] = {}
-    if item.type != type_of(item.default):
-        found["type"] = item.type
+    found: dict[str, Any] = {} if inferred else {"type": item.type}
+    if item.schema is not None:
+        found["schema"] = _copy(item.schema)
     if item.default is not None:
         found["default"] = _copy(item.default)
     elif not item.required:
@@ -115,6 +117,8 @@ def _resume(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _step(task: Task) -> dict[str, Any]:
+    if task.control is not None:
+        return _container(task, task.control)
     found: dict[str, Any] = {"id": str(task.id)}
     _texts(found, task, "name", "description", "tool", "action")
     if task.parameters:
@@ -136,6 +140,51 @@ def _step(task: Task) -> dict[str, Any]:
     if task.isolation is not Isolation.NONE:
         found["isolation"] = str(task.isolation)
     return found | _changing(task)
+
+
+def _container(task: Task, control: Control) -> dict[str, Any]:
+    """Return a step that holds others; one without steps of its own is written with what it does."""
+    found: dict[str, Any] = {"id": str(task.id)}
+    _texts(found, task, "name", "description")
+    if task.dependencies:
+        found["dependencies"] = [str(need) for need in task.dependencies]
+    _texts(found, task, "condition", "renamed_from")
+    match control:
+        case ForEach():
+            found["for_each"] = _for_each(control)
+        case Loop():
+            if control.while_ is not None:
+                found["while"] = control.while_
+            _texts(found, control, "until")
+            if control.max_iterations != Loop().max_iterations:
+                found["max_iterations"] = control.max_iterations
+        case Switch():
+            steps = {inner.id: _step(inner) for inner in task.body}
+            found["switch"] = {
+                "value": control.value,
+                "cases": {case: [steps[name] for name in names] for case, names in control.cases.items()},
+            }
+            if control.default is not None:
+                found["switch"]["default"] = [steps[name] for name in control.default]
+            return found
+        case Block():
+            pass
+    if task.body and not task.body[0].id:
+        return found | {key: item for key, item in _step(task.body[0]).items() if key != "id"}
+    found["steps"] = [_step(inner) for inner in task.body]
+    return found
+
+
+def _for_each(control: ForEach) -> Any:
+    found: dict[str, Any] = {"items": _copy(control.items)}
+    _texts(found, control, "key", "max_parallel")
+    if control.tolerate is None:
+        found["on_item_failure"] = "continue"
+    elif isinstance(control.tolerate, float):
+        found["on_item_failure"] = f"{_number(round(control.tolerate * 100, 9))}%"
+    elif control.tolerate:
+        found["on_item_failure"] = control.tolerate
+    return found if len(found) > 1 or isinstance(control.items, Mapping) else found["items"]
 
 
 def _changing(task: Task) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _simple(text: str, parts: list[str]) -> Expression:
                 return value
         except KeyError:
             pass
-        return _walk(frame.scope, (root, *keys))
+        return walk(frame.scope, (root, *keys))
 
     return Expression(text, (_reference((root, *keys)),), evaluate, is_path=True)
 
@@ -138,7 +138,7 @@ def _reference(path: tuple[str | int, ...], *, dynamic: bool = False) -> Referen
     return Reference(path, dynamic)
 
 
-def _walk(scope: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
+def walk(scope: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
     """Follow a path and say exactly where it ends; raise Missing."""
     value: Any = scope
     for index, key in enumerate(path):
@@ -232,7 +232,7 @@ class _Compiler:
             path = (str(node.name), *literal)
             self.references.append(_reference(path, dynamic=bool(steps)))
             real = ("inputs", *literal) if path[0] == "parameters" else path
-            found: Evaluate = lambda frame: _walk(frame.scope, real)  # noqa: E731
+            found: Evaluate = lambda frame: walk(frame.scope, real)  # noqa: E731
         else:
             inner, keys = self.node(node), tuple(literal)
             found = inner if not keys else (lambda frame: _follow(inner(frame), keys))

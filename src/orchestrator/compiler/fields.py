@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.compiler.changing import check_changing, check_texts, is_number
+from orchestrator.compiler.changing import check_changing, check_texts, is_number, plain_schema
 from orchestrator.compiler.diagnostics import Collector
-from orchestrator.compiler.inputs import EXPECTED, TYPES, fits
+from orchestrator.compiler.inputs import EXPECTED, TYPES, check_value, fits, schema_type
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.domain.ids import ID_RULE, is_valid_id
 from orchestrator.domain.pipeline import (
@@ -46,20 +46,48 @@ def check_inputs(mistakes: Collector, inputs: Mapping[str, Input] | Iterable[Inp
         if name in declared:
             mistakes.add(path, "declared twice")
         default = plain_copy(item.default, mistakes.under((*path, "default")))
-        _check_type(mistakes, path, item)
+        fitting = _check_type(mistakes, path, item)
         check_texts(mistakes, path, {"description": item.description})
-        declared[name] = item if default is item.default else replace(item, default=default)
+        schema = None if item.schema is None else _schema(mistakes, path, item, fitting=fitting)
+        kept = default is item.default and schema is item.schema
+        declared[name] = item if kept else replace(item, default=default, schema=schema)
     return declared
 
 
-def _check_type(mistakes: Collector, path: Path, item: Any) -> None:
+def _schema(mistakes: Collector, path: Path, item: Any, *, fitting: bool) -> Any:
+    """Return an input's schema as plain data; note what is wrong with it, or with a ``fitting`` default by it."""
+    found = Collector(mistakes.source)
+    schema = plain_schema(found, (*path, "schema"), item.schema)
+    if not found and item.type in TYPES and _excludes(item.type, schema):
+        message = f"no value is of this type and of the input's, {item.type}"
+        found.add((*path, "schema", "type"), message, "leave one of the two out")
+    if fitting and not found and item.default is not None:
+        check_value(found, (*path, "default"), schema, item.default)
+    for diagnostic in found.error().diagnostics:
+        mistakes.put(diagnostic)
+    return schema
+
+
+def _excludes(type_name: str, schema: Mapping[str, Any]) -> bool:
+    """Tell whether no value of an input's type can be of the one that a schema names."""
+    if type_name == "any" or not isinstance(schema.get("type"), str):
+        return False
+    return schema_type(schema) != type_name and {schema_type(schema), type_name} != {"integer", "number"}
+
+
+def _check_type(mistakes: Collector, path: Path, item: Any) -> bool:
+    """Note what is wrong with an input's type; tell whether its default fits it."""
+    fitting = False
     if item.type not in TYPES:
         hint = mistakes.guess(str(item.type), TYPES) or f"there are {', '.join(TYPES)}"
         mistakes.add((*path, "type"), f"no input type {item.type!r}", hint)
     elif item.default is not None and not fits(item.type, item.default):
         mistakes.add((*path, "default"), f"expected {EXPECTED[item.type]}, got {kind_of(item.default)}")
+    else:
+        fitting = True
     if item.required and item.default is not None:
         mistakes.add((*path, "required"), "an input with a default need not be given", "drop one of the two")
+    return fitting
 
 
 def is_default(task: Any) -> bool:
@@ -82,6 +110,7 @@ def is_default(task: Any) -> bool:
         and task.migrate is None
         and task.renamed_from is None
         and task.cache is None
+        and task.control is None
     )
 
 

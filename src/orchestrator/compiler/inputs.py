@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.compiler.diagnostics import Collector, NoSource
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.domain.pipeline import Input, Pipeline
-from orchestrator.domain.words import kind_of
+from orchestrator.domain.words import Path, kind_of
 from orchestrator.errors import UsageError
 
 _FITS: dict[str, Callable[[Any], bool]] = {
@@ -31,6 +31,15 @@ EXPECTED = {
     "list": "a list",
     "object": "a mapping",
 }
+_FROM_SCHEMA = {
+    "array": "list",
+    "boolean": "boolean",
+    "integer": "integer",
+    "number": "number",
+    "object": "object",
+    "string": "string",
+}
+"""The types of JSON Schema -> those of inputs."""
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -39,23 +48,44 @@ def fits(type_name: str, value: Any) -> bool:
     return _FITS[type_name](value)
 
 
-def type_of(value: Any) -> str:
-    """Return the type that a default stands for: ``any`` for null.
+def type_of(value: Any, schema: Mapping[str, Any] | None = None) -> str:
+    """Return the type that an input has by its schema, else by its default: ``any`` for null.
 
     >>> [type_of(value) for value in ("x", 3, 2.5, True, [], {}, None)]
     ['string', 'integer', 'number', 'boolean', 'list', 'object', 'any']
+    >>> type_of(3, {"type": "number"})
+    'number'
     """
+    if schema is not None and (found := schema_type(schema)) is not None:
+        return found
     if value is None:
         return "any"
     order = ("string", "boolean", "integer", "number", "list", "object")
     return next((name for name in order if fits(name, value)), "any")
 
 
+def schema_type(schema: Mapping[str, Any]) -> str | None:
+    """Return the type of inputs that a schema names, None if it names none, or several."""
+    word = schema.get("type")
+    return _FROM_SCHEMA.get(word) if isinstance(word, str) else None
+
+
+def check_value(mistakes: Collector, path: Path, schema: Mapping[str, Any], value: Any) -> None:
+    """Note where a value, which stands at ``path``, is not what a good schema says."""
+    from orchestrator.schemas.values import mistakes as breaches
+    from orchestrator.schemas.values import validator_of
+
+    for inner, message in breaches(validator_of(schema), value):
+        mistakes.add((*path, *inner), message)
+        if mistakes.full:
+            break
+
+
 def bind_inputs(pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a value for every declared input, in the order of their declaration.
 
     Takes what is ``given``, else the default. Raises DefinitionError with everything that is wrong at once: unknown
-    names, missing required inputs, wrong types.
+    names, missing required inputs, wrong types, and what breaks a schema, at its place inside the value.
     """
     mistakes = Collector(NoSource("<inputs>"))
     for name in given:
@@ -70,6 +100,8 @@ def bind_inputs(pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
             value = given[name]
             if not fits(declared.type, value):
                 mistakes.add((name,), f"expected {EXPECTED[declared.type]}, got {kind_of(value)}")
+            elif declared.schema is not None:
+                check_value(mistakes, (name,), declared.schema, value)
             bound[name] = list(value) if isinstance(value, tuple) else value
         elif declared.required:
             what = f": {declared.description}" if declared.description else ""

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from orchestrator.compiler.expressions import RESERVED, Expression, Reference
-from orchestrator.domain.words import closest, did_you_mean
+from orchestrator.domain.control import ITEM_NAMES, LOOP_NAMES
+from orchestrator.domain.words import Path, closest, did_you_mean
 
 _SEPARATORS = re.compile("[-.]")
 EXECUTION_FACTS = ("id", "is_resume", "context")
-STEP_FACTS = ("result", "status")
+STEP_FACTS = ("result", "status", "failed")
+_MEANT: dict[Any, str] = {
+    **dict.fromkeys(ITEM_NAMES, "in a step with for_each, and in the steps inside it"),
+    **dict.fromkeys(LOOP_NAMES, "in a step with while or until, and in the steps inside it"),
+}
 
 
 class Fault(NamedTuple):
@@ -28,6 +33,10 @@ class Names:
 
     inputs: Mapping[str, Any]
     tasks: Collection[str]
+    local: Collection[str] = ()
+    """What a construct around a step calls something: ``item``, ``last``, ...."""
+    within: Path = ()
+    """The place of the step that these are the names in; empty for the pipeline."""
 
     def check(
         self, reference: Reference, expression: Expression, own: str | None = None, *, guess: bool = True
@@ -46,8 +55,12 @@ class Names:
                 return Fault("attempt is a number and holds nothing") if len(path) > 1 or reference.dynamic else None
             case "steps":
                 return self._steps(path, dynamic=reference.dynamic)
+            case _ if path[0] in self.local:
+                return None
             case _ if path[0] in self.tasks:
                 return _step(path, own)
+            case _ if (where := _MEANT.get(path[0])) is not None:
+                return Fault(f"{path[0]} means nothing here", f"it does {where}")
             case _:
                 return self._unknown(str(path[0]), expression, guess=guess)
 

@@ -1,21 +1,25 @@
 """The language: every key of a pipeline file, its type, its default and what it means.
 
 The tables tell shape and types only. What needs the whole pipeline (names, cycles, ranges, templates) is checked in
-``build``, for files and for pipelines built in Python alike. The YAML reference is generated from ``json_schema()``.
+``build``, for files and for pipelines built in Python alike. The YAML reference and ``json_schema()`` are made of them,
+with the rows of ``keyexamples``.
 """
 
 from __future__ import annotations
 
 import re
 from copy import deepcopy
+from operator import itemgetter
 from typing import Any
 
 from orchestrator.compiler.inputs import TYPES
-from orchestrator.compiler.shape import OFF, REQUIRED, WRONG, Choice, Items, Key, Short, Table, Value
+from orchestrator.compiler.shape import OFF, REQUIRED, WRONG, Choice, Items, Key, Kind, Later, Short, Table, Value
 from orchestrator.domain.pipeline import CacheScope, CheckpointWhen, Isolation, OnChange, OnInterrupted
 from orchestrator.domain.words import Path
+from orchestrator.schemas.checking import DIALECT
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -45,6 +49,17 @@ def _cache(value: Any) -> Any:
     if isinstance(value, bool):
         return {} if value else OFF
     return value if _seconds(value) is WRONG else {"ttl": value}
+
+
+def _tolerance(value: Any) -> Any:
+    """Read how many items may fail: a number, a part of all, or the word that means any number."""
+    if _is_whole(value):
+        return value if value >= 0 else WRONG
+    if value == "fail":
+        return 0
+    if isinstance(value, str) and (found := _PERCENT.fullmatch(value.strip())) and float(found[1]) <= 100:  # noqa: PLR2004
+        return float(found[1]) / 100
+    return value if value == "continue" else WRONG
 
 
 def _text(value: Any) -> Any:
@@ -94,6 +109,11 @@ MAPPING = Value(
     lambda value: value if isinstance(value, dict) else WRONG,
 )
 ANY = Value("anything", {}, lambda value: value)
+TOLERANCE = Value(
+    "fail, continue, a number of items, or a part of them like '5%'",
+    {"anyOf": [{"type": "string", "pattern": r"^(fail|continue|\d+(\.\d+)?%)$"}, {"type": "integer", "minimum": 0}]},
+    _tolerance,
+)
 
 RETRY = Table(
     "RetryModel",
@@ -157,7 +177,35 @@ CACHE = Table(
         "true, false, how old a result may be (like '1d'), or a mapping",
     ),
 )
-STEP = Table(
+_INNER = Later(lambda: STEP)
+FOR_EACH = Table(
+    "ForEachModel",
+    "The items that a step is done for.",
+    Key("items", ANY, "A template that yields a list, a mapping or a whole number, or a list.", default=REQUIRED),
+    Key(
+        "key",
+        TEXT,
+        "A template over `item` that names an item: results are found again under it. Without it: the key of a "
+        "mapping; items themselves if they are short texts or whole numbers, all different; else places, from 0.",
+    ),
+    Key("max_parallel", WHOLE, "How many items may be at work at once; without it, all."),
+    Key(
+        "on_item_failure",
+        TOLERANCE,
+        "`fail`: after the first failed item no further ones begin, and the step fails. `continue`: the result is "
+        "made of those that succeed. A number, or a part like `5%`: so many may fail.",
+        default="fail",
+    ),
+    short=Short(lambda value: {"items": value}, {"type": ["string", "array", "integer"]}, "items, or a mapping"),
+)
+SWITCH = Table(
+    "SwitchModel",
+    "Cases of which one is done.",
+    Key("value", TEXT, "An expression, with or without `{{ }}`: the case that it yields is done.", default=REQUIRED),
+    Key("cases", Items(Items(_INNER), named=True), "The steps of each case.", default=REQUIRED),
+    Key("default", Items(_INNER), "The steps of all other cases; without it, the step is skipped."),
+)
+STEP: Table = Table(
     "StepModel",
     "One step: which tool does what, with which parameters, after which steps.",
     Key(
@@ -165,7 +213,7 @@ STEP = Table(
     ),
     Key("name", TEXT, "A title for people."),
     Key("description", TEXT, "What the step is for."),
-    Key("tool", TEXT, "The tool that does the work; `orchestrator tools` lists them.", default=REQUIRED),
+    Key("tool", TEXT, "The tool that does the work; `orchestrator tools` lists them. A step has one, or holds others."),
     Key("action", TEXT, "Which of the tool's actions; without it, the tool's default one."),
     Key(
         "parameters",
@@ -180,7 +228,35 @@ STEP = Table(
         default=[],
         other="depends_on",
     ),
-    Key("condition", CONDITION, "An expression, with or without `{{ }}`; if it is not true, the step is skipped."),
+    Key(
+        "condition",
+        CONDITION,
+        "An expression, with or without `{{ }}`; if it is not true, the step is skipped. With `for_each`, it is asked "
+        "of each item where it names `item`, `key` or `index`.",
+        other="when",
+    ),
+    Key(
+        "for_each",
+        FOR_EACH,
+        "Do the step once for each item: a template that yields a list, a mapping or a number, a list, or a mapping. "
+        "In it, `item`, `key` and `index` are what they say.",
+    ),
+    Key(
+        "while",
+        CONDITION,
+        "Do the step again as long as this expression is true before a round. It sees `iteration` (from 1) and `last`, "
+        "the result of the last round.",
+    ),
+    Key("until", CONDITION, "Do the step again until this expression is true after a round."),
+    Key("max_iterations", WHOLE, "How many rounds a loop may take; more fail the step.", default=1000),
+    Key("switch", SWITCH, "Do the steps of one of several cases."),
+    Key(
+        "steps",
+        Items(_INNER),
+        "Steps inside this one: they see each other, and with `for_each`, `while` or `until` they are done for each "
+        "item or round. The result is theirs, by name.",
+        other="parallel",
+    ),
     Key("timeout", DURATION, "The longest that one attempt may take: seconds, or text like `90s`, `5m`, `2h`."),
     Key("retry", RETRY, "A number of attempts, or a mapping.", default=1),
     Key("resume", STEP_RESUME, "What the step means to a later resume.", default={}),
@@ -220,7 +296,8 @@ STEP = Table(
 INPUT = Table(
     "InputModel",
     "An input of the pipeline. Anything but a mapping is short for its default.",
-    Key("type", Choice(TYPES), "The type; without it, that of the default, else `any`."),
+    Key("type", Choice(TYPES), "The type; without it, that of the schema, else of the default, else `any`."),
+    Key("schema", MAPPING, "What else a value must be like: a JSON Schema (2020-12)."),
     Key("required", BOOLEAN, "Whether it must be given; by default, if it has no default."),
     Key("default", ANY, "The value if none is given."),
     Key("description", TEXT, "What it is for."),
@@ -228,7 +305,7 @@ INPUT = Table(
         lambda value: {} if value is None else {"default": value},
         {"type": ["string", "number", "boolean", "array", "null"]},
     ),
-    unknown="; a default that is a mapping is written default: {…}",
+    unknown="; a default that is a mapping is written default: {…}, and JSON Schema is written schema: {…}",
 )
 RESUME = Table(
     "ResumeModel",
@@ -292,19 +369,65 @@ PIPELINE = Table(
 
 def table_at(path: Path) -> Table | None:
     """Return what describes the mapping at ``path`` if it has keys with second names, else None."""
-    match path:
-        case ():
-            return PIPELINE
-        case ("steps", int()):
-            return STEP
-        case ("resume",):
-            return RESUME
-        case _:
-            return None
+    if path == ("resume",):
+        return RESUME
+    table: Table | None = PIPELINE
+    rest = list(path)
+    while rest and table is not None:
+        match rest:
+            case ["steps", int(), *rest]:
+                table = STEP
+            case ["switch", "default", int(), *rest] | ["switch", "cases", _, int(), *rest] if table is STEP:
+                pass
+            case _:
+                table = None
+    return table
+
+
+def innermost(kind: Kind) -> Kind:
+    """Return the kind of the values in lists and mappings of values."""
+    while isinstance(kind, (Items, Later)):
+        kind = kind.kind if isinstance(kind, Items) else kind.kind()
+    return kind
+
+
+def tables() -> list[Table]:
+    """Return every table of the language: that of the file first, then in the order in which they are met."""
+    found = {PIPELINE.name: PIPELINE}
+    waiting = [PIPELINE]
+    for table in waiting:
+        for key in table.keys.values():
+            kind = key.kind
+            kind = innermost(kind)
+            if isinstance(kind, Table) and kind.name not in found:
+                found[kind.name] = kind
+                waiting.append(kind)
+    return list(found.values())
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the language as JSON Schema, with the second names of keys, for editors and for the reference."""
-    parts = {table.name: table.definition() for table in (CACHE, FILES, INPUT, RESUME, RETRY, STEP, STEP_RESUME)}
-    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": parts, **PIPELINE.definition()}
-    return deepcopy(found)
+    """Return the language as JSON Schema, with the second names of keys, for editors.
+
+    It has the shape of a file only: which names there are, cycles and templates are for ``compile_text`` to check.
+    """
+    whole, *parts = map(_with_rows, tables())
+    defined = {part["title"]: part for part in sorted(parts, key=itemgetter("title"))}
+    return deepcopy({"$schema": DIALECT, "$defs": defined, **whole})
+
+
+def _with_rows(table: Table) -> dict[str, Any]:
+    """Return the definition of a table, with an example for each key, and what a resume makes of it."""
+    from orchestrator.compiler.keyexamples import ROWS
+    from orchestrator.compiler.load import load
+
+    found = table.definition()
+    properties = found["properties"]
+    for key, row in ROWS[table.name].items():
+        properties[key]["examples"] = [load(row.example, file=key).plain()[key]]
+        meaning = properties[key]["description"]
+        properties[key]["description"] = f"{meaning} On a resume: {row.on_resume}"
+        # What VS Code, and all that use its language server, show instead; others do not look at it.
+        properties[key]["markdownDescription"] = f"{meaning}\n\n*On a resume:* {row.on_resume}"
+    for other, key in table.others.items():
+        properties[other]["examples"] = properties[key]["examples"]
+    return found

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from orchestrator.compiler.diagnostics import Collector, NoSource
 from orchestrator.domain.words import Path, kind_of
 
+MAX_PATH = 64
+"""So many keys and indexes lead to the innermost step that is read at all."""
 WRONG: Any = object()
 """Read from a value that cannot be used; the mistake is noted."""
 REQUIRED: Any = object()
@@ -234,5 +236,22 @@ class Table:
         }
 
 
-Kind = Value | Choice | Items | Table
+class Later:
+    """A kind that is defined further on: what it holds may hold it again."""
+
+    def __init__(self, kind: Callable[[], Table]) -> None:
+        self.kind = kind
+
+    def read(self, value: Any, path: Path, reading: Reading) -> Any:
+        """Return what the kind makes of it."""
+        if len(path) > MAX_PATH:
+            return reading.wrong(path, "nested too deeply")
+        return self.kind().read(value, path, reading)
+
+    def schema(self) -> dict[str, Any]:
+        """Return its JSON Schema."""
+        return self.kind().schema()
+
+
+Kind = Value | Choice | Items | Table | Later
 """A kind of value: reads one, or notes why it cannot be used, and knows its JSON Schema."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from orchestrator.compiler.expressions import MAX_EXPRESSION, Expression, Frame, Reference, compile_expression
-from orchestrator.compiler.limits import MAX_TEXT, Meter, TemplateFault, text_of
-from orchestrator.domain.words import shorten
+from orchestrator.compiler.expressions import MAX_EXPRESSION, Expression, Frame, Reference, compile_expression, walk
+from orchestrator.compiler.limits import MAX_TEXT, Meter, Missing, TemplateFault, text_of
+from orchestrator.domain.words import path_text, shorten
 from orchestrator.errors import TaskError
 
 MAX_EXPRESSIONS = 1000
@@ -60,6 +61,21 @@ class Templates:
         """Evaluate a condition, with or without the braces around it; the usual truth of the value it yields."""
         expression = _for_task(condition, compile_condition)
         return bool(_evaluate(expression, Frame(scope, Meter()), lambda value, _: bool(value)))
+
+    def evaluate(self, expression: str, scope: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return what an expression yields, with or without braces, and what it read: references as they are written.
+
+        >>> Templates().evaluate("a.result > 2", {"a": {"result": 3}})
+        (True, {'a.result': 3})
+        """
+        compiled = _for_task(expression, compile_condition)
+        frame = Frame(scope, Meter())
+        value = _evaluate(compiled, frame, _copy)
+        reads = {}
+        for reference in compiled.references:
+            with suppress(Missing):  # it was not needed, then
+                reads[path_text(reference.path)] = walk(scope, reference.path)
+        return value, reads
 
 
 def is_template(value: Any) -> bool:

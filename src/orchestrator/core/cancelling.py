@@ -59,7 +59,7 @@ def record_interruptions(recorder: Recorder, now: float) -> None:
     if pipeline is None:
         return
     for name in list(state.running):
-        policy = interruption(pipeline.tasks[name], pipeline.resume)
+        policy = interruption(state.graph[name], pipeline.resume)
         recorder.record(TaskInterrupted(now, name, state.tasks[name].attempt, policy.value, PROCESS_ENDED))
 
 

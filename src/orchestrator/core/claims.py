@@ -6,6 +6,7 @@ import logging
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.core.containers import Containers
 from orchestrator.core.scope import RecordedValues, Scope
 from orchestrator.core.weighing import Weighing
 from orchestrator.domain.events import (
@@ -64,7 +65,8 @@ class Claims:
             return {"id": execution_id, "is_resume": state.resumed, "context": context}
 
         inputs = await self._values.load(state.inputs) or {}
-        self._scope = Scope(self._values, inputs, facts, lambda name: state.tasks[name])
+        self._scope = Scope(self._values, inputs, facts, lambda name: state.tasks[name], lambda: state.graph)
+        self.containers = Containers(self._recorder, self._adapters.renderer, self._adapters.codec, self._scope)
         self._inputs_shared = all(type(value) in _IMMUTABLE for value in inputs.values())
 
     async def outputs(self) -> Any:
@@ -93,9 +95,8 @@ class Claims:
         files, scope = NO_FILES, None
         renderer = self._adapters.renderer
         if task.reads is not None:
-            scope = await self._scope.build(task.reads, number)
-            if task.condition is not None and not renderer.truth(task.condition, scope):
-                self._recorder.record(TaskSkipped(now, name, f"{CONDITION_FALSE}: {task.condition}"))
+            scope = await self._scope.build(task.reads, number, task)
+            if task.condition is not None and not self.containers.decide(task, "condition", task.condition, scope, now):
                 return None
             parameters = renderer.render(task.parameters, scope)
             reference = self._weighing.given_ref(parameters)
@@ -167,7 +168,7 @@ class Claims:
         given = None
         # Recorded parameters came of templates: of a text that a fork knows nothing of, where this one has none.
         if task.reads is not None or old is not task or kept.parameters is not None:
-            scope = await self._scope.build(task.reads or (), known.attempt)
+            scope = await self._scope.build(task.reads or (), known.attempt, task)
             given = await self._weighing.given(old, task, kept, scope)
         seen = await self._weighing.look({each.path: each for each in kept.trace.reads} if kept.trace else {})
         fault = ""
@@ -196,17 +197,16 @@ class Claims:
         if old.reads is None:
             return True
         reads = [read for read in old.reads if read in self._recorder.state.tasks]
-        given = await self._weighing.given(old, old, kept, await self._scope.build(reads, known.attempt))
+        given = await self._weighing.given(old, old, kept, await self._scope.build(reads, known.attempt, old))
         return bool(given.fault) or (given.runs and not given.changes)
 
     async def _migration(self, task: Task, known: TaskState, kept: Prior, now: float) -> Attempt | None:
         """Claim an attempt that makes the new result of the old one, instead of running the tool."""
         number = known.attempt + 1
         old = await self._values.load(kept.value)
-        scope = await self._scope.build(task.reads or (), number)
+        scope = await self._scope.build(task.reads or (), number, task)
         renderer = self._adapters.renderer
-        if task.condition is not None and not renderer.truth(task.condition, scope):
-            self._recorder.record(TaskSkipped(now, task.id, f"{CONDITION_FALSE}: {task.condition}"))
+        if task.condition is not None and not self.containers.decide(task, "condition", task.condition, scope, now):
             return None
         reference = None
         if task.reads is not None:

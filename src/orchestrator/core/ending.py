@@ -6,7 +6,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
+from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.planner import exhaustion
 from orchestrator.domain.retry import is_exhausted
 from orchestrator.domain.strategy import ResumeStrategy
@@ -64,7 +64,8 @@ def _failure(name: str, state: ExecutionState, command: str) -> ExecutionFailed:
     failures = {
         str(task): known.error.message if known.error else known.status.value
         for task, known in state.tasks.items()
-        if known.status in (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
+        if (known.within is None or state.tasks[known.within].status not in DONE)
+        and known.status in (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
     }
     strategy = ResumeStrategy(**state.strategy)
     parked: list[str] = []
@@ -72,7 +73,7 @@ def _failure(name: str, state: ExecutionState, command: str) -> ExecutionFailed:
     for task, text in failures.items():
         known = state.tasks[task]
         lines.append(f"step {task!r} {known.status.value.replace('_', ' ')} (attempt {known.attempt}): {text}")
-        node = state.pipeline.tasks[task] if state.pipeline is not None else None
+        node = state.graph[task] if state.pipeline is not None else None
         # Under a lower maximum than it failed under, a failed task is parked from now on.
         if node is not None and is_exhausted(node, known.failures, known.crashes, strategy):
             parked.append(task)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.core.claims import Claims
 from orchestrator.core.progress import ProgressBook
 from orchestrator.crashpoints import point
-from orchestrator.domain.decide import Claim, Finish, decide
+from orchestrator.domain.decide import Claim, Finish, Gather, decide
 from orchestrator.domain.events import (
     CancelRequested,
     CheckpointMade,
@@ -126,7 +126,7 @@ class Engine:
         """Do what somebody asked the owner of this execution for."""
         if request.kind == "cancel":
             self.cancel(request.by)
-        else:
+        elif request.kind == "pause":
             self._post(self._on_stop, signal.SIGTERM, request.by)
 
     def lost(self, error: BaseException) -> None:
@@ -242,7 +242,9 @@ class Engine:
             for command in commands:
                 match command:
                     case Claim(name):
-                        await self._claim(self.pipeline.tasks[name])
+                        await self._claim(state.graph[name])
+                    case Gather(name):
+                        await self._gather(state.graph[name])
                     case Finish(status):
                         await self._finish(status)
         await self.recorder.flush()
@@ -304,6 +306,9 @@ class Engine:
 
     async def _claim(self, task: Task) -> None:
         """Record the claim of the next attempt, or what makes one needless; begin nothing yet."""
+        if task.control is not None:
+            await self._expand(task)
+            return
         try:
             attempt = await self._claims.claim(task, self._now)
         except TaskError as error:
@@ -314,6 +319,25 @@ class Engine:
         if attempt is not None:
             self._claimed.append(attempt)
 
+    async def _expand(self, task: Task) -> None:
+        """Record what a container is made of."""
+        try:
+            await self._claims.containers.expand(task, self._now)
+        except TaskError as error:
+            self._record_fault(task, error)
+
+    async def _gather(self, task: Task) -> None:
+        """Record what becomes of a container whose tasks have all ended."""
+        try:
+            await self._claims.containers.gather(task, self._now)
+        except TaskError as error:
+            self._record_fault(task, error)
+
+    def _record_fault(self, task: Task, error: TaskError) -> None:
+        """Record that a container has failed: it has no retries of its own, what is in it has."""
+        number = self.state.tasks[task.id].attempt + 1
+        self.recorder.record(TaskFailed(self._now, task.id, number, _error_info(error), None, False, False))  # noqa: FBT003
+
     # -- outcomes ------------------------------------------------------------------------------------------------
 
     def _on_finished(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -323,7 +347,7 @@ class Engine:
             _log.warning("%s attempt %d answered late; its answer is dropped", name, attempt.attempt)
             return
         del self._running[name]
-        task = self.pipeline.tasks[name]
+        task = self.state.graph[name]
         if isinstance(outcome, Succeeded):
             self._progress.forget(attempt)
             self._record_success(task, attempt.attempt, outcome)
@@ -476,7 +500,7 @@ class Engine:
                 self._on_finished(attempt, Cancelled())
             for name in list(self.state.running):
                 # Claimed in this very turn and not begun.
-                self._record_interruption(self.pipeline.tasks[name], self.state.tasks[name].attempt)
+                self._record_interruption(self.state.graph[name], self.state.tasks[name].attempt)
             await self._finish(ExecutionStatus.STOPPED)
             await self.recorder.flush()
 

@@ -51,7 +51,7 @@ class _Gathering:
         self._recorded = Recorded(state, pipeline)
         self._other_inputs = inputs_differ(state, request)
         self._given_results = {
-            name: _given(result.ref) for name, result in request.results.items() if name in pipeline.tasks
+            name: _given(result.ref) for name, result in request.results.items() if name in self._recorded.graph
         }
         self._values = RecordedValues(adapters.store, adapters.codec, self)
         self._weighing = Weighing(adapters, self._values)
@@ -83,12 +83,12 @@ class _Gathering:
         priors: list[Prior] = []
         scope: Scope | None = None
         quick = self._request.revision is None and not self._request.results
-        for name, task in self._pipeline.tasks.items():
+        for name, task in self._recorded.graph.items():
             known = self._recorded.state(name)
-            if known is None:
+            if known is None or (task.control is not None and known.status is not TaskStatus.SKIPPED):
                 continue
             call = task.tool, task.action
-            if call not in told and (known.call is not None or known.kept is not None):
+            if call not in told and task.control is None and (known.call is not None or known.kept is not None):
                 told.add(call)
                 self._look_up(call, calls)
             if quick and known.kept is None and known.trace is None and known.under is None and not known.stale:
@@ -101,7 +101,7 @@ class _Gathering:
             old = self._recorded.before(task, known)
             if self._may_be_given_else(task, known, old):
                 scope = scope or await self._scope()
-                values = await scope.build(task.reads or (), known.attempt)
+                values = await scope.build(task.reads or (), known.attempt, task)
                 given[name] = await self._weighing.given(old, task, prior, values)
             if prior.value is None:
                 continue
@@ -141,7 +141,7 @@ class _Gathering:
             "is_resume": True,
             "context": await self._values.load(state.context),
         }
-        return Scope(self._values, inputs or {}, lambda: facts, self._find)
+        return Scope(self._values, inputs or {}, lambda: facts, self._find, lambda: self._recorded.graph)
 
 
 def _given(ref: ValueRef | None) -> TaskState:

@@ -52,7 +52,7 @@ async def explain(
     prior = known.prior if known is not None else None
     origin = ""
     if known is not None and prior is not None:
-        old = tasks.before(pipeline.tasks[decision.task], known)
+        old = tasks.before(tasks.graph[decision.task], known)
         recorded = await _parts(values, state, old, prior)
         origin = prior.source or f"{execution_id}@{prior.seq}"
     changes = {each.name: each for each in decision.components}

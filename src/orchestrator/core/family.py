@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def child_of(execution_id: str, state: ExecutionState, task: TaskId) -> ExecutionId | None:
     """Return the execution that a step began last; None if it is no such step, or has begun none."""
     known, pipeline = state.tasks[task], state.pipeline
-    if pipeline is None or not known.generation or pipeline.tasks[task].tool != PIPELINE:
+    if pipeline is None or not known.generation or state.graph[task].tool != PIPELINE:
         return None
     return child_id(execution_id, task, known.generation)
 

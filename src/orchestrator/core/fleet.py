@@ -27,6 +27,7 @@ UNENDED = (
     ExecutionStatus.RUNNING,
     ExecutionStatus.CREATED,
     ExecutionStatus.STOPPED,
+    ExecutionStatus.WAITING,
     ExecutionStatus.FAILED,
     ExecutionStatus.CANCELLED,
 )

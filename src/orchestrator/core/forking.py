@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.control import Loop
 from orchestrator.domain.events import (
     CONDITION_FALSE,
     CheckpointMade,
@@ -13,6 +14,8 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionForked,
     ResultSet,
+    TaskExpanded,
+    TaskGathered,
     TaskProgressed,
     TaskReused,
     TasksInvalidated,
@@ -65,7 +68,7 @@ def fork_of(source: str, past: ExecutionState, changes: Changes, now: float) -> 
         raise ValueError("only an execution with a definition can be forked")
     inputs: Stored = changes.inputs if changes.inputs is not None else past.inputs
     inputs_ref = inputs if isinstance(inputs, ValueRef) else inputs.ref
-    total = len(pipeline.tasks)
+    total = len(past.graph)
     events: list[Event] = [
         ExecutionCreated(now, past.pipeline_id, past.definition, inputs_ref, total, "fork"),
         ExecutionForked(now, checkpoint_id(source, past.seq), list(changes.names), changes.by, changes.why),
@@ -90,9 +93,15 @@ def _results(source: str, past: ExecutionState, now: float) -> Iterator[Event]:
     """Yield the facts of what each task had, in the order in which they came to be: files are weighed by it."""
     calls: dict[tuple[str, str | None], Call] = {}
     kept: list[TaskId] = []
-    tasks = past.pipeline.tasks if past.pipeline is not None else {}
+    tasks = past.graph
+    yield from _expansions(past, now)
     for name, known in sorted(past.tasks.items(), key=_came_to_be):
         prior = known.prior
+        if _is_undone(name, past):
+            continue
+        if tasks[name].control is not None and prior is not None and prior.value is None:
+            yield from _gathered(past, name, known, prior, now)
+            continue
         if prior is None:
             if known.saved is not None:
                 done, total, message = known.progress or (None, None, "")
@@ -109,6 +118,36 @@ def _results(source: str, past: ExecutionState, now: float) -> Iterator[Event]:
         yield from _result(source, name, known, prior, now)
     if kept:
         yield TasksInvalidated(now, kept, "what they are given may have changed")
+
+
+def _expansions(past: ExecutionState, now: float) -> Iterator[Event]:
+    """Yield what the containers were expanded to, the outer ones first; those that begin anew do so here as well."""
+    for name in past.graph:
+        expansion = past.graph.expansions.get(name)
+        if expansion is None or past.groups[name].closed:
+            continue
+        rounds = isinstance(past.graph[name].control, Loop)
+        for keys in [[key] for key in expansion.keys] if rounds and expansion.keys else [list(expansion.keys)]:
+            made_of = expansion.items, expansion.mapping, expansion.branch
+            yield TaskExpanded(now, name, keys, *made_of, len(past.graph))
+
+
+def _is_undone(name: TaskId, past: ExecutionState) -> bool:
+    """Tell whether a task is in a container that is not expanded in the fork."""
+    within = past.tasks[name].within
+    while within is not None:
+        if past.groups[within].closed or past.tasks[name].item >= past.groups[within].count:
+            return True
+        name, within = within, past.tasks[within].within
+    return False
+
+
+def _gathered(past: ExecutionState, name: TaskId, known: TaskState, prior: Prior, now: float) -> Iterator[Event]:
+    """Yield that a container is done; not of one that lost some of its items: those are tried again in the fork."""
+    if prior.status is TaskStatus.SKIPPED:
+        yield TaskSkipped(now, name, known.pinned or CONDITION_FALSE)
+    elif known.kept is None and not past.lost_keys(name):
+        yield TaskGathered(now, name, [])
 
 
 def _came_to_be(item: tuple[TaskId, TaskState]) -> int:

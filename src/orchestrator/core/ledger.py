@@ -196,3 +196,8 @@ def describe_owner(now: float) -> str:
     """Describe this process for people."""
     since = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"process {os.getpid()} on {socket.gethostname()} (since {since})"
+
+
+def process_of(owner: str) -> str:
+    """Return of an owner's description the part that tells the process, whatever it owns since when."""
+    return owner.partition(" (")[0]

@@ -11,6 +11,7 @@ from orchestrator.domain.events import (
     ErrorInfo,
     ExecutionFinished,
     ExecutionStarted,
+    ExecutionWaiting,
     TaskCompleted,
     TaskFailed,
     TaskProgressed,
@@ -64,7 +65,7 @@ async def _count(store: Store, lease: Lease) -> tuple[int, int, int]:
 
 
 def _gets_on(event: Event) -> bool:
-    done = isinstance(event, (TaskCompleted, TaskSkipped, TaskFailed, ExecutionFinished))
+    done = isinstance(event, (TaskCompleted, TaskSkipped, TaskFailed, ExecutionFinished, ExecutionWaiting))
     return done or (isinstance(event, TaskProgressed) and event.saved is not None)
 
 

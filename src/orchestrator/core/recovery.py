@@ -88,6 +88,7 @@ async def verify_values(store: Store, codec: Codec, state: ExecutionState) -> No
 def referenced_values(state: ExecutionState) -> list[ValueRef]:
     """Return every value a resume could need."""
     refs = [state.inputs, state.outputs, state.context]
+    refs += [expansion.items for expansion in state.graph.expansions.values()]
     for task in state.tasks.values():
         refs.append(task.value)
         refs.append(task.saved)

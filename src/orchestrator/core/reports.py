@@ -137,7 +137,7 @@ class Reports:
         known = state.tasks[name]
         if known.status in DONE or state.pipeline is None:
             return
-        task, strategy = state.pipeline.tasks[name], state.pipeline.resume
+        task, strategy = state.graph[name], state.pipeline.resume
         for count in range(known.failures + 1, failures + 1):
             parked = is_exhausted(task, count, known.crashes, strategy)
             recorder.record(TaskFailed(now, name, known.attempt + 1, REPORTED, None, crashed=False, parked=parked))

@@ -6,16 +6,24 @@ from collections import OrderedDict
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrator.domain.control import ITEM_NAMES, LOOP_NAMES, ForEach, Loop
+from orchestrator.domain.expansion import body_of, name_of
+from orchestrator.domain.tasks import DONE, TaskStatus
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.domain.expansion import Graph
     from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.pipeline import Task
     from orchestrator.domain.tasks import TaskState
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.codec import Codec
     from orchestrator.ports.store import Values
 
 CACHE_BYTES = 64 * 1024 * 1024
+_LISTS = 16
+"""So many lists of items are kept at hand."""
 
 
 class Pending(Protocol):
@@ -63,7 +71,8 @@ class RecordedValues:
 class Scope:
     """Builds the scopes of one execution's templates.
 
-    ``find`` returns what is known of a task; ``facts`` are the execution's ``id``, ``is_resume`` and ``context``.
+    ``find`` returns what is known of a task, ``graph`` what the tasks are; ``facts`` are the execution's ``id``,
+    ``is_resume`` and ``context``.
     """
 
     def __init__(
@@ -72,18 +81,22 @@ class Scope:
         inputs: Mapping[str, Any],
         facts: Callable[[], dict[str, Any]],
         find: Callable[[TaskId], TaskState],
+        graph: Callable[[], Graph],
     ) -> None:
         self._values = values
         self.inputs = MappingProxyType(dict(inputs))
         self._facts = facts
         self._find = find
+        self._graph = graph
+        self._items: OrderedDict[bytes, Any] = OrderedDict()
 
-    async def build(self, reads: Sequence[TaskId], attempt: int) -> dict[str, Any]:
-        """Return the scope with the results of ``reads`` (see ports.renderer)."""
+    async def build(self, reads: Sequence[TaskId], attempt: int, task: Task | None = None) -> dict[str, Any]:
+        """Return the scope with the results of ``reads`` (see ports.renderer), as ``task`` calls them."""
         steps: dict[str, Any] = {}
+        called = {made: name for name, made in task.local.items()} if task is not None and task.local else {}
         for name in reads:
-            task = self._find(name)
-            steps[name] = {"result": await self._values.load(task.value), "status": task.status.value}
+            steps[called.get(name, name)] = await self._step(name)
+        names = await self._names(task) if task is not None and task.uses else {}
         return {
             **steps,
             "steps": steps,
@@ -91,4 +104,77 @@ class Scope:
             "parameters": self.inputs,
             "attempt": attempt,
             "execution": self._facts(),
+            **names,
         }
+
+    async def _step(self, name: TaskId) -> dict[str, Any]:
+        known = self._find(name)
+        found = {"result": await self.result(name), "status": known.status.value}
+        graph = self._graph()
+        if known.value is None and name in graph.expansions and isinstance(graph[name].control, ForEach):
+            found["failed"] = self._lost(name)
+        return found
+
+    def _lost(self, name: TaskId) -> list[str]:
+        """Return the keys of the items that have no result."""
+        graph = self._graph()
+        expansion = graph.expansions[name]
+        return [
+            key
+            for key in expansion.keys
+            if not all(self._find(each).status in DONE for each in graph.members(name, key, expansion.branch))
+        ]
+
+    async def result(self, name: TaskId) -> Any:
+        """Return the result of a task; that of a container is made of those of its tasks."""
+        known, graph = self._find(name), self._graph()
+        expansion = graph.expansions.get(name)
+        if known.value is not None or expansion is None or known.status is TaskStatus.SKIPPED:
+            return await self._values.load(known.value)
+        container = graph[name]
+        if isinstance(container.control, Loop):
+            return await self.round(name, len(expansion.keys))
+        if not isinstance(container.control, ForEach):
+            return await self._item(container, "", expansion.branch)
+        lost = set(self._lost(name))
+        found = {key: await self._item(container, key, "") for key in expansion.keys if key not in lost}
+        return found if expansion.mapping else list(found.values())
+
+    async def round(self, name: TaskId, number: int) -> Any:
+        """Return the result of a loop's round; None for the one before the first."""
+        return await self._item(self._graph()[name], str(number), "") if number else None
+
+    async def _item(self, container: Task, key: str, branch: str) -> Any:
+        """Return what a container's tasks for one key made: by name, where they have names."""
+        found = {task.id: await self.result(name_of(container, key, task.id)) for task in body_of(container, branch)}
+        return found.get("", found)
+
+    async def _names(self, task: Task) -> dict[str, Any]:
+        """Return what the containers around a task call by names that its templates use."""
+        found: dict[str, Any] = {}
+        graph, wanted = self._graph(), set(task.uses)
+        while task.within is not None:
+            container = graph[task.within]
+            match container.control:
+                case ForEach() if not wanted.isdisjoint(ITEM_NAMES):
+                    wanted.difference_update(ITEM_NAMES)
+                    item = (await self.items(container.id))[task.index]
+                    found |= {"item": item, "key": task.key, "index": task.index}
+                case Loop() if not wanted.isdisjoint(LOOP_NAMES):
+                    wanted.difference_update(LOOP_NAMES)
+                    found["iteration"] = task.index + 1
+                    found["last"] = await self.round(container.id, task.index)
+            task = container
+        return found
+
+    async def items(self, name: TaskId) -> Sequence[Any]:
+        """Return the items of a for_each, as recorded: shared, and not to be changed."""
+        ref = self._graph().expansions[name].items
+        if ref is None:
+            return ()
+        if ref.data not in self._items:
+            self._items[ref.data] = await self._values.load(ref)
+            if len(self._items) > _LISTS:
+                self._items.popitem(last=False)
+        found: Sequence[Any] = self._items[ref.data]
+        return found

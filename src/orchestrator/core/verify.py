@@ -11,15 +11,19 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     TaskClaimed,
     TaskCompleted,
+    TaskExpanded,
+    TaskGathered,
     TaskReused,
     TasksInvalidated,
     TaskSkipped,
     TasksReset,
 )
 from orchestrator.domain.execution import ExecutionStatus
+from orchestrator.domain.expansion import Expansion, Graph
 from orchestrator.errors import StoreDamaged, StoreIncompatible, UnknownExecution
 
 if TYPE_CHECKING:
@@ -69,7 +73,7 @@ async def _verify_execution(store: Store, codec: Codec, summary: ExecutionSummar
     if summary.seq == state.seq and summary.status is not state.status and state.pipeline is not None:
         problems.append(f"{name}: the list says {summary.status.value}, the journal {state.status.value} (I11)")
     problems += [f"{name}: {text}" for text in _listed_wrongly(summary, state)]
-    if state.status is ExecutionStatus.COMPLETED and state.done_count != len(state.tasks):
+    if state.status is ExecutionStatus.COMPLETED and not state.complete:
         problems.append(f"{name}: completed with {state.done_count} of {len(state.tasks)} tasks done (I4)")
     return problems
 
@@ -122,7 +126,7 @@ async def _verify_history(store: Store, codec: Codec, summary: ExecutionSummary)
 class _Walker:
     def __init__(self, execution_id: str) -> None:
         self._execution_id = execution_id
-        self._pipeline: Pipeline | None = None
+        self._graph: Graph = Graph({})
         self._done: set[str] = set()
         self._finished = False
         self.problems: list[str] = []
@@ -133,30 +137,48 @@ class _Walker:
     def define(self, event: ExecutionCreated | DefinitionChanged, pipeline: Pipeline | None) -> None:
         """Go over to a definition: what is done stays so, under its new name."""
         if isinstance(event, DefinitionChanged) and pipeline is not None:
-            old = {name: event.renamed.get(name, name) for name in pipeline.tasks}
-            self._done = {name for name, before in old.items() if before in self._done}
-        self._pipeline = pipeline
+            self._graph, former = self._graph.carried_over(pipeline.tasks, event.renamed)
+            self._done = {name for name in self._graph if former.get(name, name) in self._done}
+        else:
+            self._graph = Graph(pipeline.tasks if pipeline is not None else {})
 
     def step(self, seq: int, event: Event) -> None:
         if isinstance(event, (TasksReset, TasksInvalidated)):
-            self._done.difference_update(event.tasks)
+            for name in event.tasks:
+                self._undone(name)
         elif isinstance(event, ResultSet):
             self._done.add(event.task)
         elif isinstance(event, TaskClaimed):
             self._claimed(seq, event)
-        elif isinstance(event, (TaskCompleted, TaskReused, TaskSkipped)):
+        elif isinstance(event, TaskExpanded):
+            self._expanded(event)
+        elif isinstance(event, (TaskCompleted, TaskReused, TaskSkipped, TaskGathered)):
             if event.task in self._done:
                 self._say(seq, f"{event.task} is done twice (I2)")
             self._done.add(event.task)
-        if isinstance(event, ExecutionFinished):
+        if isinstance(event, (ExecutionFinished, ExecutionWaiting)):
             self._finished = True
         elif isinstance(event, ExecutionStarted):
             self._finished = False
 
+    def _undone(self, name: str) -> None:
+        """Take note that a task is done no more, and so neither are the containers that it is in."""
+        place: str | None = name
+        while place is not None:
+            self._done.discard(place)
+            place = self._graph[place].within if place in self._graph else None
+
+    def _expanded(self, event: TaskExpanded) -> None:
+        """Take note of a container's tasks: what was done under it is looked at again, but for a loop's last rounds."""
+        self._graph.expand(event.task, Expansion(tuple(event.keys), event.items, event.mapping, event.branch))
+        for key in event.keys:
+            for name in self._graph.members(event.task, key, event.branch):
+                self._done.discard(name)
+
     def _claimed(self, seq: int, event: TaskClaimed) -> None:
         if event.task in self._done:
             self._say(seq, f"{event.task} is claimed after it was done (I1)")
-        needs = self._pipeline.tasks[event.task].needs if self._pipeline else ()
+        needs = self._graph[event.task].needs if event.task in self._graph else ()
         missing = [need for need in needs if need not in self._done]
         if missing:
             self._say(seq, f"{event.task} is claimed before {', '.join(missing)} was done (I3)")

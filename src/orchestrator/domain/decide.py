@@ -21,13 +21,19 @@ class Claim(NamedTuple):
     task: TaskId
 
 
+class Gather(NamedTuple):
+    """All that is in this container has ended: say what becomes of it."""
+
+    task: TaskId
+
+
 class Finish(NamedTuple):
     """End the run with this status."""
 
     status: ExecutionStatus
 
 
-Command = Claim | Finish
+Command = Claim | Gather | Finish
 
 
 def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) -> list[Command]:
@@ -43,25 +49,31 @@ def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) 
         if state.cancel_requested is not None:
             return [Finish(ExecutionStatus.CANCELLED)]
         # A stop that came during the last step stopped nothing.
-        complete = state.done_count == len(state.tasks)
-        return [Finish(ExecutionStatus.COMPLETED if complete else ExecutionStatus.STOPPED)]
-    free = capacity - len(state.running)
-    if free > 0:
-        due = state.next_retry_at()
-        if due is not None and due <= now:
-            task = state.next_retry()
-            if task is not None:
-                return [Claim(task)]
-        if state.ready:
-            return [Claim(name) for name in islice(state.ready, free)]
+        return [Finish(ExecutionStatus.COMPLETED if state.complete else ExecutionStatus.STOPPED)]
+    if state.gatherable:
+        return [Gather(name) for name in state.gatherable]
+    if claims := _claims(state, now, capacity - len(state.running)):
+        return claims
     if state.running or state.ready or state.next_retry_at() is not None:
         return []
     return [Finish(_end(state))]
 
 
+def _claims(state: ExecutionState, now: float, free: int) -> list[Command]:
+    """Return what may begin now, at most so many; a retry that is due goes first."""
+    if free <= 0:
+        return []
+    due = state.next_retry_at()
+    if due is not None and due <= now:
+        task = state.next_retry()
+        if task is not None:
+            return [Claim(task)]
+    return [Claim(name) for name in islice(state.ready, free)]
+
+
 def _end(state: ExecutionState) -> ExecutionStatus:
     """Say how a run ends in which nothing more can begin."""
-    if state.done_count == len(state.tasks):
+    if state.complete:
         return ExecutionStatus.COMPLETED
     if state.wanted is not None and all(state.tasks[name].status in DONE for name in state.wanted):
         return ExecutionStatus.STOPPED  # it got as far as it was to go

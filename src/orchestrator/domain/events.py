@@ -169,6 +169,16 @@ class ExecutionFinished(NamedTuple):
     error: ErrorInfo | None
 
 
+class ExecutionWaiting(NamedTuple):
+    """This owner is done, and nothing but waits is left: the execution's status is ``waiting``.
+
+    It goes on once a signal has come for it, or ``due`` has passed (seconds since 1970, UTC; None: only for a signal).
+    """
+
+    at: float
+    due: float | None
+
+
 class ToolsResolved(NamedTuple):
     """What these calls mean from here on: ``[tool, action, version, code]``.
 
@@ -297,6 +307,47 @@ class ExecutionLinked(NamedTuple):
     depth: int
 
 
+class DecisionMade(NamedTuple):
+    """A condition, or what a construct asks, was evaluated: it is obeyed from here on.
+
+    ``kind``: ``condition``, ``for_each``, ``while``, ``until`` or ``switch``. ``value`` is what it yielded and
+    ``reads`` what it read, in a few words each. ``round`` counts the rounds of a loop, from 1; else 0.
+    """
+
+    at: float
+    task: TaskId
+    kind: str
+    round: int
+    value: str
+    reads: dict[str, str]
+
+
+class TaskExpanded(NamedTuple):
+    """A container got its tasks: one set of its body for each key.
+
+    ``keys`` name the items of a for_each, in order, or the one round of a loop; those of a block and a switch have
+    the one key "". ``items`` is the list of a for_each's items; ``mapping`` tells that they were a mapping's.
+    ``branch`` is the case of a switch. ``total`` is how many tasks the execution has from here on. Where it had tasks
+    already, those under the same key go on with what they had: a result is looked at again.
+    """
+
+    at: float
+    task: TaskId
+    keys: list[str]
+    items: ValueRef | None
+    mapping: bool
+    branch: str
+    total: int
+
+
+class TaskGathered(NamedTuple):
+    """A container is done: its result is made of those of its tasks. ``lost`` are the keys of items that failed."""
+
+    at: float
+    task: TaskId
+    lost: list[str]
+
+
 Event = (
     ExecutionCreated
     | ExecutionStarted
@@ -319,6 +370,10 @@ Event = (
     | ResumePlanned
     | DefinitionLoaded
     | ExecutionForked
+    | DecisionMade
+    | TaskExpanded
+    | TaskGathered
+    | ExecutionWaiting
     | ExecutionLinked
 )
 
@@ -344,5 +399,9 @@ TAGS: dict[type[Event], int] = {
     ResumePlanned: 19,
     DefinitionLoaded: 20,
     ExecutionForked: 21,
+    DecisionMade: 22,
+    TaskExpanded: 23,
+    TaskGathered: 24,
+    ExecutionWaiting: 25,
     ExecutionLinked: 30,
 }

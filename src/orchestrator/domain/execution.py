@@ -16,6 +16,7 @@ from orchestrator.domain.events import (
     CONDITION_FALSE,
     CancelRequested,
     CheckpointMade,
+    DecisionMade,
     DefinitionChanged,
     DefinitionLoaded,
     ErrorInfo,
@@ -25,11 +26,14 @@ from orchestrator.domain.events import (
     ExecutionForked,
     ExecutionLinked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
     TaskCompleted,
+    TaskExpanded,
     TaskFailed,
+    TaskGathered,
     TaskInterrupted,
     TaskProgressed,
     TaskReused,
@@ -39,8 +43,10 @@ from orchestrator.domain.events import (
     TaskTraced,
     ToolsResolved,
 )
+from orchestrator.domain.expansion import Graph
 from orchestrator.domain.files import Trace
 from orchestrator.domain.ids import TaskId
+from orchestrator.domain.members import Group, Members
 from orchestrator.domain.tasks import DONE, STUCK, Call, TaskState, TaskStatus
 
 if TYPE_CHECKING:
@@ -66,14 +72,17 @@ class ExecutionStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     STOPPED = "stopped"
+    WAITING = "waiting"
     INTERRUPTED = "interrupted"
     PAUSED = "paused"
 
 
-class ExecutionState:
+class ExecutionState(Members):
     """The state of one execution: the fold of its events over its pipeline.
 
-    ``pipeline`` None is an execution that only a caller's checkpoints know: it has no tasks.
+    ``pipeline`` None is an execution that only a caller's checkpoints know: it has no tasks. ``graph`` holds the tasks
+    of the pipeline and those that its containers were expanded to, ``tasks`` what is known of each; ``roots_left`` is
+    how many of the pipeline's are not done. ``gatherable`` are containers whose members have all ended.
     ``ready`` holds the tasks that may begin, in the order they became so; ``running`` those claimed and not ended.
     ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
     ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
@@ -89,12 +98,10 @@ class ExecutionState:
         "cancel_requested",
         "changed_inputs",
         "context",
-        "counts",
         "created_at",
         "definition",
         "definition_digest",
         "definition_source",
-        "dependents",
         "epoch",
         "error",
         "finished_at",
@@ -109,18 +116,18 @@ class ExecutionState:
         "ready",
         "resumed",
         "retry_heap",
+        "roots_left",
         "running",
         "seq",
         "status",
         "strategy",
-        "tasks",
-        "total",
         "updated_at",
         "versions",
-        "wanted",
     )
 
     def __init__(self, pipeline: Pipeline | None) -> None:
+        tasks = pipeline.tasks if pipeline else {}
+        super().__init__(Graph(tasks))
         self.pipeline = pipeline
         self.pipeline_id = pipeline.id if pipeline else ""
         self.seq = 0
@@ -137,7 +144,6 @@ class ExecutionState:
         self.context: ValueRef | None = None
         self.error: ErrorInfo | None = None
         self.strategy: dict[str, Any] = {}
-        self.total = 0
         self.versions = 1
         self.definition: ValueRef | None = None
         self.definition_source = ""
@@ -147,18 +153,16 @@ class ExecutionState:
         self.changed_inputs: frozenset[str] = frozenset()
         self.calls: dict[tuple[str, str | None], Call] = {}
         self._offered: dict[bytes, Pipeline] = {}
-        tasks = pipeline.tasks if pipeline else {}
-        self.tasks: dict[TaskId, TaskState] = {name: TaskState(len(task.needs)) for name, task in tasks.items()}
+        self.tasks = {name: TaskState(len(task.needs)) for name, task in tasks.items()}
+        self.roots_left = len(tasks)
         self.dependents = _dependents(tasks)
         # Taken from the front again and again: a plain dict would walk over its own holes to find its first key.
         self.ready: OrderedDict[TaskId, None] = OrderedDict(
             (name, None) for name, task in tasks.items() if not task.needs
         )
         self.held: dict[TaskId, None] = {}
-        self.wanted: frozenset[TaskId] | None = None
         self.running: dict[TaskId, None] = {}
         self.retry_heap: list[tuple[float, TaskId]] = []
-        self.counts: dict[TaskStatus, int] = dict.fromkeys(TaskStatus, 0)
         self.counts[TaskStatus.PENDING] = len(self.tasks)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -167,6 +171,11 @@ class ExecutionState:
     def done_count(self) -> int:
         """How many tasks are completed or skipped."""
         return self.counts[TaskStatus.COMPLETED] + self.counts[TaskStatus.SKIPPED]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all tasks of the pipeline are done."""
+        return not self.roots_left
 
     @property
     def finished(self) -> bool:
@@ -185,15 +194,20 @@ class ExecutionState:
         return self.retry_heap[0][1] if self.next_retry_at() is not None else None
 
     def _waits(self, entry: tuple[float, TaskId]) -> bool:
-        task = self.tasks[entry[1]]
-        return task.status is TaskStatus.RETRYING and task.retry_at == entry[0]
+        task = self.tasks.get(entry[1])
+        return task is not None and task.status is TaskStatus.RETRYING and task.retry_at == entry[0]
 
     def blocked(self) -> set[TaskId]:
-        """Return the pending tasks that cannot begin because something they need is stuck. O(tasks + edges)."""
+        """Return the pending tasks that cannot begin because something they need is stuck. O(tasks + edges).
+
+        Those in a container that was halted are among them.
+        """
         blocked: set[TaskId] = set()
         stack = [name for name, task in self.tasks.items() if task.status in STUCK]
         while stack:
-            for name in self.dependents.get(stack.pop(), ()):
+            stuck = stack.pop()
+            group = self.groups.get(stuck)
+            for name in (*self.dependents.get(stuck, ()), *(group.members if group is not None else ())):
                 if name not in blocked and self.tasks[name].status is TaskStatus.PENDING:
                     blocked.add(name)
                     stack.append(name)
@@ -210,6 +224,8 @@ class ExecutionState:
         self.seq += 1
         self.updated_at = event[0]
         self._APPLY[type(event)](self, event)
+        if self._touched:
+            self._settle()
 
     def apply_all(self, events: Iterable[Event]) -> None:
         """Fold many facts in, in order."""
@@ -217,11 +233,15 @@ class ExecutionState:
             self.apply(event)
 
     def _set(self, task: TaskState, status: TaskStatus) -> None:
-        counts = self.counts
-        counts[task.status] -= 1
+        counts, old = self.counts, task.status
+        counts[old] -= 1
         counts[status] += 1
         task.status = status
         task.seq = self.seq
+        if task.within is not None:
+            self._moved(task, old, status)
+        elif (status in DONE) is not (old in DONE):
+            self.roots_left += -1 if status in DONE else 1
 
     def _satisfy(self, name: TaskId) -> None:
         tasks = self.tasks
@@ -233,12 +253,21 @@ class ExecutionState:
 
     def _unsatisfy(self, name: TaskId) -> None:
         for dependent in self.dependents.get(name, ()):
-            self.tasks[dependent].unmet += 1
+            task = self.tasks[dependent]
+            task.unmet += 1
+            if task.status is TaskStatus.EXPANDED:
+                self._set(task, TaskStatus.PENDING)
+                self._close(dependent)
             self._unready(dependent)
 
     def _make_ready(self, name: TaskId) -> None:
-        if self.wanted is None or name in self.wanted:
+        task = self.tasks[name]
+        if task.within is not None and not self._may_begin(task):
+            return
+        if self.wanted is None or self.is_wanted(name):
             self.ready[name] = None
+            if task.within is not None:
+                self._count_active(task, active=True)
         else:
             self.held[name] = None
 
@@ -246,11 +275,17 @@ class ExecutionState:
         self.ready.pop(name, None)
         if self.held:
             self.held.pop(name, None)
+        task = self.tasks[name]
+        if task.active:
+            self._count_active(task, active=False)
 
     def _make_pending(self, name: TaskId, task: TaskState) -> None:
         self.running.pop(name, None)
         self._set(task, TaskStatus.PENDING)
         task.retry_at = None
+        self._close(name)
+        if task.within is not None:
+            self._reopen(task.within)
         if not task.unmet:
             self._make_ready(name)
 
@@ -277,16 +312,18 @@ class ExecutionState:
         if wanted == self.wanted:
             return
         self.wanted = wanted
-        open_, self.held = [*self.ready, *self.held], {}
-        self.ready.clear()
+        open_ = [*self.ready, *self.held]
+        for name in open_:
+            self._unready(name)
         for name in open_:
             self._make_ready(name)
+        self._touched.update(dict.fromkeys(self.groups))
 
     def _call(self, name: TaskId) -> Call | None:
         """Return what the task's call means just now, as recorded."""
         if self.pipeline is None:
             return None
-        task = self.pipeline.tasks[name]
+        task = self.graph[name]
         return self.calls.get((task.tool, task.action))
 
     def _claimed(self, event: TaskClaimed) -> None:
@@ -321,7 +358,7 @@ class ExecutionState:
             return True
         if task.under is None or self.pipeline is None:
             return False
-        return event.parameters is None and task.under.parameters != self.pipeline.tasks[name].parameters
+        return event.parameters is None and task.under.parameters != self.graph[name].parameters
 
     def _completed(self, event: TaskCompleted) -> None:
         name = event.task
@@ -340,6 +377,8 @@ class ExecutionState:
         task.ended_at = at
         task.retry_at = None
         task.error = task.saved = task.saved_under = task.kept = None
+        if task.within is not None:
+            self._reopen(task.within, done=False)
 
     def _failed(self, event: TaskFailed) -> None:
         name = event.task
@@ -359,6 +398,7 @@ class ExecutionState:
             heapq.heappush(self.retry_heap, (event.retry_at, name))
         else:
             self._set(task, TaskStatus.PARKED if event.parked else TaskStatus.FAILED)
+        self.gatherable.pop(name, None)
 
     def _interrupted(self, event: TaskInterrupted) -> None:
         task = self.tasks[event.task]
@@ -379,6 +419,7 @@ class ExecutionState:
         if task.status in DONE:
             raise ValueError(f"{event.task} is done twice")
         self._end(event.task, task, TaskStatus.SKIPPED, event.at)
+        self._empty(event.task)
         task.value = task.parameters = task.call = task.trace = task.under = None
         task.stale = False
         task.source = ""
@@ -398,7 +439,10 @@ class ExecutionState:
             task.pinned = ""
             if event.forgive:
                 task.failures = task.crashes = 0
-            self._make_pending(name, task)
+            if task.status in STUCK and name in self.groups and not self.groups[name].closed:
+                self._reopen(name)  # its members are what is to be tried again
+            else:
+                self._make_pending(name, task)
 
     def _progressed(self, event: TaskProgressed) -> None:
         task = self.tasks[event.task]
@@ -419,6 +463,37 @@ class ExecutionState:
         self.finished_at = event.at
         self.outputs = event.outputs
         self.error = event.error
+
+    # -- containers ----------------------------------------------------------------------------------------------
+
+    def _expanded(self, event: TaskExpanded) -> None:
+        task = self.tasks[event.task]
+        self._unready(event.task)
+        if task.kept is not None:
+            task.failures = task.crashes = 0
+        task.kept = task.under = None
+        task.stale = False
+        task.started_at, task.ended_at = task.started_at or event.at, None
+        task.pinned = ""
+        self._expand(event)
+
+    def _gathered(self, event: TaskGathered) -> None:
+        name = event.task
+        task = self.tasks[name]
+        if task.status in DONE:
+            raise ValueError(f"{name} is done twice")
+        for gone in self.graph.trim(name):
+            self._forget(gone)
+        self.gatherable.pop(name, None)
+        self._end(name, task, TaskStatus.COMPLETED, event.at)
+        self._satisfy(name)
+
+    def _decided(self, event: DecisionMade) -> None:
+        """Change nothing: what follows from a decision is a fact of its own."""
+
+    def _waiting(self, event: ExecutionWaiting) -> None:
+        self.status = ExecutionStatus.WAITING
+        self.finished_at = event.at
 
     # -- plans, edits and results from elsewhere -----------------------------------------------------------------
 
@@ -477,12 +552,14 @@ class ExecutionState:
         before, after = self.pipeline, self._offered[event.definition.data]
         if before is None:
             raise ValueError("an execution without a definition cannot have another one")
+        graph, former = self.graph.carried_over(after.tasks, event.renamed)
         found: dict[TaskId, TaskState] = {}
-        for name, definition in after.tasks.items():
-            old = event.renamed.get(name, name)
-            task = found[name] = self.tasks.get(TaskId(old)) or TaskState(0)
-            if old in before.tasks:
-                _carry_over(task, before.tasks[TaskId(old)], definition, inputs_differ=event.inputs != self.inputs)
+        for name in graph:
+            old = former.get(name, name)
+            task = found[name] = self.tasks.get(old) or TaskState(0, graph[name].within, graph[name].index)
+            if old in self.graph:
+                _carry_over(task, self.graph[old], graph[name], inputs_differ=event.inputs != self.inputs)
+        self._regroup(graph, {name: self.groups[former.get(name, name)] for name in graph.expansions})
         self.pipeline = after
         self.versions += 1
         self.total = event.total
@@ -490,19 +567,53 @@ class ExecutionState:
         self.definition_source, self.definition_digest = event.source, ""
         self.inputs = event.inputs
         self.tasks = found
-        self.dependents = _dependents(after.tasks)
+        self.dependents = _dependents(graph)
         self.ready.clear()
         self.held.clear()
         self.running.clear()
         self.retry_heap = [(task.retry_at, name) for name, task in found.items() if task.retry_at is not None]
         heapq.heapify(self.retry_heap)
         self.counts = dict.fromkeys(TaskStatus, 0)
-        for name, definition in after.tasks.items():
-            task = found[name]
-            self.counts[task.status] += 1
-            task.unmet = sum(found[need].status not in DONE for need in definition.needs)
+        self.roots_left = sum(found[name].status not in DONE for name in after.tasks)
+        for task in found.values():
+            self._recount(task)
+        for name, task in found.items():
+            task.unmet = self._unmet(name)
+        for name, task in found.items():
             if not task.unmet and task.status is TaskStatus.PENDING:
                 self._make_ready(name)
+
+    def _regroup(self, graph: Graph, groups: Mapping[TaskId, Group]) -> None:
+        """Go over to another graph, with the groups that its containers had; their members are counted anew."""
+        self.graph, self.groups = graph, {}
+        self.gatherable.clear()
+        for name, old in groups.items():
+            expansion = graph.expansions[name]
+            group = self._new_group(graph[name], name, expansion.branch)
+            group.admitted, group.closed, group.halted = old.admitted, old.closed, old.halted
+            for key in expansion.keys:
+                group.members += graph.members(name, key, expansion.branch)
+                group.busy.append(0)
+                group.stuck.append(0)
+            self._set_tolerated(group, graph[name])
+            self._touched[name] = None
+
+    def _recount(self, task: TaskState) -> None:
+        """Count a task in the graph gone over to; a done container that has a new member is at work again."""
+        self.counts[task.status] += 1
+        task.active = False
+        if task.within is not None:
+            self._moved(task, TaskStatus.PENDING, task.status)
+            if task.status is TaskStatus.PENDING and task.item < self.groups[task.within].count:
+                self._wake(task.within)
+
+    def _wake(self, name: TaskId) -> None:
+        task = self.tasks[name]
+        if task.status is TaskStatus.COMPLETED and not self.groups[name].closed:
+            task.value = None
+            self._set(task, TaskStatus.EXPANDED)
+            if task.within is not None:
+                self._wake(task.within)
 
     def _planned(self, event: ResumePlanned) -> None:
         self._want(None if event.until is None else frozenset(event.until))
@@ -540,6 +651,10 @@ class ExecutionState:
         ResumePlanned: _planned,
         DefinitionLoaded: _loaded,
         ExecutionForked: _forked,
+        DecisionMade: _decided,
+        TaskExpanded: _expanded,
+        TaskGathered: _gathered,
+        ExecutionWaiting: _waiting,
         ExecutionLinked: _linked,
     }
 

@@ -1,17 +1,19 @@
 """A compiled pipeline as plain data, small and quick to read, for the store.
 
-Format 2 adds fields of tasks to format 1, which is still written for pipelines without them, so that older versions
-read those. It is a mapping of text, numbers, true, false, null, lists and mappings only::
+Format 2 adds fields of tasks to format 1, and format 3 adds containers; the lowest that will do is written, so that
+older versions read what they can. It is a mapping of text, numbers, true, false, null, lists and mappings only::
 
-    v             2, or 1
+    v             3, 2 or 1
     id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled
+    input_schemas {name: JSON Schema}; older versions do not look at it: values were held against it on their entry
     calls         [[tool, action], ...]: each pair once
     tasks         [id, ...] in the order of the definition
     call_of       [index into calls, ...], or one index if all tasks make the same call
     needs         per task: the index of the one task it needs, or a list of indexes
     more          [[index of the task, {field: value}], ...] for all that is not default; the fields are those of
                   Task, with tasks as indexes; ``dependencies`` only where they differ from ``needs``;
-                  ``retry``, ``files`` and ``cache`` are lists of their fields
+                  ``retry``, ``files`` and ``cache`` are lists of their fields; ``control`` is the kind of a container
+                  and its fields, ``body`` a list of [id, tool, action, needs, {field: value}] with tasks by name
 
 Keys whose value is the default are left out.
 """
@@ -25,6 +27,7 @@ from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
+from orchestrator.domain.control import WORDS, Control, Switch
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import (
     NO_FILES,
@@ -44,7 +47,7 @@ from orchestrator.domain.pipeline import (
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreDamaged, StoreIncompatible, UsageError
 
-FORMAT = 2
+FORMAT = 3
 """The newest format that is written, and read."""
 _PLAIN_FIELDS = ("name", "description", "condition", "timeout", "critical", "migrate", "renamed_from")
 _ENUMS: dict[str, Any] = {
@@ -54,10 +57,13 @@ _ENUMS: dict[str, Any] = {
     "on_change": OnChange,
 }
 _SINCE_2 = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_from", "cache"))
+_SINCE_3 = frozenset(("control", "body"))
+_CONTROLS: dict[str, type[Control]] = {word: kind for kind, word in WORDS.items()}
 _TEXTS = ("name", "version", "description")
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Task)}
 _SETTINGS = (*_PLAIN_FIELDS, *_ENUMS, "retry", "files", "output_schema", "cache")
 _settings = attrgetter(*_SETTINGS)
+_input_parts = attrgetter("name", "type", "required", "default", "description")
 _USUAL = tuple(_DEFAULTS[name] for name in _SETTINGS)
 _SETTERS: dict[str, Callable[[Task, Any], None]] = {
     field.name: getattr(Task, field.name).__set__ for field in fields(Task)
@@ -76,7 +82,9 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
         needs.append(index[task.needs[0]] if len(task.needs) == 1 else [index[need] for need in task.needs])
         if extra := _extra(task, index):
             more.append((number, extra))
-    since = FORMAT if any(not _SINCE_2.isdisjoint(extra) for _, extra in more) else 1
+    fields_used = frozenset(name for _, extra in more for name in extra)
+    since = 1 if _SINCE_2.isdisjoint(fields_used) else 2
+    since = since if _SINCE_3.isdisjoint(fields_used) else 3
     packed: dict[str, Any] = {"v": since, "id": pipeline.id}
     packed |= {key: value for key in _TEXTS if (value := getattr(pipeline, key)) is not None}
     packed |= {
@@ -87,7 +95,8 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
     }
     rest = {
         "more": [list(item) for item in more],
-        "inputs": [list(astuple(item)) for item in pipeline.inputs.values()],
+        "inputs": [list(_input_parts(item)) for item in pipeline.inputs.values()],
+        "input_schemas": {item.name: dict(item.schema) for item in pipeline.inputs.values() if item.schema is not None},
         "outputs": dict(pipeline.outputs),
         "output_reads": [index[task] for task in pipeline.output_reads],
         "resume": _changed(pipeline.resume),
@@ -124,7 +133,34 @@ def _extra(task: Task, index: Mapping[TaskId, int]) -> dict[str, Any]:
         extra["dependencies"] = [index[need] for need in task.dependencies]
     if task.reads is not None:
         extra["reads"] = [index[need] for need in task.reads]
+    if task.control is not None:
+        control = task.control
+        extra["control"] = [WORDS[type(control)], *[_plain(getattr(control, each.name)) for each in fields(control)]]
+        extra["body"] = [_packed_body(each) for each in task.body]
+    if task.uses:
+        extra["uses"] = list(task.uses)
     return extra if _settings(task) == _USUAL else extra | _changed_settings(task)
+
+
+def _packed_body(task: Task) -> list[Any]:
+    """Return a body's task: those that it needs and reads by their names, since they may be anywhere around it."""
+    return [task.id, task.tool, task.action, list(task.needs), _extra(task, _BY_NAME)]
+
+
+class _Names(dict[TaskId, Any]):
+    """An index of tasks that are called by name."""
+
+    def __missing__(self, name: TaskId) -> TaskId:
+        return name
+
+
+_BY_NAME = _Names()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
 def _changed_settings(task: Task) -> dict[str, Any]:
@@ -158,7 +194,8 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
     tasks = _tasks(packed, ids)
     for number, extra in packed.get("more", ()):
         _add_extra(tasks[_at(ids, number)], extra, ids)
-    inputs = [Input(*item) for item in packed.get("inputs", ())]
+    schemas = {name: dict(schema) for name, schema in packed.get("input_schemas", {}).items()}
+    inputs = [_input(item, schemas.get(item[0])) for item in packed.get("inputs", ())]
     return Pipeline(
         id=_text(packed["id"]),
         tasks=tasks,
@@ -169,6 +206,11 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
         resume_enabled=bool(packed.get("resume_enabled", True)),
         **{key: _text(packed[key]) for key in _TEXTS if key in packed},
     )
+
+
+def _input(parts: Any, schema: Mapping[str, Any] | None) -> Input:
+    name, kind, required, default, description = parts
+    return Input(name, kind, required, default, description, schema)
 
 
 def _tasks(packed: Mapping[str, Any], ids: list[Any]) -> dict[TaskId, Task]:
@@ -217,18 +259,55 @@ def _add_extra(task: Task, extra: Mapping[str, Any], ids: Sequence[Any]) -> None
             found = _tuple(ids, value)
         elif name in _ENUMS:
             found = _ENUMS[name](value)
-        elif name == "retry":
-            attempts, delay, backoff, longest, jitter, on = value
-            found = RetryPolicy(attempts, delay, backoff, longest, jitter, tuple(_text(kind) for kind in on))
-        elif name == "files":
-            reads, writes = value
-            found = DeclaredFiles(tuple(map(_text, reads)), tuple(map(_text, writes)))
-        elif name == "cache":
-            ttl, key, scope = value
-            found = CachePolicy(ttl, key, CacheScope(scope))
+        elif name in _UNPACK:
+            found = _UNPACK[name](value)
         else:
             raise ValueError(f"unknown field {name!r}")
         _SETTERS[name](task, found)
+
+
+def _retry(value: Any) -> RetryPolicy:
+    attempts, delay, backoff, longest, jitter, on = value
+    return RetryPolicy(attempts, delay, backoff, longest, jitter, tuple(map(_text, on)))
+
+
+def _files(value: Any) -> DeclaredFiles:
+    reads, writes = value
+    return DeclaredFiles(tuple(map(_text, reads)), tuple(map(_text, writes)))
+
+
+def _cache(value: Any) -> CachePolicy:
+    ttl, key, scope = value
+    return CachePolicy(ttl, key, CacheScope(scope))
+
+
+def _control(value: Any) -> Control:
+    word, *parts = value
+    kind = _CONTROLS[word]
+    if kind is Switch:
+        chosen, cases, default = parts
+        branches = {_text(case): tuple(map(_text, steps)) for case, steps in cases.items()}
+        return Switch(_text(chosen), branches, None if default is None else tuple(map(_text, default)))
+    found: Control = kind(*parts)
+    return found
+
+
+def _unpacked_body(value: Any) -> Task:
+    name, tool, action, needs, extra = value
+    named = tuple(map(_text, needs))
+    task = Task(_text(name), _text(tool), None if action is None else _text(action), dependencies=named, needs=named)
+    _add_extra(task, extra, ())
+    return task
+
+
+_UNPACK: dict[str, Callable[[Any], Any]] = {
+    "retry": _retry,
+    "files": _files,
+    "cache": _cache,
+    "control": _control,
+    "body": lambda value: tuple(map(_unpacked_body, value)),
+    "uses": lambda value: tuple(map(_text, value)),
+}
 
 
 def _tuple(ids: Sequence[Any], numbers: Iterable[Any]) -> tuple[TaskId, ...]:
@@ -236,6 +315,8 @@ def _tuple(ids: Sequence[Any], numbers: Iterable[Any]) -> tuple[TaskId, ...]:
 
 
 def _at(items: Sequence[Any], number: Any) -> Any:
+    if type(number) is str and items == ():
+        return number  # in a body, tasks go by name
     if type(number) is not int or number < 0:
         raise ValueError(f"{number!r} is no index")
     return items[number]

@@ -7,6 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrator.domain.control import Control
 from orchestrator.domain.strategy import ResumeStrategy
 
 if TYPE_CHECKING:
@@ -130,6 +131,12 @@ class Task:
     ``output_schema`` (JSON Schema) is what the result must be like; a new one does not make the step run again while
     the recorded result satisfies it.
 
+    ``control`` makes it a container: its tool is one of ``control.WORDS``, and ``body`` holds its steps, whose ids are
+    names within it; that of a step without steps of its own is empty. Tasks that an execution made of a body say where
+    they belong by ``within`` (the container), ``key`` and ``index`` of the item or the round, and by ``local``: what
+    their templates call the tasks that they read, where that is not the id. ``uses`` are the names of the containers
+    around it that its templates mention: ``item``, ``last``, ....
+
     >>> Task("greet", "shell", parameters={"command": ["echo", "hello"]}, timeout=30).critical
     False
     """
@@ -154,15 +161,23 @@ class Task:
     migrate: str | None = None
     renamed_from: TaskId | None = None
     cache: CachePolicy | None = None
+    control: Control | None = None
+    body: tuple[Task, ...] = ()
+    uses: tuple[str, ...] = ()
+    within: TaskId | None = None
+    key: str = ""
+    index: int = 0
+    local: Mapping[str, TaskId] = field(default_factory=lambda: _EMPTY)
     needs: tuple[TaskId, ...] = ()
     reads: tuple[TaskId, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A declared input: its type, whether it must be given, and its default.
+    """A declared input: its type, whether it must be given, its default, and what else its values must be like.
 
-    ``type`` is one of ``string, integer, number, boolean, list, object, any``.
+    ``type`` is one of ``string, integer, number, boolean, list, object, any``; ``schema`` a JSON Schema (2020-12) that
+    values are held against besides.
 
     >>> Input("limit", "integer", default=10).required
     False
@@ -173,6 +188,7 @@ class Input:
     required: bool = False
     default: Any = None
     description: str | None = None
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

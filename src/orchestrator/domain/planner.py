@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.anew import Containers
 from orchestrator.domain.changes import shown
 from orchestrator.domain.events import (
     AFTER_ASKED_FOR,
@@ -25,6 +26,7 @@ from orchestrator.domain.events import (
     TasksReset,
 )
 from orchestrator.domain.execution import DONE, ExecutionState, TaskState, TaskStatus
+from orchestrator.domain.expansion import read_by
 from orchestrator.domain.fingerprint import Component, Present, call_changes, files_of, weigh
 from orchestrator.domain.ids import TaskId, checkpoint_id
 from orchestrator.domain.order import in_order, needed_for
@@ -38,7 +40,7 @@ from orchestrator.domain.words import did_you_mean
 from orchestrator.errors import NoCheckpoint, PipelineChanged, ResumeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from orchestrator.domain.files import FileSeen
     from orchestrator.domain.pipeline import Pipeline, Task
@@ -85,6 +87,7 @@ class _Planner:
         self.now = now
         self.strategy: ResumeStrategy = request.strategy or pipeline.resume
         self.recorded = Recorded(state, pipeline)
+        self.graph = self.recorded.graph
         self.decisions: dict[TaskId, Decision] = {}
         self.interrupted: list[Event] = []
         self.events: list[Event] = []
@@ -96,17 +99,18 @@ class _Planner:
         self.forced: set[TaskId] = set()
         self.refused: list[str] = []
         self.other_inputs = inputs_differ(state, request)
+        self.containers = Containers(self.recorded, other_inputs=self.other_inputs)
         self.latest: dict[str, tuple[int, FileSeen]] | None = None
         self.rewritten: dict[str, TaskId] = {}
         self.call_changes: dict[int, tuple[tuple[Component, ...], str]] = {}
 
     def plan(self) -> Plan:
         self._check()
-        tasks, states = self.pipeline.tasks, self.state.tasks
+        graph, states = self.graph, self.state.tasks
         plain = self._asks_of_no_task()
         same = {id(call) for call in self.evidence.calls.values()}
-        for name in in_order(self.pipeline):
-            task = tasks[name]
+        for name in in_order(graph):
+            task = graph[name]
             decision = self._plainly(task, states[name], same) if plain else None
             if decision is None:
                 self._task(task)
@@ -120,13 +124,13 @@ class _Planner:
             )
         until = None
         if self.request.until is not None:
-            until = frozenset(needed_for(self.pipeline, TaskId(self.request.until)))
-        decisions = [self.decisions[name] for name in self.pipeline.tasks]
+            until = frozenset(needed_for(graph, TaskId(self.request.until)))
+        decisions = [self.decisions[name] for name in graph]
         if until is not None:
             decisions = [_unwanted(each, self.request.until) if each.task not in until else each for each in decisions]
         revision = self.request.revision
         definition = self.state.definition if revision is None else revision.definition.ref
-        carried_over = {self.recorded.name(name) for name in self.pipeline.tasks}
+        carried_over = {self.recorded.name(name) for name in graph}
         removed = {name: task for name, task in self.state.tasks.items() if name not in carried_over}
         return Plan(
             tuple(decisions),
@@ -151,7 +155,7 @@ class _Planner:
         if revision is not None:
             definition, inputs = revision.definition.ref, revision.inputs.ref
             renamed = {str(new): str(old) for new, old in self.recorded.renamed.items()}
-            total = len(self.pipeline.tasks)
+            total = len(self.graph)
             facts.append(
                 DefinitionChanged(self.now, definition, inputs, total, renamed, revision.source.path, self.request.by)
             )
@@ -173,8 +177,8 @@ class _Planner:
         if request.until is not None:
             named |= {request.until}
         for name in sorted(named):
-            if name not in self.pipeline.tasks:
-                hint = did_you_mean(name, self.pipeline.tasks)
+            if name not in self.graph:
+                hint = did_you_mean(name, self.graph)
                 raise ResumeError(f"no step named {name!r} in this pipeline{f'; {hint}' if hint else ''}")
         for name in sorted(request.retry | request.skip):
             known = self._known(TaskId(name))
@@ -212,7 +216,9 @@ class _Planner:
         The same as ``_judge`` says of it, at a fraction of the cost: most tasks of a large resume are of this kind.
         ``same`` are the ids of the calls that mean what they meant.
         """
-        if known.kept is not None or known.trace is not None:
+        if known.kept is not None or known.trace is not None or task.control is not None:
+            return None
+        if task.within is not None and self.containers.begins_anew(task.within):
             return None
         if known.status is TaskStatus.COMPLETED:
             if known.under is not None or known.stale or known.pinned or known.source or (self.open and task.reads):
@@ -244,16 +250,24 @@ class _Planner:
         known = self._known(name)
         decision = self._judge(task, known)
         runs = decision.verb in _RUNS or (decision.verb is Verb.REUSE and known.kept is not None)
-        if runs and (behind := next((need for need in task.needs if need in self.stuck), None)) is not None:
+        if runs and (behind := next((need for need in self._needs(task) if need in self.stuck), None)) is not None:
             decision = Decision(name, Verb.WAIT, f"behind {behind}")
         if decision.verb is Verb.WAIT:
             self.stuck.add(name)
         if decision.verb is not Verb.REUSE:
             self.open.add(name)
+            self.containers.note(task, decision)
             prior = known.prior
             if prior is not None and prior.trace is not None:
                 self.rewritten.update((seen.path, name) for seen in prior.trace.writes)
         self.decisions[name] = decision
+
+    def _needs(self, task: Task) -> Iterator[TaskId]:
+        """Yield what must be done before a task may begin: what the containers around it need as well."""
+        yield from task.needs
+        while task.within is not None:
+            task = self.graph[task.within]
+            yield from task.needs
 
     def _judge(self, task: Task, known: TaskState) -> Decision:
         name, request, status = task.id, self.request, known.status
@@ -277,6 +291,8 @@ class _Planner:
             if after and (prior is not None or status is not TaskStatus.PENDING):
                 what = "done after the checkpoint" if prior is not None else AFTER_CHECKPOINT
                 return self._again(task, what, AFTER_CHECKPOINT)
+        if task.control is not None and (prior is None or prior.status is TaskStatus.COMPLETED):
+            return self._judge_container(task, known)
         if prior is not None:
             return self._judge_prior(task, known, prior)
         return self._judge_unfinished(task, known)
@@ -284,7 +300,9 @@ class _Planner:
     def _is_forced(self, task: Task) -> bool:
         if task.id in self.request.rerun:
             return True
-        return self.request.downstream and any(need in self.forced for need in task.needs)
+        if self.request.downstream and any(need in self.forced for need in task.needs):
+            return True
+        return task.within is not None and bool(self.request.rerun) and self._is_forced(self.graph[task.within])
 
     def _again(self, task: Task, reason: str, recorded: str | None = None) -> Decision:
         """Let a task run again, whatever it had: its failures are forgiven."""
@@ -305,6 +323,14 @@ class _Planner:
             return self._again(task, "preserve_completed_tasks is off")
         if known.pinned:
             return Decision(name, Verb.REUSE, known.pinned if prior.value is not None else _since(prior))
+        if task.within is not None and self.containers.begins_anew(task.within):
+            why = f"{task.within} is worked out again; kept if what it is given comes out the same"
+            return Decision(name, Verb.RERUN, why, (), conditional=True)
+        return self._judge_result(task, known, prior)
+
+    def _judge_result(self, task: Task, known: TaskState, prior: Prior) -> Decision:
+        """Decide about a task whose result may be kept, as far as nothing but itself is asked."""
+        name = task.id
         asked = task.on_change or self.request.on_change
         old = self.recorded.before(task, known)
         source = self._unsettled(task, prior)
@@ -448,6 +474,41 @@ class _Planner:
             written,
             evidence.schema_faults.get(task.id, ""),
         )
+
+    # -- containers ----------------------------------------------------------------------------------------------
+
+    def _judge_container(self, task: Task, known: TaskState) -> Decision:
+        """Decide about a step that holds others: it goes on with them, is looked at anew, or keeps what it has."""
+        name, status = task.id, known.status
+        if status is TaskStatus.PENDING and known.kept is None and name not in self.graph.expansions:
+            return Decision(name, Verb.RUN, "new" if known is _FRESH else "not run yet")
+        source = next((str(read) for read in sorted(read_by(task)) if read in self.open), None)
+        if self.containers.begins_anew(name) or source is not None:
+            because = f"reads {source}" if source is not None else "what it is made of may be another now"
+            if status in DONE:
+                self.invalid.setdefault("what they are given may have changed", []).append(name)
+            elif status is not TaskStatus.PENDING:
+                self.resets.setdefault(("what it is made of may have changed", True), []).append(name)
+            why = f"{because}; what is in it is kept where it comes out the same"
+            return Decision(name, Verb.RERUN, why, (), conditional=True)
+        if status is TaskStatus.PENDING:
+            return Decision(name, Verb.RERUN, "what it is made of is worked out again")
+        told = self.containers.told(name)
+        if status in (TaskStatus.FAILED, TaskStatus.PARKED):
+            return self._judge_failed_container(task, known, told)
+        if told or status is TaskStatus.EXPANDED:
+            return Decision(name, Verb.RERUN if status in DONE else Verb.RUN, told or "all in it is done")
+        return Decision(name, Verb.REUSE, _since(known.prior) if known.prior is not None else "")
+
+    def _judge_failed_container(self, task: Task, known: TaskState, told: str) -> Decision:
+        name = task.id
+        if not self.strategy.retry_failed_tasks:
+            return Decision(name, Verb.WAIT, "failed, and retry_failed_tasks is off")
+        stuck = next((each for each in self.graph.inside(name) if each in self.stuck), None)
+        if stuck is not None and not told:
+            return Decision(name, Verb.WAIT, f"behind {stuck}")
+        self.resets.setdefault(("retry", False), []).append(name)
+        return Decision(name, Verb.RERUN, told or f"failed: {known.error.message if known.error else ''}")
 
     # -- what is not done ----------------------------------------------------------------------------------------
 

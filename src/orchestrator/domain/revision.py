@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from orchestrator.domain.changes import MISSING, Change, differences, same
+from orchestrator.domain.control import Block, ForEach, Loop, Switch
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import CachePolicy, DeclaredFiles, Input, Pipeline, RetryPolicy, Task
 
@@ -35,9 +36,10 @@ RESUME_KEYS = {
 """The fields of a ResumeStrategy, and the keys that they are written with."""
 LIMIT = 1000
 """So many differing parts of one step, or of one pipeline's settings, are named."""
-_DERIVED = ("id", "needs", "reads")
+_DERIVED = ("id", "needs", "reads", "uses", "within", "key", "index", "local")
 _FIELDS = [field.name for field in fields(Task) if field.name not in _DERIVED]
 _parts = attrgetter(*_FIELDS)
+_MODEL = Task(TaskId("a"), "")
 _KEYS = {"critical": "resume.critical", "checkpoint": "resume.checkpoint"}
 
 
@@ -72,6 +74,7 @@ def called_alike(old: Task, new: Task) -> bool:
         and old.action == new.action
         and old.condition == new.condition
         and old.files.reads == new.files.reads
+        and old.control == new.control
         and (repr(old.parameters) == repr(new.parameters) or same(old.parameters, new.parameters))
     )
 
@@ -135,11 +138,25 @@ def _written(value: Any) -> Any:
             return {key: getattr(value, field) for field, key in RETRY_KEYS.items()}
         case DeclaredFiles():
             return {"reads": value.reads, "writes": value.writes}
+        case tuple() if value and isinstance(value[0], Task):
+            return {task.id or "step": _step(task) for task in value}
+        case ForEach() | Loop() | Switch() | Block():
+            return {field.name.rstrip("_"): getattr(value, field.name) for field in fields(value)}
         case CachePolicy():
             found = {"ttl": value.ttl_seconds, "key": value.key, "scope": str(value.scope)}
             return {key: part for key, part in found.items() if part is not None}
         case _:
             return value
+
+
+def _step(task: Task) -> dict[str, Any]:
+    """Return the parts of a step inside another one that are not left out."""
+    usual = _parts(_MODEL)
+    return {
+        _KEYS.get(name, name): _written(part)
+        for name, part, default in zip(_FIELDS, _parts(task), usual, strict=True)
+        if part != default
+    }
 
 
 def _settings(pipeline: Pipeline) -> dict[str, Any]:
@@ -156,4 +173,5 @@ def _settings(pipeline: Pipeline) -> dict[str, Any]:
 
 def _input(item: Input) -> dict[str, Any]:
     found = {"type": item.type, "required": item.required, "default": item.default, "description": item.description}
+    found["schema"] = item.schema
     return {key: value for key, value in found.items() if value is not None}

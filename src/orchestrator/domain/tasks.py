@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from orchestrator.domain.events import ErrorInfo
     from orchestrator.domain.files import Trace
+    from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Task
     from orchestrator.domain.values import ValueRef
 
@@ -18,7 +19,7 @@ class TaskStatus(StrEnum):
     """Where a task is.
 
     Two are never recorded, only shown: ``blocked`` is a pending task behind a failed one, ``interrupted`` one that was
-    running when the process died, until a resume decides about it.
+    running when the process died, until a resume decides about it. ``expanded`` is a container whose tasks are at work.
     """
 
     PENDING = "pending"
@@ -29,6 +30,7 @@ class TaskStatus(StrEnum):
     FAILED = "failed"
     PARKED = "parked"
     IN_DOUBT = "in_doubt"
+    EXPANDED = "expanded"
     BLOCKED = "blocked"
     INTERRUPTED = "interrupted"
 
@@ -76,9 +78,13 @@ class TaskState:
     ``generation`` counts how often it began anew (0: never begun): attempts of the same one go on from where the last
     was. A new one begins with the attempt after a result was given up (``anew``), or one that is given something else
     than the last.
+
+    ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
+    that it is counted there among those at work.
     """
 
     __slots__ = (
+        "active",
         "anew",
         "attempt",
         "call",
@@ -87,6 +93,7 @@ class TaskState:
         "error",
         "failures",
         "generation",
+        "item",
         "kept",
         "parameters",
         "pinned",
@@ -105,11 +112,15 @@ class TaskState:
         "under",
         "unmet",
         "value",
+        "within",
     )
 
-    def __init__(self, unmet: int) -> None:
+    def __init__(self, unmet: int, within: TaskId | None = None, item: int = 0) -> None:
         self.status = TaskStatus.PENDING
         self.unmet = unmet
+        self.within = within
+        self.item = item
+        self.active = False
         self.attempt = 0
         self.failures = 0
         self.crashes = 0

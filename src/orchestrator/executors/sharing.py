@@ -20,11 +20,11 @@ _Key = tuple[str, str, int]
 class SharingExecutor:
     """Begins at most ``capacity`` attempts of a group at once, on ``inner``; the others wait for their turn, in order.
 
-    ``group_of`` names the group of an execution, None for one that shares with nobody. The time of an attempt begins
+    ``group_of`` names the group of an attempt, None for one that shares with nobody. The time of an attempt begins
     when its turn comes.
     """
 
-    def __init__(self, inner: Executor, capacity: int, group_of: Callable[[str], str | None]) -> None:
+    def __init__(self, inner: Executor, capacity: int, group_of: Callable[[Attempt], str | None]) -> None:
         self._inner = inner
         self._capacity = capacity
         self._group_of = group_of
@@ -32,7 +32,7 @@ class SharingExecutor:
 
     def start(self, attempt: Attempt, reporter: Reporter) -> None:
         """Begin an attempt, or let it wait."""
-        name = self._group_of(attempt.execution_id)
+        name = self._group_of(attempt)
         if name is None:
             self._inner.start(attempt, reporter)
             return
@@ -42,7 +42,7 @@ class SharingExecutor:
 
     def cancel(self, attempt: Attempt) -> None:
         """End a running or waiting attempt; nothing happens if it ended already."""
-        name = self._group_of(attempt.execution_id)
+        name = self._group_of(attempt)
         group = self._groups.get(name) if name is not None else None
         found = group.waiting.pop(_key(attempt), None) if group is not None else None
         if found is None:

@@ -19,6 +19,14 @@ may come. No values are inside, only their sizes in bytes of the encoded, uncomp
     ``task``, ``attempt``, ``outcome`` (``rerun``, ``fail`` or ``ask``), ``reason``
 ``task_skipped``
     ``task``, ``reason``
+``decision_made``
+    ``task``, ``kind`` (``condition``, ``for_each``, ``while``, ``until`` or ``switch``), ``round`` (of a loop, else 0),
+    ``value`` and ``reads`` (what it yielded and what it read, in a few words)
+``task_expanded``
+    ``task`` (the step that others are in), ``keys`` (of the items, or the round), ``branch``, ``tasks`` (how many the
+    execution has from here on)
+``task_gathered``
+    ``task``, ``lost`` (keys of items that failed and may)
 ``tasks_reset``
     ``tasks``, ``reason``, ``forgive``
 ``task_reused``
@@ -65,6 +73,7 @@ from typing import TYPE_CHECKING, TypeAlias, assert_never
 from orchestrator.domain.events import (
     CancelRequested,
     CheckpointMade,
+    DecisionMade,
     DefinitionChanged,
     DefinitionLoaded,
     ErrorInfo,
@@ -74,11 +83,14 @@ from orchestrator.domain.events import (
     ExecutionForked,
     ExecutionLinked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
     TaskCompleted,
+    TaskExpanded,
     TaskFailed,
+    TaskGathered,
     TaskInterrupted,
     TaskProgressed,
     TaskReused,
@@ -175,6 +187,8 @@ def _fields(event: Event, execution_id: str, seq: int) -> tuple[str, dict[str, J
                 "error": _error(event.error),
                 "outputs_bytes": _size(event.outputs),
             }
+        case ExecutionWaiting():
+            return "execution_waiting", {"due": None if event.due is None else _time(event.due)}
         case TaskReused():
             return "task_reused", {"task": event.task, "source": event.source, "bytes": _size(event.value)}
         case ResultSet():
@@ -194,8 +208,34 @@ def _fields(event: Event, execution_id: str, seq: int) -> tuple[str, dict[str, J
                 "writes": [file.path for file in event.writes],
                 "inputs": event.inputs,
             }
+        case DecisionMade() | TaskExpanded() | TaskGathered():
+            return _of_a_container(event)
         case _:
             return _of_the_execution(event)
+
+
+def _of_a_container(event: DecisionMade | TaskExpanded | TaskGathered) -> tuple[str, dict[str, JSON]]:
+    """Name and tell what was decided for a step, or what it is made of."""
+    match event:
+        case DecisionMade():
+            return "decision_made", {
+                "task": event.task,
+                "kind": event.kind,
+                "round": event.round,
+                "value": event.value,
+                "reads": dict(event.reads),
+            }
+        case TaskExpanded():
+            return "task_expanded", {
+                "task": event.task,
+                "keys": list(event.keys),
+                "branch": event.branch,
+                "tasks": event.total,
+            }
+        case TaskGathered():
+            return "task_gathered", {"task": event.task, "lost": list(event.lost)}
+        case _:
+            assert_never(event)
 
 
 def _of_the_execution(

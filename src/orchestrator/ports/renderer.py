@@ -26,3 +26,6 @@ class Renderer(Protocol):
 
     def truth(self, condition: str, scope: Mapping[str, Any]) -> bool:
         """Evaluate a condition, with or without the braces around it; the usual truth of the value it yields."""
+
+    def evaluate(self, expression: str, scope: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return what an expression yields, with or without braces, and what it read: references as written."""

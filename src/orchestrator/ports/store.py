@@ -1,4 +1,4 @@
-"""The store: journals, leases, queues, values and the list of executions. Small protocols and their sum.
+"""The store: journals, leases, queues, mail, values and the list of executions. Small protocols and their sum.
 
 Everything that is written is written by ``create`` and ``append``, each one atomic transaction that names the epoch
 the writer believes it owns and the seq it expects. The store itself refuses a stale writer.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.files import Trace
     from orchestrator.domain.ids import Epoch, ExecutionId, Seq
-    from orchestrator.domain.values import Stored, ValueRef
+    from orchestrator.domain.values import EncodedValue, Stored, ValueRef
     from orchestrator.errors import StoreDamaged
 
 
@@ -53,10 +53,34 @@ class Holder(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What somebody asked the owner of an execution for: ``kind`` is ``cancel`` or ``pause``."""
+    """What somebody asked the owner of an execution for: ``kind`` is ``cancel`` or ``pause``.
+
+    ``signal``: there is mail for the execution (see Mail); ``by`` is then empty, for each signal names its own sender.
+    """
 
     kind: str
     by: str
+
+
+HAS_MAIL = Request("signal", "")
+
+SIGNAL_LIMIT = 64 * 1024
+"""The payload of a signal has at most so many bytes, encoded. What is larger is put where both sides can read it."""
+
+
+class Signal(NamedTuple):
+    """A message to an execution, from anybody.
+
+    ``id`` is the sender's, by the rule of ids: what is sent again under it, because nobody knows whether it was heard,
+    is the same signal. ``name`` is what waits ask for, ``by`` who sent it (for people), ``at`` when (seconds since
+    1970, UTC). The payload travels with its bytes, whatever its size.
+    """
+
+    id: str
+    name: str
+    payload: EncodedValue
+    by: str
+    at: float
 
 
 class Place(NamedTuple):
@@ -99,8 +123,9 @@ class ExecutionSummary:
     ``completed`` counts tasks done (completed or skipped), of ``total``. ``status`` is as recorded; ``holder`` tells
     whether somebody is at work. Times are seconds since 1970, UTC. ``place`` is the queue it was given to (None: to
     none), ``waiting`` whether it is to be taken from there whenever nobody owns it (see Queues), ``paused_by`` who
-    keeps it from being taken. ``lease_left`` is how many seconds its owner may still be silent (None: nobody owns it;
-    negative: it is overdue); two summaries are equal whatever that is.
+    keeps it from being taken. ``due`` is when an execution of the status ``waiting`` goes on by itself (None: only when
+    a signal comes; 0: at once, for one has come). ``lease_left`` is how many seconds its owner may still be silent
+    (None: nobody owns it; negative: it is overdue); two summaries are equal whatever that is.
     """
 
     execution_id: ExecutionId
@@ -115,6 +140,7 @@ class ExecutionSummary:
     place: Place | None = None
     waiting: bool = False
     paused_by: str | None = None
+    due: float | None = None
     lease_left: float | None = field(default=None, compare=False)
 
     @property
@@ -204,8 +230,9 @@ class Leases(Protocol):
         """Keep the execution from being taken by a server, and ask its owner to stop. Raises UnknownExecution."""
 
     def requests(self, lease: Lease) -> Request | None:
-        """Return what the owner was asked for since the lease began (a cancel before a pause), or None.
+        """Return what the owner was asked for since the lease began, or None.
 
+        A cancel comes before a pause, and both before ``HAS_MAIL``, which stands until the mail is taken.
         Raises LeaseLost as ``renew`` does.
         """
 
@@ -243,7 +270,7 @@ class Queues(Protocol):
     failed or cancelled, whenever nobody owns it: not yet, no more (its owner stopped and gave it back), or its owner
     has not renewed its lease in time. The last counts on every store, also where a lock of the system's tells that
     the owner's process exists: then it is stopped or stuck. Neither a paused execution nor one of a paused queue is
-    taken.
+    taken, nor one of the status ``waiting`` before it is due: by its time, or because there is mail for it.
     """
 
     async def submit(
@@ -266,8 +293,9 @@ class Queues(Protocol):
 
         Each is taken by one caller only, and no queue gets beyond its limit. ``runs`` takes besides, after those, what
         waits in no queue: executions recorded as running that nobody owns any more, or whose owner has not renewed its
-        lease in time. A store that knows of an owner's death sooner need not wait for the lease's end. Unlike with
-        ``acquire``, a cancel that the last owner was asked for and has not answered stands for the next.
+        lease in time, and those of the status ``waiting`` that are due. A store that knows of an owner's death sooner
+        need not wait for the lease's end. Unlike with ``acquire``, a cancel that the last owner was asked for and has
+        not answered stands for the next.
         """
 
     async def set_queue(self, name: str, *, limit: int | None, paused_by: str | None) -> None:
@@ -275,6 +303,36 @@ class Queues(Protocol):
 
     async def queues(self) -> list[QueueSummary]:
         """Return the queues that something was set for or that hold executions not yet ended, by name."""
+
+
+class Mail(Protocol):
+    """Signals: what anybody sends to an execution, kept until its owner has recorded it, whoever owns it and when.
+
+    A signal is in the mailbox or in the journal, or in both: the owner takes it by recording it as a fact, and only
+    then says that it was delivered. Who dies in between leaves it to be offered once more, and the next owner knows it
+    by its id. So nothing is lost, and what is recorded twice is the same.
+    """
+
+    async def send(self, execution_id: ExecutionId, signal: Signal) -> None:
+        """Put a signal into the mailbox; durable on return, whatever the durability.
+
+        Nothing happens if one of its id is there already. The owner hears of it soon (see ``Leases.requests``); an
+        execution of the status ``waiting`` is due from now on. One that has ended keeps it, unread.
+        Raises UnknownExecution; UsageError for a payload above ``SIGNAL_LIMIT`` or an id against the rule.
+        """
+
+    async def signals(self, execution_id: ExecutionId, limit: int | None = None) -> list[Signal]:
+        """Return the oldest signals in the mailbox (None: all), in the order in which they came.
+
+        Anybody may read them. Raises UnknownExecution; StoreDamaged for one that is not what was sent.
+        """
+
+    async def delivered(self, lease: Lease, ids: Sequence[str]) -> None:
+        """Take out of the mailbox what the owner has committed to the journal; unknown ids are no error.
+
+        Its last commit may be behind it: an execution that was given back is still nobody else's. Raises LeaseLost as
+        ``renew`` does.
+        """
 
 
 class Values(Protocol):
@@ -355,10 +413,11 @@ class Maintenance(Protocol):
     async def hide_checkpoint(self, execution_id: ExecutionId, seq: Seq) -> None:
         """Take a checkpoint out of the lists; idempotent. Raises UnknownExecution."""
 
-    async def remove(self, execution_ids: Sequence[ExecutionId]) -> None:
-        """Remove executions and the values nobody else refers to. Interruptible and idempotent.
+    async def remove(self, execution_ids: Sequence[ExecutionId], *, unread: bool = True) -> None:
+        """Remove executions, their mail and the values nobody else refers to. Interruptible and idempotent.
 
-        Raises ExecutionOwned if one is being worked on; those before it are removed.
+        Raises ExecutionOwned if one is being worked on, and unless ``unread`` MailUnread if there is mail for one;
+        those before it are removed.
         """
 
     async def check(self) -> list[str]:
@@ -374,7 +433,7 @@ class Maintenance(Protocol):
         """Close; idempotent."""
 
 
-class Store(Journal, Leases, Queues, Values, Cache, Executions, Maintenance, Protocol):
+class Store(Journal, Leases, Queues, Mail, Values, Cache, Executions, Maintenance, Protocol):
     """All of it. ``url`` names the store in messages, without secrets."""
 
     url: str

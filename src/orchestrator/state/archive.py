@@ -4,7 +4,8 @@
 
     magic 8 | format 1 | file id 16 | frame...        frame: tag 1 | length 8 | record
 
-    per execution:  MANIFEST (VALUE... COMMIT)... END      ABANDONED in place of END where it could not be read on
+    per execution:  MANIFEST SIGNAL... (VALUE... COMMIT)... END
+                    ABANDONED in place of END where it could not be read on
     at the end:     CLOSE
 
 Each record is sealed by the store's own means (a checksum, or encryption), bound to the file's id, to its number in the
@@ -30,6 +31,7 @@ from orchestrator.domain.values import EncodedValue, ValueRef
 from orchestrator.errors import StoreDamaged, StoreFull, StoreIncompatible, StoreUnavailable
 from orchestrator.ports.store import Commit
 from orchestrator.state.eventcodec import decode_events, encode_events
+from orchestrator.state.mail import pack_signal
 from orchestrator.state.parcels import Manifest, Parcel
 from orchestrator.state.records import DIGEST_SIZE, MAX_RAW_LENGTH, Kind, Sealing, context_of, digest_of
 
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAGIC = b"\x89orcmove"
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""In files of format 1 are no signals."""
 MAX_RECORD = MAX_RAW_LENGTH + 4096
 HEAD = Struct("<8sB16s")
 FRAME = Struct("<BQ")
@@ -54,6 +58,7 @@ class Tag(IntEnum):
     END = 4
     ABANDONED = 5
     CLOSE = 6
+    SIGNAL = 7
 
 
 class ArchiveWriter:
@@ -76,15 +81,19 @@ class ArchiveWriter:
         self._frame(Tag.MANIFEST, pack_manifest(parcel.manifest))
         tally = Tally()
         try:
+            async for signal in parcel.mail():
+                self._counted(tally, Tag.SIGNAL, pack_signal(signal))
             async for item in parcel.items():
-                tag, payload = pack_item(item)
-                self._frame(tag, payload)
-                tally.add(tag, payload)
+                self._counted(tally, *pack_item(item))
         except (StoreDamaged, StoreIncompatible):
             self._frame(Tag.ABANDONED, b"")
             raise
         self._frame(Tag.END, tally.packed())
         self._executions += 1
+
+    def _counted(self, tally: Tally, tag: Tag, payload: bytes) -> None:
+        self._frame(tag, payload)
+        tally.add(tag, payload)
 
     def close(self) -> None:
         """Write the end."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.domain.events import DefinitionChanged, ExecutionCreated, ExecutionFinished, ExecutionStarted
+from orchestrator.domain.events import (
+    DefinitionChanged,
+    ExecutionCreated,
+    ExecutionFinished,
+    ExecutionStarted,
+    ExecutionWaiting,
+    TaskExpanded,
+)
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.values import EncodedValue
@@ -48,6 +55,8 @@ def status_after(events: Sequence[Event]) -> str | None:
     for event in events:
         if isinstance(event, ExecutionFinished):
             status = event.status
+        elif isinstance(event, ExecutionWaiting):
+            status = ExecutionStatus.WAITING.value
         elif isinstance(event, ExecutionStarted):
             status = ExecutionStatus.RUNNING.value
         elif isinstance(event, ExecutionCreated):
@@ -55,11 +64,22 @@ def status_after(events: Sequence[Event]) -> str | None:
     return status
 
 
+def due_after(events: Sequence[Event]) -> float | None:
+    """Return when an execution that these facts leave waiting goes on by itself; None if only a signal wakes it."""
+    due: float | None = None
+    for event in events:
+        if isinstance(event, ExecutionWaiting):
+            due = event.due
+        elif isinstance(event, (ExecutionFinished, ExecutionStarted)):
+            due = None
+    return due
+
+
 def total_after(events: Sequence[Event]) -> int | None:
     """Return how many tasks the execution has after these facts; None if they do not change it."""
     total: int | None = None
     for event in events:
-        if isinstance(event, (ExecutionCreated, DefinitionChanged)):
+        if isinstance(event, (ExecutionCreated, DefinitionChanged, TaskExpanded)):
             total = event.total
     return total
 
@@ -86,7 +106,7 @@ def carried(values: Sequence[Stored]) -> Carried:
 
 def gives_back(events: Sequence[Event]) -> bool:
     """Tell whether the commit of these facts is its owner's last: it gives the execution back as well."""
-    return any(isinstance(event, ExecutionFinished) for event in events)
+    return any(isinstance(event, (ExecutionFinished, ExecutionWaiting)) for event in events)
 
 
 def ends(status: str | None) -> bool:

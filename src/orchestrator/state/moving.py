@@ -13,20 +13,29 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.keeper import LeaseKeeper
 from orchestrator.domain.ids import ExecutionId, Seq
-from orchestrator.errors import ExecutionOwned, LeaseLost, StoreDamaged, StoreError, UnknownExecution, UsageError
+from orchestrator.errors import (
+    ExecutionOwned,
+    LeaseLost,
+    MailUnread,
+    StoreDamaged,
+    StoreError,
+    UnknownExecution,
+    UsageError,
+)
 from orchestrator.ports.store import Admission, Commit, Lease
 from orchestrator.state.eventcodec import encode_events
 from orchestrator.state.parcels import Manifest, Parcel, StoredParcel, digest_commit, survey
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.clock import Clock
-    from orchestrator.ports.store import ExecutionSummary, Store
+    from orchestrator.ports.store import ExecutionSummary, Signal, Store
 
 PAUSED_BY = "its copying"
+GONE_ON = "somebody who went on with it after it was copied; it was not removed"
 
 
 class Outcome(Enum):
@@ -65,17 +74,19 @@ class Mover:
         being worked on, StoreDamaged for damage on either side. Then the store holds what it held before, or nothing
         of this execution.
         """
-        if await self._is_there(parcel):
+        mail = await self._make_room(parcel)
+        if mail is None:
             await self._verify(parcel.manifest)
+            await self._send_mail(parcel)
             return Outcome.THERE
-        await self._write(parcel, paused_by or (PAUSED_BY if parcel.manifest.running else None))
+        await self._write(parcel, mail, paused_by or (PAUSED_BY if parcel.manifest.running else None))
         return Outcome.COPIED
 
     async def move(self, source: Store, source_mover: Mover, execution_id: ExecutionId) -> Outcome:
         """Copy an execution, then remove it from ``source``; nobody can go on with it there meanwhile.
 
-        Where it waits, and whether it is paused, goes along. Raises ExecutionOwned while somebody is at work on it,
-        and what ``put`` raises: then it stays where it was.
+        Where it waits, whether it is paused, and what is sent to it until it is removed, goes along. Raises
+        ExecutionOwned while somebody is at work on it, and what ``put`` raises: then it stays where it was.
         """
         summary = await source.summary(execution_id)
         lease = await source.acquire(execution_id, self._owner)
@@ -90,10 +101,26 @@ class Mover:
             raise
         await source.release(lease)
         if (await source.summary(execution_id)).seq != manifest.seq:
-            raise ExecutionOwned(execution_id, "somebody who went on with it after it was copied; it was not removed")
-        await source.remove([execution_id])
+            raise ExecutionOwned(execution_id, GONE_ON)
+        await self._remove(source, lease)
         await self._settle(summary)
         return outcome
+
+    async def _remove(self, source: Store, lease: Lease) -> None:
+        """Remove a copied execution; a signal that came after the copy is taken there first."""
+        name = lease.execution_id
+        while True:
+            mail = await source.signals(name)
+            for signal in mail:
+                await self._store.send(name, signal)
+            try:
+                await source.delivered(lease, [signal.id for signal in mail])
+                await source.remove([name], unread=False)
+            except MailUnread:
+                continue
+            except LeaseLost as error:
+                raise ExecutionOwned(name, GONE_ON) from error
+            return
 
     async def _settle(self, summary: ExecutionSummary) -> None:
         """Let it wait here as it did there; only now, for until it was removed there it could have run twice."""
@@ -116,14 +143,17 @@ class Mover:
 
     # -- what is there already -----------------------------------------------------------------------------------
 
-    async def _is_there(self, parcel: Parcel) -> bool:
-        """Tell whether the store has all of it; removes an earlier try's half, and an earlier copy that is shorter."""
+    async def _make_room(self, parcel: Parcel) -> list[Signal] | None:
+        """Return None if the store has all of it.
+
+        Else removes an earlier try's half, and an earlier copy that is shorter, and returns the mail that was there.
+        """
         manifest = parcel.manifest
         name = manifest.execution_id
         try:
             summary = await self._store.summary(name)
         except UnknownExecution:
-            return False
+            return []
         found = await self._compare(parcel)
         if found.differs:
             raise UsageError(
@@ -133,11 +163,12 @@ class Mover:
         if found.damage is not None and found.length < summary.seq:
             raise found.damage
         if found.damage is None and found.length >= manifest.seq:
-            return True
+            return None
         if summary.holder is not None and summary.holder.alive:
             raise ExecutionOwned(name, summary.holder.owner)
+        mail = await self._store.signals(name)
         await self._store.remove([name])
-        return False
+        return mail
 
     async def _compare(self, parcel: Parcel) -> _Comparison:
         """Hold what is there against a parcel, as far as both go."""
@@ -156,7 +187,7 @@ class Mover:
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    async def _write(self, parcel: Parcel, paused_by: str | None) -> None:
+    async def _write(self, parcel: Parcel, mail: list[Signal], paused_by: str | None) -> None:
         lease: Lease | None = None
         try:
             values: list[EncodedValue] = []
@@ -169,6 +200,7 @@ class Mover:
                     if lease is None:
                         lease = await self._create(parcel.manifest, item, values)
                         await self._mark(parcel.manifest, paused_by)
+                        await self._send_mail(parcel, mail)
                     else:
                         await self._append(parcel.manifest, lease, item, values)
                     seq += len(item.events)
@@ -210,6 +242,14 @@ class Mover:
             await self._store.hide_checkpoint(manifest.execution_id, Seq(hidden))
         if paused_by is not None:
             await self._store.request_pause(manifest.execution_id, paused_by)
+
+    async def _send_mail(self, parcel: Parcel, before: Sequence[Signal] = ()) -> None:
+        """Put into the mailbox what came along and, before that, what was there; what is known already is no second."""
+        for signal in before:
+            await self._store.send(parcel.manifest.execution_id, signal)
+        async with aclosing(parcel.mail()) as mail:
+            async for signal in mail:
+                await self._store.send(parcel.manifest.execution_id, signal)
 
     async def _take_back(self, lease: Lease) -> None:
         self._keeper.drop(lease)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from orchestrator.domain.events import Event
-    from orchestrator.ports.store import Journal, Store
+    from orchestrator.ports.store import Journal, Signal, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Manifest:
 
     ``seq`` is the last fact that goes along: of a running execution, the last one committed when it was looked at.
     ``epoch`` is that of its last owner, ``hidden`` are the checkpoints deleted from the lists, ``running`` is whether
-    its last fact leaves it so. ``digest`` is that of all its commits (see ``digest_commit``).
+    its last fact leaves it so, or waiting: the original may go on by itself. ``digest`` is that of all its commits (see
+    ``digest_commit``).
     """
 
     execution_id: ExecutionId
@@ -48,6 +49,9 @@ class Parcel(Protocol):
     def manifest(self) -> Manifest:
         """What is known beforehand."""
 
+    def mail(self) -> AsyncGenerator[Signal]:
+        """Yield what was sent to it and is in none of its facts yet, oldest first. Raises as ``items``."""
+
     def items(self) -> AsyncGenerator[EncodedValue | Commit]:
         """Yield the commits in order, each after the values that it is the first to refer to; all verified.
 
@@ -61,6 +65,11 @@ class StoredParcel:
     def __init__(self, store: Store, manifest: Manifest) -> None:
         self._store = store
         self.manifest = manifest
+
+    async def mail(self) -> AsyncGenerator[Signal]:
+        """See Parcel."""
+        for signal in await self._store.signals(self.manifest.execution_id):
+            yield signal
 
     async def items(self) -> AsyncGenerator[EncodedValue | Commit]:
         """See Parcel."""
@@ -95,7 +104,8 @@ async def survey(store: Store, execution_id: ExecutionId) -> Manifest:
     if not seq:
         raise StoreDamaged(f"{execution_id}@1", "the journal is empty")
     hidden = tuple(sorted(number for number in await store.hidden(execution_id) if number <= seq))
-    return Manifest(execution_id, pipeline_id, seq, epoch, hidden, status == ExecutionStatus.RUNNING, digest.digest())
+    running = status in (ExecutionStatus.RUNNING, ExecutionStatus.WAITING)
+    return Manifest(execution_id, pipeline_id, seq, epoch, hidden, running, digest.digest())
 
 
 def digest_commit(commit: Commit) -> bytes:

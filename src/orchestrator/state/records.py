@@ -54,6 +54,7 @@ class Kind(IntEnum):
     REQUEST = 7
     ARCHIVE = 8
     CACHED = 9
+    SIGNAL = 10
 
 
 def context_of(*parts: str | bytes | int) -> bytes:
@@ -168,16 +169,17 @@ def digest_of(payload: bytes) -> bytes:
     return blake2b(payload, digest_size=DIGEST_SIZE).digest()
 
 
-def _refer(payload: bytes) -> EncodedValue:
+def refer(payload: bytes) -> EncodedValue:
+    """Return encoded bytes with how the journal refers to them."""
     size = len(payload)
     if size <= INLINE_LIMIT:
         return EncodedValue(ValueRef(payload, size, inline=True), payload)
     return EncodedValue(ValueRef(digest_of(payload), size, inline=False), payload)
 
 
-_NONE = _refer(codec.encode(None))
-_TRUE = _refer(codec.encode(True))  # noqa: FBT003
-_FALSE = _refer(codec.encode(False))  # noqa: FBT003
+_NONE = refer(codec.encode(None))
+_TRUE = refer(codec.encode(True))  # noqa: FBT003
+_FALSE = refer(codec.encode(False))  # noqa: FBT003
 
 
 def encode_value(value: Any, *, name: str = "result", limit: int = codec.SIZE_LIMIT) -> EncodedValue:
@@ -191,7 +193,7 @@ def encode_value(value: Any, *, name: str = "result", limit: int = codec.SIZE_LI
         return _TRUE
     if value is False:
         return _FALSE
-    return _refer(codec.encode(value, name=name, limit=limit))
+    return refer(codec.encode(value, name=name, limit=limit))
 
 
 def decode_value(payload: bytes, *, name: str) -> Any:

@@ -16,12 +16,14 @@ from orchestrator.state.archive import (
     HEAD,
     MAGIC,
     MAX_RECORD,
+    READABLE,
     Tag,
     Tally,
     frame_context,
     unpack_item,
     unpack_manifest,
 )
+from orchestrator.state.mail import unpack_signal
 from orchestrator.state.parcels import Manifest, digest_commit, large_values
 from orchestrator.state.records import Kind, Sealing
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from orchestrator.domain.values import EncodedValue
+    from orchestrator.ports.store import Signal
 
 _TAGS = frozenset(Tag)
 
@@ -74,9 +77,9 @@ class ArchiveReader:
         if len(head) < HEAD.size:
             raise StoreDamaged(name, f"truncated: it ends at byte {len(head)}")
         _magic, format_, self._id = HEAD.unpack(head)
-        if format_ != FORMAT:
+        if format_ not in READABLE:
             raise StoreIncompatible(
-                f"{name} has format {format_}, and this version reads format {FORMAT}: "
+                f"{name} has format {format_}, and this version reads up to format {FORMAT}: "
                 "a newer version wrote it (upgrade), or that byte is damaged"
             )
 
@@ -128,6 +131,15 @@ class FiledParcel:
         self._number = number
         self.manifest = manifest
 
+    async def mail(self) -> AsyncGenerator[Signal]:
+        """See parcels.Parcel."""
+        for frame in self._reader.frames(self._at, self._number):
+            if not isinstance(frame, Frame):
+                raise frame
+            if frame.tag is not Tag.SIGNAL:
+                return
+            yield unpack_signal(frame.payload, frame.place)
+
     async def items(self) -> AsyncGenerator[EncodedValue | Commit]:
         """See parcels.Parcel."""
         for frame in self._reader.frames(self._at, self._number):
@@ -135,6 +147,8 @@ class FiledParcel:
                 raise frame
             if frame.tag is Tag.END:
                 return
+            if frame.tag is Tag.SIGNAL:
+                continue
             yield unpack_item(frame.tag, frame.payload, frame.place)
 
 
@@ -208,6 +222,11 @@ class _Scan:
 
     def _take(self, frame: Frame) -> None:
         self._tally.add(frame.tag, frame.payload)
+        if frame.tag is Tag.SIGNAL:
+            if self._seq or self._values:
+                raise StoreDamaged(frame.place, "a signal stands among the facts")
+            unpack_signal(frame.payload, frame.place)
+            return
         item = unpack_item(frame.tag, frame.payload, frame.place)
         if not isinstance(item, Commit):
             self._values.add(item.ref.data)

@@ -35,6 +35,7 @@ from orchestrator.testing.stores.lists import (
     RemovalTests,
     SummaryTests,
 )
+from orchestrator.testing.stores.mail import DueTests, MailTests
 from orchestrator.testing.stores.queues import PauseTests, PlaceTests, QueueSettingTests, TakeOverTests, TakeTests
 from orchestrator.testing.stores.values import ReferredValueTests, SharedValueTests, ValueTests
 
@@ -60,6 +61,8 @@ class StoreSuite(
     TakeOverTests,
     PauseTests,
     QueueSettingTests,
+    MailTests,
+    DueTests,
     SummaryTests,
     ListTests,
     HiddenTests,

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from orchestrator.compiler import bind_inputs, compile_text, parse_input
-from orchestrator.domain.pipeline import Input, Pipeline
+from orchestrator.compiler.build import build
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.pipeline import Input, Pipeline, Task
 from orchestrator.errors import DefinitionError, UsageError
 
 STEPS = "\nsteps: [{id: a, tool: noop}]"
@@ -34,6 +36,15 @@ def declare(text: str) -> Pipeline:
         (
             "{type: number, default: 1, description: n}",
             Input("x", "number", required=False, default=1, description="n"),
+        ),
+        ("{schema: {type: array}}", Input("x", "list", required=True, schema={"type": "array"})),
+        ("{schema: {type: number}, default: 1}", Input("x", "number", default=1, schema={"type": "number"})),
+        ("{schema: {enum: [1]}, default: 1}", Input("x", "integer", default=1, schema={"enum": [1]})),
+        ("{schema: {type: [string, 'null']}}", Input("x", required=True, schema={"type": ["string", "null"]})),
+        ("{type: any, schema: {type: 'null'}}", Input("x", required=True, schema={"type": "null"})),
+        (
+            "{type: integer, required: false, schema: {minimum: 1}}",
+            Input("x", "integer", required=False, schema={"minimum": 1}),
         ),
     ],
 )
@@ -65,6 +76,37 @@ def test_everything_wrong_is_told_at_once() -> None:
         bind_inputs(pipeline, {"zzzzzzz": 1, "path": ""})
     with pytest.raises(DefinitionError, match="it declares none"):
         bind_inputs(declare("{}"), {"a": 1})
+
+
+def test_what_breaks_a_schema_is_told_at_its_place() -> None:
+    rows = "{schema: {type: array, items: {required: [price], properties: {price: {type: number}}}}}"
+    pipeline = declare(f"{{rows: {rows}, limit: {{schema: {{minimum: 1}}, default: 5}}}}")
+    given = {"rows": ({"price": 1}, {}, {"price": "x"}), "limit": 0}
+    with pytest.raises(DefinitionError) as caught:
+        bind_inputs(pipeline, given)
+    assert str(caught.value).splitlines() == [
+        "<inputs>  rows[1]: the key 'price' is missing",
+        "<inputs>  rows[2].price: expected a number, got the text 'x'",
+        "<inputs>  limit: expected 1 or more, got 0",
+    ]
+    assert bind_inputs(pipeline, {"rows": []}) == {"rows": [], "limit": 5}
+    with pytest.raises(DefinitionError, match=r"limit: expected a whole number, got the text 'x'$"):
+        bind_inputs(pipeline, {"rows": [], "limit": "x"})
+
+
+def test_an_input_that_is_left_out_breaks_no_schema() -> None:
+    assert bind_inputs(declare("{x: {type: integer, required: false, schema: {minimum: 1}}}"), {}) == {"x": None}
+
+
+def test_the_schema_of_an_input_made_in_python_is_copied_and_checked() -> None:
+    schema, tasks = {"minimum": 1}, [Task(TaskId("a"), "noop")]
+    pipeline = build(id="p", tasks=tasks, inputs=[Input("x", "integer", default=3, schema=schema)])
+    schema["minimum"] = 9
+    assert pipeline.inputs["x"].schema == {"minimum": 1}
+    with pytest.raises(
+        DefinitionError, match=r"inputs\.x\.schema: expected a JSON Schema as a mapping, got the number"
+    ):
+        build(id="p", tasks=tasks, inputs=[Input("x", schema=3)])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

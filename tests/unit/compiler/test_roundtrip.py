@@ -109,7 +109,10 @@ def inputs(draw: st.DrawFn) -> dict[str, Input]:
         kind = draw(st.sampled_from(["any", type_of(default)]))
         assert fits(kind, default)
         required = default is None and draw(st.booleans())
-        found[name] = Input(name, kind, required, default, draw(names))
+        schema = draw(st.none() | st.fixed_dictionaries({"title": texts, "enum": st.just([default, None])}))
+        if schema is not None and kind not in ("any", "list") and draw(flags):
+            schema["type"] = kind  # what a schema calls so as well
+        found[name] = Input(name, kind, required, default, draw(names), schema)
     return found
 
 

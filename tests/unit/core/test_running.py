@@ -58,10 +58,12 @@ async def test_an_execution_id_that_is_taken_is_refused(bench: Bench, orchestrat
 
 
 async def test_wrong_inputs_begin_nothing(bench: Bench, orchestrator: Orchestrator) -> None:
-    pipeline = bench.pipeline(step("a"), inputs={"n": {"type": "integer"}})
-    for given in ({}, {"n": "x"}, {"n": 1, "m": 2}):
+    pipeline = bench.pipeline(step("a"), inputs={"n": {"type": "integer", "schema": {"minimum": 1}}})
+    for given in ({}, {"n": "x"}, {"n": 0}, {"n": 1, "m": 2}):
         with pytest.raises(DefinitionError):
             await orchestrator.run_pipeline(pipeline, given)
+        with pytest.raises(DefinitionError):
+            await orchestrator.submit(pipeline, given)
     assert await orchestrator.list_executions() == []
 
 

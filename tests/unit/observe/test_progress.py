@@ -18,6 +18,7 @@ from orchestrator.domain.events import (
     ExecutionForked,
     ExecutionLinked,
     ExecutionStarted,
+    ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
@@ -150,6 +151,7 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
         ExecutionForked(AT, "e0@3", ["day"], "me", "why"),
         {"event": "execution_forked", "source": "e0@3", "inputs": ["day"], "by": "me", "reason": "why"},
     ),
+    (ExecutionWaiting(AT, AT), {"event": "execution_waiting", "due": ISO}),
     (
         ExecutionLinked(AT, "e0", "t", 1),
         {"event": "execution_linked", "parent": "e0", "task": "t", "depth": 1},

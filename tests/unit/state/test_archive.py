@@ -14,7 +14,7 @@ from orchestrator.domain.events import DefinitionChanged, Event, ResultSet, Task
 from orchestrator.domain.ids import ExecutionId, Seq, TaskId
 from orchestrator.domain.values import EncodedValue
 from orchestrator.errors import StoreDamaged, StoreFull, StoreIncompatible, StoreUnavailable
-from orchestrator.ports.store import Commit, Store
+from orchestrator.ports.store import Commit, Signal, Store
 from orchestrator.state import archive
 from orchestrator.state.archive import FRAME, HEAD, ArchiveWriter, Tag
 from orchestrator.state.encryption import Encryption
@@ -23,7 +23,7 @@ from orchestrator.state.parcels import Manifest, Parcel, StoredParcel, survey
 from orchestrator.state.records import PLAIN, Sealing
 from orchestrator.state.unpacking import ArchiveReader, Contents
 from orchestrator.testing.clock import ManualClock, SeededChance
-from orchestrator.testing.stores.facts import AT, checkpoint, completed, created, finished, value
+from orchestrator.testing.stores.facts import AT, checkpoint, completed, created, finished, signal, value
 
 KEYED = Encryption({"k": bytes(32)})
 NAMES = ("first", "second", "third")
@@ -40,6 +40,8 @@ async def store() -> Store:
         await made.append(lease, [checkpoint({"text": name * 3})], [], expected_seq=Seq(3), completed=2)
         await made.append(lease, [finished()], [], expected_seq=Seq(4), completed=2)
         await made.hide_checkpoint(ExecutionId(name), Seq(4))
+    for number in range(2):
+        await made.send(ExecutionId(NAMES[-1]), signal(f"s{number}", value(2000, number)))
     return made
 
 
@@ -65,8 +67,8 @@ def names(contents: Contents) -> list[str]:
     return [parcel.manifest.execution_id for parcel in contents.parcels]
 
 
-async def content(parcel: Parcel) -> tuple[Manifest, list[EncodedValue | Commit]]:
-    return parcel.manifest, [item async for item in parcel.items()]
+async def content(parcel: Parcel) -> tuple[Manifest, list[Signal], list[EncodedValue | Commit]]:
+    return parcel.manifest, [one async for one in parcel.mail()], [item async for item in parcel.items()]
 
 
 def frames(data: bytes) -> list[bytes]:
@@ -193,8 +195,8 @@ async def test_a_foreign_file_and_a_newer_one(store: Store) -> None:
     with pytest.raises(StoreDamaged, match="no file that `orchestrator export` wrote"):
         read(b"SQLite format 3\0" * 9)
     data = bytearray(await written(store))
-    data[8] = 2
-    with pytest.raises(StoreIncompatible, match=r"it\.orc has format 2, and this version reads format 1"):
+    data[8] = 3
+    with pytest.raises(StoreIncompatible, match=r"it\.orc has format 3, and this version reads up to format 2"):
         read(bytes(data))
 
 
@@ -214,6 +216,9 @@ class _Lying:
         self._parcel = parcel
         self._change = change
         self.manifest = parcel.manifest
+
+    def mail(self) -> object:
+        return self._parcel.mail()
 
     async def items(self) -> object:
         items = [item async for item in self._parcel.items()]
@@ -247,6 +252,20 @@ async def test_content_that_contradicts_itself(store: Store, change: Callable[..
     assert name == "first"
     with pytest.raises(StoreDamaged, match=reason):
         raise error
+
+
+async def test_a_signal_among_the_facts_is_damage(store: Store) -> None:
+    class Confused(_Lying):
+        async def mail(self) -> object:
+            writer._frame(*archive.pack_item(Commit(Seq(1), [created("first")], 0)))
+            yield signal()
+
+    file = io.BytesIO()
+    writer = ArchiveWriter(file, PLAIN)
+    await writer.add(Confused((await parcels(store))[0], lambda *_: None))  # type: ignore[arg-type]
+    writer.close()
+    ((name, error),) = read(file.getvalue()).refused
+    assert (name, str(error).endswith("a signal stands among the facts")) == ("first", True)
 
 
 @pytest.mark.parametrize(

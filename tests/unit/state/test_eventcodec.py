@@ -49,6 +49,7 @@ events = st.one_of(
     st.builds(ev.ResumePlanned, reals, texts, texts, texts, plain, st.none() | st.lists(ids, max_size=5)),
     st.builds(ev.DefinitionLoaded, reals, texts, texts),
     st.builds(ev.ExecutionForked, reals, texts, st.lists(texts, max_size=3), texts, texts),
+    st.builds(ev.ExecutionWaiting, reals, opt_real),
 )
 NONE = encode_value(None).ref
 ONE_OF_EACH: list[Event] = [
@@ -73,6 +74,7 @@ ONE_OF_EACH: list[Event] = [
     ev.ResumePlanned(19.0, "ab12", "somebody", "why", {"rerun": ["a"]}, [TaskId("a")]),
     ev.DefinitionLoaded(20.0, "pipeline.yaml"),
     ev.ExecutionForked(21.0, "e@7", ["day"], "somebody", "why"),
+    ev.ExecutionWaiting(22.0, 99.5),
     ev.ExecutionLinked(22.0, "e", TaskId("a"), 1),
 ]  # fmt: skip
 

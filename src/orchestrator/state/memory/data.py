@@ -34,7 +34,10 @@ class Cached(NamedTuple):
 
 @dataclass(slots=True)
 class Kept:
-    """``number`` counts admissions; ``token`` None is an execution that nobody owns; see Admission for ``head``."""
+    """``number`` counts admissions; ``token`` None is an execution that nobody owns; see Admission for ``head``.
+
+    ``mail`` are the sealed signals by their id, oldest first.
+    """
 
     execution_id: ExecutionId
     number: int
@@ -55,6 +58,8 @@ class Kept:
     hidden: set[int] = field(default_factory=set)
     place: Place | None = None
     waiting: bool = False
+    due: float | None = None
+    mail: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def seq(self) -> int:

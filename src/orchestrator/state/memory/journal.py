@@ -13,6 +13,7 @@ from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
 from orchestrator.state.commits import (
     Carried,
     carried,
+    due_after,
     ends,
     gives_back,
     open_commit,
@@ -87,6 +88,7 @@ class MemoryJournal(MemoryLeases):
             token=None,
             lease_until=0.0,
             commits=[row],
+            due=due_after(events),
         )
         self._keep(execution, sealed, brought)
         return execution
@@ -117,7 +119,8 @@ class MemoryJournal(MemoryLeases):
             self._check_referred(brought)
             execution.commits.append(row)
             status = status_after(events)
-            execution.status = status or execution.status
+            if status is not None:
+                execution.status, execution.due = status, 0.0 if execution.mail else due_after(events)
             execution.waiting = execution.waiting and not ends(status)
             total = total_after(events)
             execution.total = execution.total if total is None else total

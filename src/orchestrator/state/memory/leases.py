@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.domain.ids import Epoch, ExecutionId
 from orchestrator.errors import ExecutionOwned, LeaseLost
-from orchestrator.ports.store import Holder, Lease, Request
+from orchestrator.ports.store import HAS_MAIL, Holder, Lease, Request
 from orchestrator.state.memory.data import Kept, MemoryData
 
 
@@ -49,7 +49,9 @@ class MemoryLeases(MemoryData):
             execution = self._owned(lease)
             if execution.cancel_by is not None:
                 return Request("cancel", execution.cancel_by)
-            return None if execution.paused_by is None else Request("pause", execution.paused_by)
+            if execution.paused_by is not None:
+                return Request("pause", execution.paused_by)
+            return HAS_MAIL if execution.mail else None
 
     def _owned(self, lease: Lease) -> Kept:
         """Return the lease's execution; one that was given back is still nobody else's, and no reason for alarm."""

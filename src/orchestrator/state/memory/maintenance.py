@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import ExecutionOwned
+from orchestrator.errors import ExecutionOwned, MailUnread
 from orchestrator.state.memory.journal import MemoryJournal
 from orchestrator.state.parcels import unkept
 
@@ -24,7 +24,7 @@ class MemoryMaintenance(MemoryJournal):
         with self._data.mutex:
             self._find(execution_id).hidden.add(int(seq))
 
-    async def remove(self, execution_ids: Sequence[ExecutionId]) -> None:
+    async def remove(self, execution_ids: Sequence[ExecutionId], *, unread: bool = True) -> None:
         """See ports.store.Maintenance."""
         for execution_id in execution_ids:
             with self._data.mutex:
@@ -35,6 +35,8 @@ class MemoryMaintenance(MemoryJournal):
                 holder = self._holder(execution)
                 if holder is not None and holder.alive:
                     raise ExecutionOwned(execution_id, holder.owner)
+                if execution.mail and not unread:
+                    raise MailUnread(execution_id)
                 del self._data.executions[execution_id]
                 for fingerprint in execution.fingerprints:
                     del self._data.cache[fingerprint][execution.number]

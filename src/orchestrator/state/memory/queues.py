@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from orchestrator.domain.ids import ExecutionId
 
 
+_TAKEN_UNASKED = (ExecutionStatus.RUNNING, ExecutionStatus.WAITING)
+
+
 class MemoryQueues(MemoryLeases):
     """See ports.store.Queues; ``submit`` is beside ``create``."""
 
@@ -35,7 +38,7 @@ class MemoryQueues(MemoryLeases):
                 found += self._takable(queue)
             found.sort(key=_order)
             if runs:
-                found += [one for one in self._free() if not one.waiting and one.status == ExecutionStatus.RUNNING]
+                found += [one for one in self._free() if not one.waiting and one.status in _TAKEN_UNASKED]
             return [self._grant(execution, owner) for execution in found[:limit]]
 
     def _takable(self, queue: str) -> list[Kept]:
@@ -46,7 +49,15 @@ class MemoryQueues(MemoryLeases):
         return free if limit is None else free[: max(0, limit - self._count_owned(queue))]
 
     def _free(self) -> list[Kept]:
-        return [one for one in self._data.executions.values() if not self._is_owned(one) and one.paused_by is None]
+        return [
+            one
+            for one in self._data.executions.values()
+            if not self._is_owned(one) and one.paused_by is None and self._is_due(one)
+        ]
+
+    def _is_due(self, execution: Kept) -> bool:
+        due = execution.due
+        return execution.status != ExecutionStatus.WAITING or (due is not None and due <= self._clock.now())
 
     def _is_owned(self, execution: Kept) -> bool:
         holder = self._holder(execution)

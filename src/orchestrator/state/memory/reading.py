@@ -69,6 +69,7 @@ class MemoryReading(MemoryLeases):
             place=execution.place,
             waiting=execution.waiting,
             paused_by=execution.paused_by,
+            due=execution.due if execution.status == ExecutionStatus.WAITING else None,
             lease_left=None if execution.token is None else execution.lease_until - self._clock.monotonic(),
         )
 

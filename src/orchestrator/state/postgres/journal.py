@@ -20,6 +20,7 @@ from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
 from orchestrator.state.commits import (
     Carried,
     carried,
+    due_after,
     ends,
     gives_back,
     open_commit,
@@ -105,7 +106,7 @@ class PostgresJournal(PostgresHistory):
         kept = await self._keep_values(brought)
         row = (
             name, born, to_text(created.pipeline_id), status_after(events), total_after(events), seq, admission.head,
-            admission.completed, created.at, events[-1].at, *ownership, record, *kept,
+            admission.completed, created.at, events[-1].at, *ownership, record, *kept, due_after(events),
         )  # fmt: skip
 
         async def work(db: Connection, again: bool) -> None:  # noqa: FBT001
@@ -146,7 +147,7 @@ class PostgresJournal(PostgresHistory):
         total, brought = total_after(events), carried(values)
         if values or status is not None or total is not None:
             name = "append_more"
-            row += (status, finished, ends(status), total, *await self._keep_values(brought))
+            row += (status, finished, ends(status), total, *await self._keep_values(brought), due_after(events))
         elif self._target.durable or not durable:
             written = await self._append_quickly(row)
             if written:

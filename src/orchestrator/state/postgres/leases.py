@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.ids import Epoch, ExecutionId
 from orchestrator.errors import ExecutionOwned, LeaseLost, StoreDamaged, UnknownExecution
-from orchestrator.ports.store import Holder, Lease, Request
+from orchestrator.ports.store import HAS_MAIL, Holder, Lease, Request
 from orchestrator.state.postgres.database import Owned, Patience
 from orchestrator.state.postgres.history import PostgresHistory
 from orchestrator.state.postgres.names import from_text, to_text
@@ -93,7 +93,7 @@ class PostgresLeases(PostgresHistory):
             )
         )
         found: dict[str, Request | StoreDamaged | None] = {
-            token: _request(cancel_by, paused_by) for token, cancel_by, paused_by in rows
+            token: _request(cancel_by, paused_by, mail) for token, cancel_by, paused_by, mail in rows
         }
         for lease in due:
             if lease.token in found:
@@ -154,10 +154,12 @@ def make_holder(epoch: int, owner: str | None, token: str | None, left: float) -
     return None if token is None else Holder(from_text(owner) or "", Epoch(epoch), left > 0)
 
 
-def _request(cancel_by: str | None, paused_by: str | None) -> Request | None:
+def _request(cancel_by: str | None, paused_by: str | None, mail: bool) -> Request | None:  # noqa: FBT001 - a row
     if cancel_by is not None:
         return Request("cancel", from_text(cancel_by))
-    return None if paused_by is None else Request("pause", from_text(paused_by))
+    if paused_by is not None:
+        return Request("pause", from_text(paused_by))
+    return HAS_MAIL if mail else None
 
 
 def _describe(owner: str | None, left: float) -> str:

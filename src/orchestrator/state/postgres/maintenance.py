@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.ids import ExecutionId, Seq
-from orchestrator.errors import ExecutionOwned
+from orchestrator.errors import ExecutionOwned, MailUnread
 from orchestrator.state.outside import COLLECTING_SECONDS
 from orchestrator.state.parcels import unkept
 from orchestrator.state.postgres.journal import PostgresJournal
@@ -29,7 +29,7 @@ class PostgresMaintenance(PostgresJournal, PostgresLeases):
         """See ports.store.Maintenance."""
         await self._ask_known("hide", execution_id, seq)
 
-    async def remove(self, execution_ids: Sequence[ExecutionId]) -> None:
+    async def remove(self, execution_ids: Sequence[ExecutionId], *, unread: bool = True) -> None:
         """See ports.store.Maintenance.
 
         An execution is gone at once, by one statement; its rows follow in pieces. What an interrupted removal left is
@@ -37,10 +37,12 @@ class PostgresMaintenance(PostgresJournal, PostgresLeases):
         """
         try:
             for execution_id in execution_ids:
-                if not await self._ask("strike", to_text(execution_id)):
+                if not await self._ask("strike", to_text(execution_id), unread):
                     holder = await self._ask("owner", to_text(execution_id))
                     if holder and holder[0][2] is not None and holder[0][3] > 0:
                         raise ExecutionOwned(execution_id, from_text(holder[0][1]) or "another process")
+                    if holder and not unread:
+                        raise MailUnread(execution_id)
         finally:
             await self._sweep()
 
@@ -48,7 +50,7 @@ class PostgresMaintenance(PostgresJournal, PostgresLeases):
         """Delete what belongs to no execution any more."""
         while struck := await self._ask("struck"):
             for (row,) in struck:
-                for name in ("delete_journal", "delete_refs", "delete_cache"):
+                for name in ("delete_journal", "delete_refs", "delete_cache", "delete_signals"):
                     while len(await self._ask(name, row, CHUNK)) == CHUNK:
                         pass
             while len(await self._ask("delete_values", CHUNK)) == CHUNK:

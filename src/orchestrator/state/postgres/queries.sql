@@ -30,9 +30,9 @@ SELECT pg_advisory_xact_lock(hashtextextended('durable-orchestrator ' || $1, 0))
 -- just now makes the statement fail, by the foreign key, and it is tried again.
 WITH me AS (
     INSERT INTO {s}.executions (execution_id, born, pipeline_id, status, total, seq, head, completed, created_at,
-        updated_at, epoch, owner, token, lease_until, queue, priority, waiting)
+        updated_at, epoch, owner, token, lease_until, queue, priority, waiting, due)
     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, clock_timestamp() + make_interval(secs => $14),
-        $15::text, $16::bigint, $15::text IS NOT NULL
+        $15::text, $16::bigint, $15::text IS NOT NULL, $21::float8
     WHERE NOT EXISTS (SELECT FROM unnest($20::bytea[]) AS v (digest)
                       WHERE NOT EXISTS (SELECT FROM {s}.vals k WHERE k.digest = v.digest))
     ON CONFLICT (execution_id) DO NOTHING
@@ -69,7 +69,8 @@ WITH me AS (
     UPDATE {s}.executions
     SET seq = $5, completed = $7, updated_at = $6, status = coalesce($9, status),
         owner = CASE WHEN $10 THEN NULL ELSE owner END, token = CASE WHEN $10 THEN NULL ELSE token END,
-        waiting = waiting AND NOT $11, total = coalesce($12, total)
+        waiting = waiting AND NOT $11, total = coalesce($12, total),
+        due = CASE WHEN $9 IS NULL THEN due WHEN mail THEN 0 ELSE $16::float8 END
     WHERE execution_id = $1 AND epoch = $2 AND token = $3 AND seq = $4
       AND NOT EXISTS (SELECT FROM unnest($15::bytea[]) AS v (digest)
                       WHERE NOT EXISTS (SELECT FROM {s}.vals k WHERE k.digest = v.digest))
@@ -133,7 +134,7 @@ WHERE execution_id = $1 AND epoch = $2 AND (token IS NULL OR token = $3)
 RETURNING 1
 
 -- name: requests
-SELECT cancel_by, paused_by FROM {s}.executions
+SELECT cancel_by, paused_by, mail FROM {s}.executions
 WHERE execution_id = $1 AND epoch = $2 AND (token IS NULL OR token = $3)
 
 -- name: tend
@@ -146,7 +147,7 @@ WITH asked AS (
     WHERE a.due AND e.execution_id = a.execution_id AND e.epoch = a.epoch AND (e.token IS NULL OR e.token = a.token)
     RETURNING a.token
 )
-SELECT a.token, e.cancel_by, e.paused_by
+SELECT a.token, e.cancel_by, e.paused_by, e.mail
 FROM asked a JOIN {s}.executions e
     ON e.execution_id = a.execution_id AND e.epoch = a.epoch AND (e.token IS NULL OR e.token = a.token)
 WHERE NOT a.due OR a.token IN (SELECT token FROM renewed)
@@ -183,7 +184,12 @@ SELECT name FROM {s}.queues WHERE name = ANY ($1::text[]) AND "limit" IS NOT NUL
 -- Whether `take` may find anything: the usual answer is no, and locks nothing.
 SELECT EXISTS (
     SELECT FROM {s}.executions e LEFT JOIN {s}.queues q ON q.name = e.queue
-    WHERE e.waiting AND e.queue = ANY ($1::text[]) AND e.paused_by IS NULL AND q.paused_by IS NULL
+    WHERE e.waiting AND e.status <> 'waiting' AND e.queue = ANY ($1::text[]) AND e.paused_by IS NULL
+      AND q.paused_by IS NULL AND (e.token IS NULL OR e.lease_until <= clock_timestamp())
+) OR EXISTS (
+    SELECT FROM {s}.executions e LEFT JOIN {s}.queues q ON q.name = e.queue
+    WHERE e.status = 'waiting' AND e.due <= $3 AND e.paused_by IS NULL AND e.execution_id IS NOT NULL
+      AND CASE WHEN e.waiting THEN e.queue = ANY ($1::text[]) AND q.paused_by IS NULL ELSE $2 END
       AND (e.token IS NULL OR e.lease_until <= clock_timestamp())
 ) OR ($2 AND EXISTS (
     SELECT FROM {s}.executions e
@@ -200,19 +206,28 @@ WITH free AS (
     FROM (SELECT DISTINCT unnest($1::text[]) AS name) w LEFT JOIN {s}.queues q ON q.name = w.name
     WHERE q.paused_by IS NULL
 ), found AS (
-    SELECT c.id, c.priority FROM free CROSS JOIN LATERAL (
+    SELECT c.id, c.priority, free.name, free.room FROM free CROSS JOIN LATERAL (
         SELECT e.id, e.priority FROM {s}.executions e
-        WHERE e.waiting AND e.queue = free.name AND e.paused_by IS NULL
+        WHERE e.waiting AND e.status <> 'waiting' AND e.queue = free.name AND e.paused_by IS NULL
           AND (e.token IS NULL OR e.lease_until <= clock_timestamp())
         ORDER BY e.priority DESC, e.id LIMIT greatest(free.room, 0) FOR UPDATE SKIP LOCKED) c
+), due AS (
+    SELECT c.id, c.priority, free.name, free.room FROM free CROSS JOIN LATERAL (
+        SELECT e.id, e.priority FROM {s}.executions e
+        WHERE e.waiting AND e.status = 'waiting' AND e.due <= $7 AND e.queue = free.name AND e.paused_by IS NULL
+          AND (e.token IS NULL OR e.lease_until <= clock_timestamp())
+        ORDER BY e.priority DESC, e.id LIMIT greatest(free.room, 0) FOR UPDATE SKIP LOCKED) c
+), queued AS (
+    SELECT id, priority, room, row_number() OVER (PARTITION BY name ORDER BY priority DESC, id) AS nth
+    FROM (SELECT * FROM found UNION ALL SELECT * FROM due) b
 ), left_over AS (
     SELECT e.id FROM {s}.executions e
-    WHERE $5 AND NOT e.waiting AND e.status = 'running' AND e.paused_by IS NULL AND e.execution_id IS NOT NULL
-      AND (e.token IS NULL OR e.lease_until <= clock_timestamp())
+    WHERE $5 AND NOT e.waiting AND (e.status = 'running' OR (e.status = 'waiting' AND e.due <= $7))
+      AND e.paused_by IS NULL AND e.execution_id IS NOT NULL AND (e.token IS NULL OR e.lease_until <= clock_timestamp())
     ORDER BY e.id LIMIT $3 FOR UPDATE SKIP LOCKED
 ), chosen AS (
     SELECT id, row_number() OVER (ORDER BY last, priority DESC, id) AS place FROM (
-        SELECT id, priority, 0 AS last FROM found UNION ALL SELECT id, 0, 1 FROM left_over) a
+        SELECT id, priority, 0 AS last FROM queued WHERE nth <= room UNION ALL SELECT id, 0, 1 FROM left_over) a
     ORDER BY last, priority DESC, id LIMIT $3
 )
 UPDATE {s}.executions e
@@ -237,6 +252,36 @@ FROM {s}.queues q FULL JOIN (
 WHERE e.queue IS NOT NULL OR q."limit" IS NOT NULL OR q.paused_by IS NOT NULL
 ORDER BY 1
 
+-- name: send
+-- Whoever changes the mail of an execution holds its row: so an owner who ends meanwhile sees it, and what comes first
+-- has the lower number.
+WITH me AS (
+    UPDATE {s}.executions SET mail = true, due = CASE WHEN status = 'waiting' THEN 0 ELSE due END
+    WHERE execution_id = $1
+    RETURNING id
+), sent AS (
+    INSERT INTO {s}.signals (execution, id, record) SELECT id, $2, $3 FROM me ON CONFLICT DO NOTHING
+)
+SELECT 1 FROM me
+
+-- name: signals
+SELECT m.number, m.id, m.record
+FROM {s}.executions e LEFT JOIN LATERAL (
+    SELECT number, id, record FROM {s}.signals WHERE execution = e.id AND number > $2 ORDER BY number LIMIT $3
+) m ON true
+WHERE e.execution_id = $1
+ORDER BY m.number
+
+-- name: owned
+SELECT id FROM {s}.executions WHERE execution_id = $1 AND epoch = $2 AND (token IS NULL OR token = $3)
+FOR NO KEY UPDATE
+
+-- name: delivered
+DELETE FROM {s}.signals WHERE execution = $1 AND id = ANY ($2::text[])
+
+-- name: mail_left
+UPDATE {s}.executions SET mail = EXISTS (SELECT FROM {s}.signals WHERE execution = $1) WHERE id = $1
+
 -- name: value
 SELECT record FROM {s}.vals WHERE digest = $1
 
@@ -253,12 +298,14 @@ ORDER BY c.at DESC, c.execution DESC LIMIT 1
 
 -- name: summary
 SELECT execution_id, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token,
-       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, waiting, paused_by, id
+       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, waiting, paused_by, due,
+       id
 FROM {s}.executions WHERE execution_id = $1
 
 -- name: summaries
 SELECT execution_id, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token,
-       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, waiting, paused_by, id
+       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, waiting, paused_by, due,
+       id
 FROM {s}.executions
 WHERE execution_id IS NOT NULL AND ($2::text IS NULL OR status = $2)
   AND (created_at, id) < ($3::float8, $4::bigint)
@@ -266,7 +313,8 @@ ORDER BY created_at DESC, id DESC LIMIT $1
 
 -- name: summaries_of
 SELECT execution_id, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token,
-       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, waiting, paused_by, id
+       extract(epoch FROM lease_until - clock_timestamp())::float8, queue, priority, waiting, paused_by, due,
+       id
 FROM {s}.executions
 WHERE pipeline_id = $5 AND execution_id IS NOT NULL AND ($2::text IS NULL OR status = $2)
   AND (created_at, id) < ($3::float8, $4::bigint)
@@ -287,7 +335,7 @@ SELECT 1 FROM me
 WITH me AS (
     UPDATE {s}.executions
     SET execution_id = NULL, owner = NULL, token = NULL, queue = NULL, waiting = false
-    WHERE execution_id = $1 AND (token IS NULL OR lease_until <= clock_timestamp())
+    WHERE execution_id = $1 AND (token IS NULL OR lease_until <= clock_timestamp()) AND ($2 OR NOT mail)
     RETURNING id, born
 ), forgotten AS (
     DELETE FROM {s}.removed WHERE at < clock_timestamp() - interval '1 day'
@@ -312,6 +360,11 @@ RETURNING 1
 -- name: delete_cache
 DELETE FROM {s}.cache WHERE execution = $1 AND fingerprint IN (
     SELECT fingerprint FROM {s}.cache WHERE execution = $1 LIMIT $2)
+RETURNING 1
+
+-- name: delete_signals
+DELETE FROM {s}.signals WHERE execution = $1 AND number IN (
+    SELECT number FROM {s}.signals WHERE execution = $1 LIMIT $2)
 RETURNING 1
 
 -- name: delete_execution

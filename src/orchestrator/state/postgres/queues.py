@@ -27,7 +27,8 @@ class PostgresQueues(PostgresLeases):
     async def take(self, owner: str, queues: Sequence[str], limit: int, *, runs: bool = False) -> list[Lease]:
         """See ports.store.Queues. Whoever takes at the same moment passes over what we are taking."""
         names = [to_text(name) for name in queues]
-        if limit < 1 or not (await self._ask("takable", names, runs))[0][0]:
+        now = self._clock.now()
+        if limit < 1 or not (await self._ask("takable", names, runs, now))[0][0]:
             return []
         tokens = [self._chance.token() for _ in range(limit)]
         deadline = self._clock.monotonic() + self.lease_seconds
@@ -40,7 +41,7 @@ class PostgresQueues(PostgresLeases):
             async with db.transaction():
                 await self._settle(db)
                 await self._execute(db, "lock_queues", (names,))
-                row = (names, to_text(owner), limit, tokens, runs, float(self.lease_seconds))
+                row = (names, to_text(owner), limit, tokens, runs, float(self.lease_seconds), now)
                 return sorted(await self._execute(db, "take", row), key=lambda row: int(row[5]))
 
         leases = []

@@ -59,7 +59,7 @@ class PostgresReading(Database):
             found += [_summarize(row) for row in page]
             if len(page) < size:
                 break
-            below = (page[-1][6], page[-1][16])
+            below = (page[-1][6], page[-1][17])
         return found
 
     async def sizes(self, execution_ids: Sequence[ExecutionId]) -> dict[ExecutionId, int]:
@@ -83,7 +83,7 @@ class PostgresReading(Database):
 
 def _summarize(row: tuple[Any, ...]) -> ExecutionSummary:
     (name, pipeline_id, status, completed, total, seq, created_at, updated_at, epoch, owner, token, left,
-     queue, priority, waiting, paused_by, _id) = row  # fmt: skip
+     queue, priority, waiting, paused_by, due, _id) = row  # fmt: skip
     execution_id = ExecutionId(from_text(name))
     try:
         known = ExecutionStatus(status)
@@ -102,5 +102,6 @@ def _summarize(row: tuple[Any, ...]) -> ExecutionSummary:
         place=None if queue is None else Place(from_text(queue), priority),
         waiting=waiting,
         paused_by=from_text(paused_by),
+        due=due if known is ExecutionStatus.WAITING else None,
         lease_left=None if token is None else left,
     )

@@ -11,7 +11,7 @@ from orchestrator.domain.events import ExecutionCreated
 from orchestrator.domain.ids import Epoch, ExecutionId, Seq
 from orchestrator.errors import ExecutionExists, LeaseLost, StoreDamaged, UnknownExecution, ValueGone
 from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
-from orchestrator.state.commits import ends, gives_back, open_commit, seal_events, status_after, total_after
+from orchestrator.state.commits import due_after, ends, gives_back, open_commit, seal_events, status_after, total_after
 from orchestrator.state.redis.holding import Held
 from orchestrator.state.redis.keys import as_bytes, encoded
 from orchestrator.state.redis.leases import RedisLeases
@@ -124,7 +124,7 @@ class RedisJournal(RedisLeases):
         given = (
             encoded(execution_id), lease.epoch, lease.token, int(expected_seq), last, repr(at), completed, element,
             status or "", int(ends(status)), int(finished),
-            "" if total is None else total,
+            "" if total is None else total, "" if (due := due_after(events)) is None else repr(float(due)),
         )  # fmt: skip
         run = partial(self._server.run, commit=True, durable=durable, patience=self._patience(lease))
         answer = await self._with_values(values, lambda along: run("append", *given, *along))

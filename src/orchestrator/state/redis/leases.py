@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.ids import Epoch, ExecutionId
 from orchestrator.errors import ExecutionOwned, LeaseLost, StoreDamaged, StoreError, UnknownExecution
-from orchestrator.ports.store import Holder, Lease, Request
+from orchestrator.ports.store import HAS_MAIL, Holder, Lease, Request
 from orchestrator.state.redis.holding import Held
 from orchestrator.state.redis.keys import as_bytes, as_text, encoded
 from orchestrator.state.redis.rows import Row, row_of
@@ -137,7 +137,10 @@ class RedisLeases(RedisValues):
 
 
 def _request(answer: list[Any]) -> Request | None:
-    return Request(answer[1].decode(), as_text(answer[2])) if len(answer) > 1 else None
+    if len(answer) == 1:
+        return None
+    request = Request(answer[1].decode(), as_text(answer[2]))
+    return HAS_MAIL if request == HAS_MAIL else request
 
 
 def describe_owner(owner: str, left: float) -> str:

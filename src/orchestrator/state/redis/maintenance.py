@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import ExecutionId
-from orchestrator.errors import ExecutionOwned, UnknownExecution
+from orchestrator.errors import ExecutionOwned, MailUnread, UnknownExecution
 from orchestrator.state.outside import COLLECTING_SECONDS
 from orchestrator.state.parcels import unkept
 from orchestrator.state.redis.journal import RedisJournal
@@ -32,25 +32,27 @@ class RedisMaintenance(RedisJournal):
         if answer[0] == b"unknown":
             raise UnknownExecution(execution_id)
 
-    async def remove(self, execution_ids: Sequence[ExecutionId]) -> None:
+    async def remove(self, execution_ids: Sequence[ExecutionId], *, unread: bool = True) -> None:
         """See ports.store.Maintenance. What a removal that was interrupted left behind goes with the next one."""
         self._server.check_open()
         try:
             for execution_id in execution_ids:
-                await self._remove(execution_id)
+                await self._remove(execution_id, unread=unread)
         finally:
             while (await self._server.run("empty", REFS_AT_ONCE))[1]:
                 pass
         await self._collect_blobs()
 
-    async def _remove(self, execution_id: ExecutionId) -> None:
+    async def _remove(self, execution_id: ExecutionId, *, unread: bool) -> None:
         try:
             row, _now = await self._row(execution_id)
         except UnknownExecution:
             return
-        answer = await self._server.run("remove", encoded(execution_id), row.number, commit=True)
+        answer = await self._server.run("remove", encoded(execution_id), row.number, int(unread), commit=True)
         if answer[0] == b"owned":
             raise ExecutionOwned(execution_id, describe_owner(as_text(answer[1]), answer[2] / 1000))
+        if answer[0] == b"unread":
+            raise MailUnread(execution_id)
 
     async def _collect_blobs(self) -> None:
         """Delete blobs that nothing refers to; one collector at a time."""

@@ -34,7 +34,15 @@ class RedisQueues(RedisLeases):
         tokens = [self._chance.token() for _ in range(min(limit, MOST_TAKEN))]
         deadline = self._clock.monotonic() + self.lease_seconds
         answer = await self._server.run(
-            "take", as_bytes(owner), self._lease_ms, int(runs), len(names), *names, *tokens, commit=True
+            "take",
+            as_bytes(owner),
+            self._lease_ms,
+            int(runs),
+            repr(self._clock.now()),
+            len(names),
+            *names,
+            *tokens,
+            commit=True,
         )
         return [self._granted(grant, deadline) for grant in answer[1]]
 

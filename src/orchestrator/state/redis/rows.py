@@ -30,6 +30,7 @@ class Row(NamedTuple):
     place: Place | None
     waiting: bool
     paused_by: str | None
+    due: float | None
 
     def holder(self, now: int) -> Holder | None:
         """Return who owns it; ``now`` is the server's time in ms."""
@@ -50,6 +51,7 @@ class Row(NamedTuple):
             place=self.place,
             waiting=self.waiting,
             paused_by=self.paused_by,
+            due=self.due,
             lease_left=None if self.token is None else (self.lease_until - now) / 1000,
         )
 
@@ -85,4 +87,5 @@ def _row(fields: dict[bytes, bytes]) -> Row:
         place=Place(decoded(fields[b"queue"]), int(fields[b"priority"])) if b"queue" in fields else None,
         waiting=fields[b"waiting"] == b"1",
         paused_by=None if paused_by is None else as_text(paused_by),
+        due=float(fields[b"due"]) if b"due" in fields else None,
     )

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FORMAT = 3
-MIGRATIONS = {1: "migrate-1.sql", 2: "migrate-2.sql"}
+FORMAT = 4
+MIGRATIONS = {1: "migrate-1.sql", 2: "migrate-2.sql", 3: "migrate-3.sql"}
 """Format -> the SQL that makes the next one of it. Whoever raises FORMAT adds a line here, and a golden store."""
 APPLICATION_ID = 0x4F524331  # "ORC1"
 BUSY_TIMEOUT_MS = 30_000

@@ -32,6 +32,7 @@ from orchestrator.ports.store import NEW, Admission, Commit, Lease, Place
 from orchestrator.state.commits import (
     Carried,
     carried,
+    due_after,
     ends,
     gives_back,
     open_commit,
@@ -65,7 +66,8 @@ _APPEND = """
 
 _LISTED = """
     UPDATE executions SET status = coalesce(?1, status), total = coalesce(?5, total), head = max(head, ?2),
-        waiting = CASE WHEN ?4 THEN 0 ELSE waiting END
+        waiting = CASE WHEN ?4 THEN 0 ELSE waiting END,
+        due = CASE WHEN ?1 IS NULL THEN due WHEN EXISTS (SELECT 1 FROM signals WHERE execution = ?3) THEN 0 ELSE ?6 END
     WHERE id = ?3
 """
 _HEAD = "SELECT head FROM executions WHERE id = ? AND execution_id = ?"
@@ -168,10 +170,11 @@ class SqliteJournal(SqliteLeases):
                 raise ValueGone(gone.hex())
             db.execute(
                 "INSERT INTO executions (execution_id, pipeline_id, status, total, head, created_at, epoch, owner,"
-                " token, locked, lease_until, queue, priority, waiting)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " token, locked, lease_until, queue, priority, waiting, due)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (execution_id, created.pipeline_id, status_after(events), total_after(events),
-                 max(len(events), admission.head), created.at, *ownership),
+                 max(len(events), admission.head), created.at, *ownership,
+                 due_after(events)),
             )  # fmt: skip
             row = db.last_insert_rowid()
             _write_values(db, row, brought, small)
@@ -248,7 +251,8 @@ class SqliteJournal(SqliteLeases):
         if facts.values:
             _write_values(db, held.row, facts.values, facts.small)
         if facts.status is not None or facts.total is not None:
-            db.execute(_LISTED, (facts.status, facts.last, held.row, ends(facts.status), facts.total))
+            listed = (facts.status, facts.last, held.row, ends(facts.status), facts.total, due_after(facts.events))
+            db.execute(_LISTED, listed)
         if facts.gives_back:
             # The last commit of an owner gives the execution back as well: one fsync less, and no gap between.
             db.execute("UPDATE executions SET owner = NULL, token = NULL WHERE id = ?", (held.row,))

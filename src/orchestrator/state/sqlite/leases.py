@@ -15,7 +15,7 @@ from orchestrator.errors import (
     StoreUnavailable,
     UnknownExecution,
 )
-from orchestrator.ports.store import Holder, Lease, Request
+from orchestrator.ports.store import HAS_MAIL, Holder, Lease, Request
 from orchestrator.state.sqlite.connection import translated
 from orchestrator.state.sqlite.database import Database, Held
 
@@ -31,7 +31,7 @@ _RENEW = """
     WHERE execution_id = ?2 AND epoch = ?3 AND (token IS NULL OR token = ?4)
 """
 _REQUESTS = """
-    SELECT cancel_by, paused_by FROM executions
+    SELECT cancel_by, paused_by, EXISTS (SELECT 1 FROM signals WHERE execution = executions.id) FROM executions
     WHERE execution_id = ?1 AND epoch = ?2 AND (token IS NULL OR token = ?3)
 """
 
@@ -184,10 +184,12 @@ class SqliteLeases(Database):
             db.execute("UPDATE executions SET paused_by = ? WHERE id = ?", (by, row))
 
 
-def _request(cancel_by: str | None, paused_by: str | None) -> Request | None:
+def _request(cancel_by: str | None, paused_by: str | None, mail: int) -> Request | None:
     if cancel_by is not None:
         return Request("cancel", cancel_by)
-    return None if paused_by is None else Request("pause", paused_by)
+    if paused_by is not None:
+        return Request("pause", paused_by)
+    return HAS_MAIL if mail else None
 
 
 def describe_owner(owner: str | None, left: float) -> str:

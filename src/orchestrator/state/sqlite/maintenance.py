@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.domain.ids import ExecutionId, Seq
 from orchestrator.errors import (
     ExecutionOwned,
+    MailUnread,
     UnknownExecution,
 )
 from orchestrator.state.outside import BLOB_GRACE_SECONDS
@@ -42,19 +43,19 @@ class SqliteMaintenance(SqliteJournal):
             row = self._row(db, execution_id)
             db.execute("INSERT OR IGNORE INTO hidden VALUES (?, ?)", (row, seq))
 
-    async def remove(self, execution_ids: Sequence[ExecutionId]) -> None:
+    async def remove(self, execution_ids: Sequence[ExecutionId], *, unread: bool = True) -> None:
         """See ports.store.Maintenance. Rows first, then files: a file without a row is only waste."""
         for execution_id in execution_ids:
             lock = self._acquire_lock(execution_id)
             if lock is None:
                 raise ExecutionOwned(execution_id, "a process at work")
             try:
-                self._remove_rows(execution_id)
+                self._remove_rows(execution_id, unread=unread)
             finally:
                 self._locks.release(execution_id, lock)
         await self._collect_blobs()
 
-    def _remove_rows(self, execution_id: str) -> None:
+    def _remove_rows(self, execution_id: str, *, unread: bool) -> None:
         with self._transaction() as db:
             try:
                 row, _epoch, owner, token, locked, until = self._ownership(db, execution_id)
@@ -63,6 +64,8 @@ class SqliteMaintenance(SqliteJournal):
             left = until - self._clock.monotonic()
             if token is not None and not locked and left > 0:  # a thief's, who has no lock file
                 raise ExecutionOwned(execution_id, describe_owner(owner, left))
+            if not unread and db.execute("SELECT 1 FROM signals WHERE execution = ? LIMIT 1", (row,)).fetchone():
+                raise MailUnread(execution_id)
             low, high = row << SHIFT, row << SHIFT | SEQ_MASK
             db.execute("DELETE FROM journal WHERE position BETWEEN ? AND ?", (low, high))
             db.execute(_DELETE_OWN_VALUES, (row,))

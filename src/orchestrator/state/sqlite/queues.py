@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 _FREE = """
     SELECT id, execution_id, epoch, priority FROM executions
-    WHERE queue = ? AND waiting = 1 AND token IS NULL AND paused_by IS NULL
+    WHERE queue = ? AND waiting = 1 AND token IS NULL AND paused_by IS NULL AND status <> 'waiting'
+    ORDER BY priority DESC, id LIMIT ?
+"""
+_DUE = """
+    SELECT id, execution_id, epoch, priority FROM executions
+    WHERE queue = ? AND waiting = 1 AND token IS NULL AND paused_by IS NULL AND status = 'waiting' AND due <= ?
     ORDER BY priority DESC, id LIMIT ?
 """
 _OWNED = """
-    SELECT id, execution_id, epoch, priority, token, locked, lease_until, paused_by FROM executions
+    SELECT id, execution_id, epoch, priority, token, locked, lease_until,
+        paused_by IS NULL AND (status <> 'waiting' OR ifnull(due <= ?, 0)) FROM executions
     WHERE queue = ? AND waiting = 1 AND token IS NOT NULL
 """
 _LEFT = """
@@ -30,9 +36,15 @@ _LEFT = """
     WHERE status = 'running' AND waiting = 0 AND token IS NULL AND paused_by IS NULL
     ORDER BY id LIMIT ?
 """
+_LEFT_DUE = """
+    SELECT id, execution_id, epoch, 0 FROM executions
+    WHERE status = 'waiting' AND waiting = 0 AND token IS NULL AND paused_by IS NULL AND due <= ?
+    ORDER BY id LIMIT ?
+"""
 _ORPHANED = """
-    SELECT id, execution_id, epoch, 0, token, locked, lease_until, paused_by FROM executions
-    WHERE status = 'running' AND waiting = 0 AND token IS NOT NULL
+    SELECT id, execution_id, epoch, 0, token, locked, lease_until,
+        paused_by IS NULL AND (status <> 'waiting' OR ifnull(due <= ?, 0)) FROM executions
+    WHERE status IN ('running', 'waiting') AND waiting = 0 AND token IS NOT NULL
 """
 _SUMMARIES = """
     SELECT name, "limit", queues.paused_by, free
@@ -112,8 +124,10 @@ class SqliteQueues(SqliteLeases):
             found += self._takable_of(db, queue, limit)
         found.sort(key=lambda one: (-one.priority, one.row))
         if runs and len(found) < limit:
-            orphans = [one for one, alive, paused in self._owned(db, _ORPHANED, ()) if not alive and not paused]
+            now = self._clock.now()
+            orphans = [one for one, alive, ready in self._owned(db, _ORPHANED, (now,)) if not alive and ready]
             left: list[Any] = db.execute(_LEFT, (limit,)).fetchall()
+            left += db.execute(_LEFT_DUE, (now, limit)).fetchall()
             found += sorted(orphans + [_Waiting(*row) for row in left])
         return found[:limit]
 
@@ -124,27 +138,27 @@ class SqliteQueues(SqliteLeases):
             return []
         orphans = []
         room = limit if at_most is None else at_most
-        for one, alive, paused in self._owned(db, _OWNED, (queue,)):
+        now = self._clock.now()
+        for one, alive, ready in self._owned(db, _OWNED, (now, queue)):
             if alive and at_most is not None:
                 room -= 1
-            elif not alive and not paused:
+            elif not alive and ready:
                 orphans.append(one)
         room = min(room, limit)
         if room <= 0:
             return []
         free: list[Any] = db.execute(_FREE, (queue, room)).fetchall()
+        free += db.execute(_DUE, (queue, now, room)).fetchall()
         found = orphans + [_Waiting(*row) for row in free]
         return sorted(found, key=lambda one: (-one.priority, one.row))[:room]
 
-    def _owned(
-        self, db: apsw.Connection, sql: str, binding: tuple[Any, ...]
-    ) -> list[tuple[_Waiting, bool, str | None]]:
-        """Return what somebody owns, whether that owner is alive and in time, and who paused it."""
+    def _owned(self, db: apsw.Connection, sql: str, binding: tuple[Any, ...]) -> list[tuple[_Waiting, bool, bool]]:
+        """Return what somebody owns, whether that owner is alive and in time, and whether it might be taken if not."""
         now = self._clock.monotonic()
         rows: list[Any] = db.execute(sql, binding).fetchall()
         return [
-            (_Waiting(*what), until > now and self._is_there(what[1], token, locked), paused_by)
-            for *what, token, locked, until, paused_by in rows
+            (_Waiting(*what), until > now and self._is_there(what[1], token, locked), bool(ready))
+            for *what, token, locked, until, ready in rows
         ]
 
     def _is_there(self, execution_id: str, token: str, locked: int) -> bool:
@@ -165,6 +179,6 @@ class SqliteQueues(SqliteLeases):
             rows: list[Any] = db.execute(_SUMMARIES).fetchall()
             found = []
             for name, limit, paused_by, free in rows:
-                owned = [alive for _one, alive, _paused in self._owned(db, _OWNED, (name,))]
+                owned = [alive for _one, alive, _ready in self._owned(db, _OWNED, (0.0, name))]
                 found.append(QueueSummary(name, limit, paused_by, (free or 0) + owned.count(False), owned.count(True)))
         return found

@@ -44,7 +44,7 @@ class SqliteReading(SqliteLeases):
 
     _SUMMARY = """
         SELECT execution_id, pipeline_id, status, total, created_at, epoch, owner, token, locked, lease_until,
-               queue, priority, waiting, paused_by, journal.position, journal.at, journal.completed
+               queue, priority, waiting, paused_by, due, journal.position, journal.at, journal.completed
         FROM executions JOIN journal ON journal.position = (
             SELECT max(position) FROM journal
             WHERE position BETWEEN executions.id << 32 AND executions.id << 32 | 4294967295)
@@ -74,7 +74,7 @@ class SqliteReading(SqliteLeases):
 
     def _summarize(self, row: tuple[Any, ...]) -> ExecutionSummary:
         (execution_id, pipeline_id, status, total, created_at, epoch, owner, token, locked, until,
-         queue, priority, waiting, paused_by, position, at, completed) = row  # fmt: skip
+         queue, priority, waiting, paused_by, due, position, at, completed) = row  # fmt: skip
         numbers = (total, epoch, locked, priority, completed)
         if not all(isinstance(number, int) for number in numbers) or not isinstance(pipeline_id, str):
             raise StoreDamaged(
@@ -97,6 +97,7 @@ class SqliteReading(SqliteLeases):
             place=None if queue is None else Place(queue, priority),
             waiting=bool(waiting),
             paused_by=paused_by,
+            due=due if known is ExecutionStatus.WAITING else None,
             lease_left=None if token is None else until - self._clock.monotonic(),
         )
 

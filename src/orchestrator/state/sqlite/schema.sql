@@ -1,4 +1,4 @@
--- Format 3. `position` is execution * 2^32 + seq of the commit's last fact: one integer key keeps an execution's
+-- Format 4. `position` is execution * 2^32 + seq of the commit's last fact: one integer key keeps an execution's
 -- commits side by side, and its uniqueness is what decides between two writers.
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -22,15 +22,19 @@ CREATE TABLE executions (
     queue        TEXT,               -- where it waits for a server; NULL when it was given no place
     priority     INTEGER NOT NULL DEFAULT 0,
     waiting      INTEGER NOT NULL DEFAULT 0, -- 1 when it is to be taken whenever nobody owns it
-    paused_by    TEXT
+    paused_by    TEXT,
+    due          REAL                -- of a status 'waiting': when it goes on, in seconds since 1970; 0 when there is mail
 ) STRICT;
 
 CREATE INDEX executions_by_pipeline ON executions (pipeline_id);
 
--- What a server looks through for work: what is free, what is owned, what was left behind outside of all queues.
-CREATE INDEX executions_free ON executions (queue, priority DESC, id) WHERE waiting = 1 AND token IS NULL;
+-- What a server looks through for work: what is free, what is owned, what was left behind outside of all queues, what
+-- is free once its time has come.
+CREATE INDEX executions_free ON executions (queue, priority DESC, id)
+    WHERE waiting = 1 AND token IS NULL AND status <> 'waiting';
 CREATE INDEX executions_owned ON executions (queue, priority DESC, id) WHERE token IS NOT NULL;
 CREATE INDEX executions_left ON executions (id) WHERE status = 'running' AND waiting = 0 AND token IS NULL;
+CREATE INDEX executions_due ON executions (due) WHERE status = 'waiting' AND token IS NULL;
 
 -- What holds for a queue, over all servers.
 CREATE TABLE queues (
@@ -71,6 +75,17 @@ CREATE TABLE cache (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX cache_by_fingerprint ON cache (fingerprint, at);
+
+-- What was sent to executions and not recorded in their journals yet, in order of `number`.
+CREATE TABLE signals (
+    number    INTEGER PRIMARY KEY,
+    execution INTEGER NOT NULL REFERENCES executions ON DELETE CASCADE,
+    id        TEXT    NOT NULL,
+    record    BLOB    NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX signals_by_id ON signals (execution, id);
+CREATE INDEX signals_in_order ON signals (execution, number);
 
 CREATE TABLE hidden (
     execution INTEGER NOT NULL,

@@ -13,11 +13,13 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionStarted,
+    ExecutionWaiting,
     TaskClaimed,
     TaskCompleted,
 )
 from orchestrator.domain.ids import ExecutionId, Seq, TaskId
 from orchestrator.domain.values import INLINE_LIMIT, EncodedValue, Stored, ValueRef
+from orchestrator.ports.store import Signal
 from orchestrator.state.records import digest_of, encode_value
 
 if TYPE_CHECKING:
@@ -71,6 +73,16 @@ def finished(status: str = "completed", *, at: float = AT) -> ExecutionFinished:
     """Return an owner's last fact."""
     error = ErrorInfo("ValueError", "it broke") if status == "failed" else None
     return ExecutionFinished(at, status, None, error)
+
+
+def waits(due: float | None = None, *, at: float = AT) -> ExecutionWaiting:
+    """Return the last fact of an owner who left nothing but waits."""
+    return ExecutionWaiting(at, due)
+
+
+def signal(name: str = "s1", payload: EncodedValue | None = None, *, at: float = AT) -> Signal:
+    """Return a signal of this id."""
+    return Signal(name, "approved", payload or encode_value({"yes": True}), "a colleague", at)
 
 
 async def admit(store: Store, execution_id: str = "x", first: Event | None = None, *more: Event) -> Lease:

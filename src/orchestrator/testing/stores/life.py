@@ -11,7 +11,7 @@ import pytest
 from orchestrator.domain.ids import Epoch, ExecutionId, Seq
 from orchestrator.errors import ExecutionExists, LeaseLost, StoreUnavailable, UnknownExecution
 from orchestrator.ports.store import CacheEntry, Lease, Place, QueueSummary, Request, Store
-from orchestrator.testing.stores.facts import AT, add, admit, claimed, commits, created, facts, value
+from orchestrator.testing.stores.facts import AT, add, admit, claimed, commits, created, facts, signal, value
 from orchestrator.testing.stores.fixtures import StoreFixtures
 
 X = ExecutionId("x")
@@ -80,6 +80,10 @@ class OddNameTests(StoreFixtures):
         summary = await other.summary(odd)
         assert (summary.execution_id, summary.pipeline_id) == (name, name)
         assert await other.summaries(pipeline_id=name) == [summary]
+        await other.send(odd, signal())
+        assert await store.signals(odd) == [signal()]
+        await store.delivered(lease, [name, "s1"])
+        assert await store.signals(odd) == []
         await store.release(lease)
         await other.release(await other.acquire(odd, name))
         await other.set_queue(name, limit=3, paused_by=None)
@@ -149,11 +153,14 @@ _BY_ID: dict[str, _Act] = {
     "summary": lambda store, lease: store.summary(lease.execution_id),
     "hidden": lambda store, lease: store.hidden(lease.execution_id),
     "hide_checkpoint": lambda store, lease: store.hide_checkpoint(lease.execution_id, Seq(1)),
+    "send": lambda store, lease: store.send(lease.execution_id, signal()),
+    "signals": lambda store, lease: store.signals(lease.execution_id),
 }
 _BY_LEASE: dict[str, _Act] = {
     "append": lambda store, lease: add(store, lease, 1),
     "append a value": lambda store, lease: add(store, lease, 1, values=[value(2000)]),
     "renew": _sync(lambda store, lease: store.renew(lease)),
+    "delivered": lambda store, lease: store.delivered(lease, ["s1"]),
     "requests": _sync(lambda store, lease: store.requests(lease)),
 }
 _OTHERS: dict[str, _Act] = {

@@ -37,11 +37,12 @@ local function alive(e, at)
   return e.token and tonumber(e.lease_until) > at
 end
 
--- `held` knows who is owned until when; `free` knows who may be taken, in order; `queued` knows who waits in a queue,
--- owned and paused ones too. Whoever changes an execution takes it out of them before and puts it back after.
+-- `held` knows who is owned until when; `free` knows who may be taken, in order; `due` knows who may be taken from when
+-- on (seconds since 1970); `queued` knows who waits in a queue, owned and paused ones too. Whoever changes an execution takes it out of them before and puts it back after.
 local function unlist(n, e)
   local at = lane(e)
   call('ZREM', prefix .. 'free' .. at, e.number .. n)
+  call('ZREM', prefix .. 'due' .. at, e.number .. n)
   call('ZREM', prefix .. 'held' .. at, n)
   if e.waiting == '1' then
     call('SREM', key('queued', e.queue), n)
@@ -58,6 +59,8 @@ local function list(n, e, at)
   end
   if alive(e, at) then
     call('ZADD', prefix .. 'held' .. lane(e), e.lease_until, n)
+  elseif e.status == 'waiting' then
+    if e.due and not e.paused_by then call('ZADD', prefix .. 'due' .. lane(e), e.due, e.number .. n) end
   elseif not e.paused_by and (e.waiting == '1' or e.status == 'running') then
     call('ZADD', prefix .. 'free' .. lane(e), e.waiting == '1' and 0 - e.priority or 0, e.number .. n)
   end
@@ -72,6 +75,15 @@ local function sweep(at_lane, at)
       list(n, e, at)
     end
     call('ZREM', prefix .. 'held' .. at_lane, n)
+  end
+end
+
+-- Let whoever is due by the caller's clock be taken.
+local function wake(at_lane, time)
+  for _, member in ipairs(call('ZRANGEBYSCORE', prefix .. 'due' .. at_lane, '-inf', time, 'LIMIT', 0, 1000)) do
+    local e = load(string.sub(member, 17))
+    if e then call('ZADD', prefix .. 'free' .. at_lane, e.waiting == '1' and 0 - e.priority or 0, member) end
+    call('ZREM', prefix .. 'due' .. at_lane, member)
   end
 end
 

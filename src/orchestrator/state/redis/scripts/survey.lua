@@ -13,8 +13,11 @@ for _, member in ipairs(call('ZRANGE', prefix .. 'executions', ARGV[3], ARGV[3] 
     elseif length ~= tonumber(e.commits) then
       wrong = 'its journal holds ' .. length .. ' commits of ' .. e.commits
     end
-    for _, kind in ipairs({'execution', 'journal', 'refs', 'hidden'}) do
+    for _, kind in ipairs({'execution', 'journal', 'refs', 'hidden', 'mail', 'letters'}) do
       if call('TTL', key(kind, n)) >= 0 then wrong = 'its ' .. kind .. ' has a time to live, set by somebody else' end
+    end
+    if call('ZCARD', key('mail', n)) ~= call('HLEN', key('letters', n)) then
+      wrong = 'its mailbox lists other signals than it holds'
     end
     answers[#answers + 1] = {n, wrong, tonumber(e.commits), tonumber(e.bytes)}
   end

@@ -1,12 +1,12 @@
--- Take over what waits. ARGV: 3 owner, 4 lease in ms, 5 '1' to take runs without an owner too, 6 number of queues, then
--- the queues, then as many tokens as executions may be taken.
-local at, count = now(), tonumber(ARGV[6])
-local first_token = 7 + count
+-- Take over what waits. ARGV: 3 owner, 4 lease in ms, 5 '1' to take runs without an owner too, 6 the caller's time,
+-- 7 number of queues, then the queues, then as many tokens as executions may be taken.
+local at, count = now(), tonumber(ARGV[7])
+local first_token = 8 + count
 local limit = #ARGV - first_token + 1
 local taken = {}
 
 local lanes = {}
-for i = 7, 6 + count do lanes[#lanes + 1] = ':' .. ARGV[i] end
+for i = 8, 7 + count do lanes[#lanes + 1] = ':' .. ARGV[i] end
 if ARGV[5] == '1' then lanes[#lanes + 1] = '' end
 
 if repeated then
@@ -25,11 +25,12 @@ if repeated then
 end
 
 local candidates = {}
-for i = 7, 6 + count do
+for i = 8, 7 + count do
   local queue, at_lane = ARGV[i], ':' .. ARGV[i]
   local setting = call('HMGET', key('queue', queue), 'limit', 'paused_by')
   if not setting[2] then
     sweep(at_lane, at)
+    wake(at_lane, ARGV[6])
     local room = limit
     if setting[1] then room = math.min(room, setting[1] - call('ZCARD', prefix .. 'held' .. at_lane)) end
     if room > 0 then
@@ -44,6 +45,7 @@ table.sort(candidates, function(one, two)
 end)
 if ARGV[5] == '1' and #candidates < limit then
   sweep('', at)
+  wake('', ARGV[6])
   for _, member in ipairs(call('ZRANGE', prefix .. 'free', 0, limit - #candidates - 1)) do
     candidates[#candidates + 1] = {0, member}
   end

@@ -19,6 +19,8 @@ for i = 4, #ARGV, 4 do
       answers[#answers + 1] = {'ok', 'cancel', e.cancel_by}
     elseif e.paused_by then
       answers[#answers + 1] = {'ok', 'pause', e.paused_by}
+    elseif call('EXISTS', key('mail', n)) == 1 then
+      answers[#answers + 1] = {'ok', 'signal', ''}
     else
       answers[#answers + 1] = {'ok'}
     end

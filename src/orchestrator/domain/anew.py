@@ -1,0 +1,76 @@
+"""What a plan knows of containers: which of them are worked out anew, and how much in them runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.domain.control import Control, ForEach, Loop, Switch
+from orchestrator.domain.execution import DONE
+from orchestrator.domain.plan import Decision, Verb
+
+if TYPE_CHECKING:
+    from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.pipeline import Task
+    from orchestrator.domain.recorded import Recorded
+
+
+class Containers:
+    """The containers of one plan, over what is recorded of them."""
+
+    def __init__(self, recorded: Recorded, *, other_inputs: bool) -> None:
+        self._recorded = recorded
+        self._other_inputs = other_inputs
+        self._anew: dict[TaskId, bool] = {}
+        self._runs: Counter[TaskId] = Counter()
+
+    def begins_anew(self, name: TaskId) -> bool:
+        """Tell whether a container is worked out anew whatever happens before it: after an edit, or if in question."""
+        found = self._anew.get(name)
+        if found is None:
+            found = self._anew[name] = self._is_in_question(name)
+        return found
+
+    def _is_in_question(self, name: TaskId) -> bool:
+        task, known = self._recorded.graph[name], self._recorded.state(name)
+        if task.within is not None and self.begins_anew(task.within):
+            return True
+        if known is None or name not in self._recorded.graph.expansions:
+            return False
+        if known.kept is not None:
+            return True
+        old = self._recorded.before(task, known)
+        stale = (known.stale or self._other_inputs) and task.reads is not None
+        return stale or (old is not task and (old.condition, asks(old.control)) != (task.condition, asks(task.control)))
+
+    def note(self, task: Task, decision: Decision) -> None:
+        """Take note that a task does not simply keep its result."""
+        if task.within is not None and decision.verb in (Verb.RUN, Verb.RERUN, Verb.SKIP):
+            self._runs[task.within] += 1
+
+    def told(self, name: TaskId) -> str:
+        """Say how much in a container runs; empty if nothing does."""
+        if not self._runs[name]:
+            return ""
+        graph = self._recorded.graph
+        expansion = graph.expansions[name]
+        if not isinstance(graph[name].control, ForEach):
+            return f"{self._runs[name]} of the steps in it run"
+        done = 0
+        for key in expansion.keys:
+            states = [self._recorded.state(each) for each in graph.members(name, key, expansion.branch)]
+            done += all(state is not None and state.status in DONE for state in states)
+        return f"{done} of {len(expansion.keys)} items are done"
+
+
+def asks(control: Control | None) -> Any:
+    """Return what of a construct decides about the tasks that there are."""
+    match control:
+        case ForEach():
+            return control.items, control.key
+        case Loop():
+            return control.while_, control.until
+        case Switch():
+            return control.value, dict(control.cases), control.default
+        case _:
+            return None

@@ -1,0 +1,254 @@
+"""The tasks of an execution: those written in its definition, and those that its containers were expanded to.
+
+A graph is a fold as well: it begins as the definition's tasks, and grows with each TaskExpanded. What a body's task is
+in one place is worked out when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator.domain.control import DEFAULT_CASE, ForEach, Loop, Switch
+from orchestrator.domain.pipeline import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.values import ValueRef
+
+
+class Expansion(NamedTuple):
+    """What a container was expanded to (see TaskExpanded).
+
+    ``later`` are rounds of a loop that begins anew: should it get there again, they have something to go on with.
+    """
+
+    keys: tuple[str, ...]
+    items: ValueRef | None = None
+    mapping: bool = False
+    branch: str = ""
+    later: tuple[str, ...] = ()
+
+    @property
+    def all_keys(self) -> tuple[str, ...]:
+        """The keys of all tasks that there are."""
+        return self.keys + self.later
+
+
+def body_of(container: Task, branch: str) -> Sequence[Task]:
+    """Return the tasks of a container's body that are made; of a switch those of a branch."""
+    control = container.control
+    if not isinstance(control, Switch):
+        return container.body
+    chosen = control.cases.get(branch)
+    if chosen is None:
+        chosen = control.default if branch == DEFAULT_CASE else None
+    return [task for task in container.body if task.id in (chosen or ())]
+
+
+def read_by(container: Task) -> set[TaskId]:
+    """Return what a container reads, and what the steps in it read around it."""
+    inside = {inner.id for inner in container.body}
+    found = set(container.reads or ())
+    for inner in container.body:
+        found |= {container.local.get(name, name) for name in read_by(inner) if name not in inside}
+    return found
+
+
+def name_of(container: Task, key: str, task: str) -> TaskId:
+    """Return the id of a body's task in one place: ``resize[a.png]``, ``resize[a.png].crop``, ``route.notify``."""
+    place = f"{container.id}[{key}]" if isinstance(container.control, (ForEach, Loop)) else container.id
+    return f"{place}.{task}" if task else place
+
+
+class Graph(Mapping["TaskId", Task]):
+    """The tasks by id: each container is followed by its tasks.
+
+    ``written`` are those of the definition, ``expansions`` tell of each container what it was expanded to.
+    """
+
+    __slots__ = ("_built", "_made", "expansions", "written")
+
+    def __init__(self, written: Mapping[TaskId, Task]) -> None:
+        self.written = written
+        self._made: dict[TaskId, tuple[Task, TaskId, str, int]] = {}
+        self._built: dict[TaskId, Task] = {}
+        self.expansions: dict[TaskId, Expansion] = {}
+
+    def __getitem__(self, name: TaskId) -> Task:
+        task = self.written.get(name) or self._built.get(name)
+        if task is None:
+            template, container, key, index = self._made[name]
+            task = self._built[name] = _placed(template, name, self[container], key, index)
+        return task
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.written or name in self._made
+
+    def __len__(self) -> int:
+        return len(self.written) + len(self._made)
+
+    def __iter__(self) -> Iterator[TaskId]:
+        if not self._made:
+            yield from self.written
+            return
+        for name in self.written:
+            yield name
+            yield from self.inside(name)
+
+    def inside(self, name: TaskId) -> Iterator[TaskId]:
+        """Yield the tasks in a container, those in containers in it included."""
+        expansion = self.expansions.get(name)
+        if expansion is None:
+            return
+        for key in expansion.all_keys:
+            yield from self._inside_item(name, key, expansion.branch)
+
+    def _inside_item(self, name: TaskId, key: str, branch: str) -> Iterator[TaskId]:
+        for member in self.members(name, key, branch):
+            yield member
+            yield from self.inside(member)
+
+    def members(self, name: TaskId, key: str, branch: str) -> list[TaskId]:
+        """Return the tasks that a container has for one key, in the order of its body."""
+        container = self[name]
+        return [name_of(container, key, task.id) for task in body_of(container, branch)]
+
+    # -- growing -------------------------------------------------------------------------------------------------
+
+    def total_after(self, name: TaskId, keys: Sequence[str], branch: str) -> int:
+        """Return how many tasks there will be once the container is expanded so."""
+        old = self.expansions.get(name)
+        gone = sum(1 for _ in self._dropped(name, keys, branch))
+        kept = set(old.all_keys) if old is not None and old.branch == branch else set()
+        new = sum(key not in kept for key in keys)
+        return len(self) - gone + new * len(body_of(self[name], branch))
+
+    def _dropped(self, name: TaskId, keys: Sequence[str], branch: str) -> Iterator[TaskId]:
+        """Yield the tasks that are no more once the container is expanded so."""
+        old = self.expansions.get(name)
+        if old is None or isinstance(self[name].control, Loop):
+            return
+        stay = frozenset(keys) if old.branch == branch else frozenset()
+        for key in old.keys:
+            if key not in stay:
+                yield from self._inside_item(name, key, old.branch)
+
+    def expand(self, name: TaskId, new: Expansion) -> list[TaskId]:
+        """Expand a container; return the tasks that are no more. The rounds of a loop come one at a time."""
+        container = self[name]
+        gone = list(self._dropped(name, new.keys, new.branch))
+        for each in gone:
+            self._remove(each)
+        first = 0
+        if isinstance(container.control, Loop) and (old := self.expansions.get(name)) is not None:
+            before = () if new.keys in ((), ("1",)) else old.keys
+            first = len(before)
+            later = tuple(key for key in old.all_keys if key not in before and key not in new.keys)
+            new = new._replace(keys=before + new.keys, later=later)
+        self.expansions[name] = new
+        self._make(container, new, range(first, len(new.keys)))
+        return gone
+
+    def _make(self, container: Task, expansion: Expansion, places: Iterable[int]) -> None:
+        body, keys = body_of(container, expansion.branch), expansion.all_keys
+        for index in places:
+            key = keys[index]
+            for task in body:
+                name = name_of(container, key, task.id)
+                if name not in self._made or self._made[name][3] != index:
+                    self._built.pop(name, None)
+                    self._made[name] = task, container.id, key, index
+
+    def trim(self, name: TaskId) -> list[TaskId]:
+        """Drop the rounds that a loop did not get to again; return the tasks that are no more."""
+        old = self.expansions.get(name)
+        if old is None or not old.later:
+            return []
+        gone = [each for key in old.later for each in self._inside_item(name, key, old.branch)]
+        self.expansions[name] = old._replace(later=())
+        for each in gone:
+            self._remove(each)
+        return gone
+
+    def empty(self, name: TaskId) -> list[TaskId]:
+        """Drop all that is in a container; return the tasks that are no more."""
+        gone = list(self.inside(name))
+        del self.expansions[name]
+        for each in gone:
+            self._remove(each)
+        return gone
+
+    def _remove(self, name: TaskId) -> None:
+        self._made.pop(name, None)
+        self._built.pop(name, None)
+        self.expansions.pop(name, None)
+
+    # -- another definition --------------------------------------------------------------------------------------
+
+    def carried_over(
+        self, written: Mapping[TaskId, Task], renamed: Mapping[TaskId, TaskId]
+    ) -> tuple[Graph, dict[TaskId, TaskId]]:
+        """Return the graph of other tasks with what is recorded of this one's containers, and the ids they had.
+
+        ``renamed`` maps written tasks to the ids that they had. A container that is of another kind by now begins anew,
+        as one does whose branch is gone. The ids are those of all tasks that were there before under another id.
+        """
+        graph = Graph(written)
+        former = dict(renamed)
+        waiting = [name for name, task in written.items() if task.control is not None]
+        while waiting:
+            name = waiting.pop()
+            old = former.get(name, name)
+            expansion = self.expansions.get(old)
+            if expansion is None:
+                continue
+            container, before = graph[name], self[old]
+            if type(container.control) is not type(before.control) or not body_of(container, expansion.branch):
+                continue
+            graph.expansions[name] = expansion
+            graph._make(container, expansion, range(len(expansion.all_keys)))
+            had = {task.id for task in before.body}
+            for template in body_of(container, expansion.branch):
+                was = template.renamed_from if template.renamed_from in had else template.id
+                for key in expansion.all_keys:
+                    new, then = name_of(container, key, template.id), name_of(before, key, was or "")
+                    if new != then and then in self:
+                        former[new] = then
+                    if template.control is not None:
+                        waiting.append(new)
+        return graph, former
+
+
+_SLOTS = [getattr(Task, field.name) for field in fields(Task)]
+_COPIED = [(slot.__get__, slot.__set__) for slot in _SLOTS]
+_BY_NAME = {field.name: slot.__set__ for field, slot in zip(fields(Task), _SLOTS, strict=True)}
+_set_id, _set_within = _BY_NAME["id"], _BY_NAME["within"]
+_set_key, _set_index, _set_needs, _set_local = (_BY_NAME[name] for name in ("key", "index", "needs", "local"))
+
+
+def _placed(template: Task, name: TaskId, container: Task, key: str, index: int) -> Task:
+    """Return a body's task as it is in one place; filled slot by slot: 100,000 items wait for it."""
+    siblings = {task.id for task in container.body}
+    task = object.__new__(Task)
+    for get, put in _COPIED:
+        put(task, get(template))
+    _set_id(task, name)
+    _set_within(task, container.id)
+    _set_key(task, key)
+    _set_index(task, index)
+    if len(siblings) == 1 and not container.local:
+        _set_needs(task, ())
+        return task
+    names = {
+        each: name_of(container, key, each) if each in siblings else container.local.get(each, each)
+        for each in (*template.needs, *(template.reads or ()))
+    }
+    _set_needs(task, tuple(names[need] for need in template.needs if need in siblings))
+    _set_local(task, {each: made for each, made in names.items() if made != each})
+    if template.reads is not None:
+        return replace(task, reads=tuple(names[read] for read in template.reads))
+    return task
