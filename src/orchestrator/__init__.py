@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         TaskError,
         UsageError,
     )
-    from orchestrator.functions.handles import expression
+    from orchestrator.functions.handles import expression, item, last
     from orchestrator.functions.pipeline import pipeline, subpipeline
     from orchestrator.functions.task import Step, task
     from orchestrator.models import init_models
@@ -86,6 +86,8 @@ _HOMES = {
     "compile": "api",
     "expression": "functions.handles",
     "init_models": "models",
+    "item": "functions.handles",
+    "last": "functions.handles",
     "pipeline": "functions.pipeline",
     "register": "state.registry",
     "subpipeline": "functions.pipeline",
@@ -126,6 +128,8 @@ __all__ = [
     "compile",
     "expression",
     "init_models",
+    "item",
+    "last",
     "pipeline",
     "register",
     "subpipeline",

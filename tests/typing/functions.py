@@ -50,6 +50,8 @@ def weekly(users: list[str]) -> float:
     two = daily.step.named("second")(user=users[1])
     month = orc.subpipeline("monthly.yaml", {"one": one}, timeout=60.0)
     send(month["mean"])
+    rows = fetch.for_each(users, key=orc.item["id"], max_parallel=3, tolerate=0.05)(orc.item["id"], limit=1)
+    process.repeat(until=orc.last["done"], max_iterations=9).after(rows)(orc.last)
     return two["mean"]
 
 

@@ -95,6 +95,12 @@ def result_of(step: str, owner: object) -> Handle:
     return Handle(f"{step}.result" if _WORD.fullmatch(step) else f"steps[{step!r}].result", (step,), owner)
 
 
+item: Any = Handle("item")
+"""In the call of a step with ``for_each``: what stands for the item."""
+last: Any = Handle("last")
+"""In the call of a step with ``repeat``: what stands for the result of the round before, None in the first."""
+
+
 def expression(text: str, *values: Any, **named: Any) -> Any:
     """Return what stands for an expression over handles: of a condition, or where a value is to be computed.
 
@@ -163,7 +169,10 @@ _REFUSED = {
     ("comparison with it", _CONDITION): "eq ne lt le gt ge",
     ("membership in it", 'write orc.expression("{} in {}", ...)'): "contains",
     ("length", 'write orc.expression("{} | length", value), or count in a task'): "len",
-    ("item to go through", "give the whole value to a task that goes through it"): "iter next reversed aiter",
+    (
+        "item to go through",
+        "give the whole value to a task that goes through it, or write step.for_each(value)(orc.item)",
+    ): "iter next reversed aiter",
     ("sum, product or the like", _COMPUTE): (
         "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and or xor "
         "radd rsub rmul rmatmul rtruediv rfloordiv rmod rdivmod rpow rlshift rrshift rand ror rxor "

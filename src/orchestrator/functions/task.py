@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property, update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast, overload
 
+from orchestrator.compiler.steps import contained
+from orchestrator.domain.control import ForEach, Loop
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import (
     CachePolicy,
@@ -59,7 +61,7 @@ class Step(Generic[P, R]):
     """A function as a step. Called in a pipeline function it adds a step, and returns what stands for its result.
 
     Called anywhere else it is the plain function; ``function`` is that, with its own types. A step is frozen:
-    ``named``, ``after``, ``when`` and ``options`` return another one.
+    ``named``, ``after``, ``when``, ``for_each``, ``repeat`` and ``options`` return another one.
     """
 
     def __init__(self, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
@@ -68,6 +70,7 @@ class Step(Generic[P, R]):
         self._options = _checked(options)
         self._after: tuple[Any, ...] = ()
         self._condition: Any = None
+        self._control: ForEach | Loop | None = None
 
     # -- another one like it -------------------------------------------------------------------------------------
 
@@ -86,6 +89,25 @@ class Step(Generic[P, R]):
     def when(self, condition: Any) -> Self:
         """Return this step, to be skipped unless the condition is true: a handle, an ``expression``, or text."""
         return self._like(_condition=condition)
+
+    def for_each(
+        self, items: Any, *, key: Any = None, max_parallel: int | None = None, tolerate: float | None = 0
+    ) -> Step[P, Any]:
+        """Return this step, to be done once for each item; in its call, ``orc.item`` stands for the item.
+
+        ``items`` is a handle, a list, a mapping or a number. ``key`` is an expression over the item that names it from
+        edit to edit, ``max_parallel`` how many are at work at once, ``tolerate`` how many may fail: a number, a part of
+        all (0.05), or None for any.
+        """
+        return self._like(_control=ForEach(items, key, max_parallel, tolerate))
+
+    def repeat(self, *, until: Any = None, while_: Any = None, max_iterations: int = 1000) -> Step[P, Any]:
+        """Return this step, to be done again and again; ``orc.last`` stands for the result of the round before.
+
+        It goes on as long as ``while_`` is true before a round, until ``until`` is true after one; more rounds than
+        ``max_iterations`` fail it.
+        """
+        return self._like(_control=Loop(while_, until, max_iterations))
 
     def _like(self, **changes: Any) -> Self:
         made = object.__new__(type(self))
@@ -115,13 +137,17 @@ class Step(Generic[P, R]):
         condition = self._condition
         if isinstance(condition, bool):
             condition = "true" if condition else "false"
-        return replace(
+        task = replace(
             self._call(given),
             id=TaskId(name),
             dependencies=body.steps(self._after),
             condition=body.plain(condition, f"the condition of step {name!r}"),
             **settings,
         )
+        if self._control is None:
+            return task
+        values = {each.name: getattr(self._control, each.name) for each in fields(self._control)}
+        return contained(task, replace(self._control, **body.plain(values, f"step {name!r}")))
 
     def _call(self, given: Mapping[str, Any]) -> Task:
         """Return a bare task that calls the function with these parameters."""

@@ -79,3 +79,47 @@ outputs:
   sent: "{{ send.result }}"
   odd: "{{ fetch.result['odd key'] }}"
 """
+
+
+@orc.task
+def shout(name: str, mark: str = "!") -> str:
+    if name == "eve" and not Path("online").exists():
+        raise ConnectionError("eve is away")
+    return f"{name}{mark}"
+
+
+@orc.task
+def page(after: dict[str, Any] | None) -> dict[str, Any]:
+    number = 1 if after is None else after["number"] + 1
+    return {"number": number, "done": number == 3}
+
+
+@orc.pipeline
+def each(users: list[dict[str, Any]]) -> dict[str, Any]:
+    loud = shout.for_each(users, key=orc.item["id"], max_parallel=2).when(orc.expression("{} != 'bob'", orc.item["id"]))
+    names = loud(orc.item["id"], mark="?")
+    counted = page.repeat(until=orc.last["done"], max_iterations=5).after(names)(orc.last)
+    return {"names": names, "last": counted["number"]}
+
+
+EACH = """
+id: each
+inputs: {users: {type: list}}
+steps:
+  - id: shout
+    for_each: {items: "{{ inputs.users }}", key: "{{ item.id }}", max_parallel: 2}
+    condition: "{{ item.id != 'bob' }}"
+    tool: python
+    action: tests.unit.functions.flows:shout
+    parameters: {name: "{{ item.id }}", mark: "?"}
+  - id: page
+    dependencies: [shout]
+    until: "{{ last.done }}"
+    max_iterations: 5
+    tool: python
+    action: tests.unit.functions.flows:page
+    parameters: {after: "{{ last }}"}
+outputs:
+  names: "{{ shout.result }}"
+  last: "{{ page.result.number }}"
+"""

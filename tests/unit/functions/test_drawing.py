@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import orchestrator as orc
 from orchestrator import Orchestrator
 from orchestrator.functions.naming import address_of
+from orchestrator.functions.task import StepOptions
 from orchestrator.testing import Bench, run_pipeline
 from tests.unit.functions import flows
 
@@ -68,7 +70,7 @@ def test_a_pipeline_called_in_another_is_a_step_of_it() -> None:
     assert run.outputs == {"total": 2 * (1 + 7 + 5), "month": "odd is 7"}, run.failures
     every = [call.step for call in bench.calls]
     assert {"twice~process", "report~send", "monthly_report~say"} < set(every)
-    assert Path("fetched").read_text() == "ada\neve\n"
+    assert set(Path("fetched").read_text().split()) == {"ada", "eve"}
 
 
 def test_a_file_calls_a_pipeline_that_is_a_function() -> None:
@@ -92,6 +94,30 @@ outputs: {month: "{{ say.result.stdout }}"}
 def test_outside_of_a_pipeline_a_task_is_the_function_it_was() -> None:
     assert flows.fetch("eve")["user"] == "eve"
     assert repr(flows.fetch) == "<Step fetch>"
+
+
+def test_items_and_rounds_are_drawn_as_a_file_says_them_and_only_missing_items_run() -> None:
+    assert flows.each == orc.Pipeline.from_yaml(flows.EACH)
+    assert orc.Pipeline.from_yaml(flows.each.to_yaml()) == flows.each
+    bench = Bench(flows.each, {})
+    users = [{"id": name} for name in ("ada", "bob", "eve")]
+    failed = bench.run(users=users)
+    assert "eve is away" in str(failed.error)
+    Path("online").touch()
+    run = bench.resume()
+    assert run.order == ["shout[eve]", "page[1]", "page[2]", "page[3]"]
+    assert run.outputs["last"] == 3
+    assert {"ada?", "eve?"} <= set(run.outputs["names"])
+    faked = run_pipeline(flows.each, {"users": users}, fakes={"shout": "hush", "page": {"number": 7, "done": True}})
+    assert faked.outputs["last"] == 7
+    assert [call.step for call in faked.calls if call.faked] == ["shout[ada]", "shout[eve]", "page[1]"]
+
+
+def test_every_setting_of_a_task_is_an_option_of_a_step() -> None:
+    made = {"id", "tool", "action", "parameters", "dependencies", "condition", "needs", "reads"}
+    constructs = {"control", "body", "uses", "within", "key", "index", "local"}
+    settings = {field.name for field in fields(orc.Task)} - made - constructs
+    assert set(StepOptions.__annotations__) == settings  # `name` is the step's own here
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------
