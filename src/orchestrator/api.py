@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.compiler.library import Library
     from orchestrator.core.engine import Engine
     from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.schedule import Schedule
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.ports.tools import Tools
 
@@ -46,6 +47,7 @@ class Pipeline:
         outputs: Mapping[str, Any] | None = None,
         resume: ResumeStrategy | None = None,
         resume_enabled: bool = True,
+        schedule: Schedule | None = None,
         tools: Tools | None = None,
     ) -> None:
         from orchestrator.compiler.build import build
@@ -61,6 +63,7 @@ class Pipeline:
                 outputs=outputs,
                 resume=resume,
                 resume_enabled=resume_enabled,
+                schedule=schedule,
                 **_means(tools),
             )
         )

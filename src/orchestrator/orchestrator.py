@@ -38,7 +38,7 @@ from orchestrator.state.manager import StateManager
 from orchestrator.state.masking import mask
 from orchestrator.state.opening import options_of
 from orchestrator.state.url import open_store
-from orchestrator.state.valuecodec import ValueCodec, snapshot
+from orchestrator.state.valuecodec import RedactingCodec, ValueCodec, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -51,12 +51,14 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.pipeline import Compiled, Pipeline
     from orchestrator.domain.plan import Plan
+    from orchestrator.domain.secret import SecretUse
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.domain.values import ValueRef
     from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.store import ExecutionSummary, Store
     from orchestrator.ports.tools import Tools
+    from orchestrator.secrets.lookup import Found, SecretLookup
 
 
 class Orchestrator(RevisionMethods, FleetMethods):
@@ -131,17 +133,20 @@ class Orchestrator(RevisionMethods, FleetMethods):
     @cached_property
     def _adapters(self) -> Adapters:
         from orchestrator.compiler.templates import Templates
+        from orchestrator.executors.secrets import SecretsExecutor
         from orchestrator.schemas.values import ResultSchemas
         from orchestrator.tools.looking import ProjectFiles
 
         settings = self._settings
         store = self._make_store()
-        codec = ValueCodec()
+        secrets = self._secrets
+        codec = RedactingCodec(secrets.redactor)
         self._opened = True
         return Adapters(
             store=store,
-            executor=self._make_executor(),
+            executor=SecretsExecutor(self._make_executor(), secrets, ValueCodec()),
             renderer=Templates(),
+            secrets=secrets,
             codec=codec,
             tools=self.tools,
             files=ProjectFiles(),
@@ -161,6 +166,24 @@ class Orchestrator(RevisionMethods, FleetMethods):
 
     def _make_keeper(self, store: Store) -> LeaseKeeper:
         return LeaseKeeper(store, self._clock, self._settings.lease)
+
+    @cached_property
+    def _secrets(self) -> SecretLookup:
+        from orchestrator.compiler.templates import Templates
+        from orchestrator.secrets.lookup import SecretLookup
+
+        return SecretLookup(self._settings, Templates(), ValueCodec())
+
+    def find_secrets(self, pipeline: Pipeline | Compiled) -> dict[str, tuple[list[SecretUse], Found]]:
+        """Look up every secret that a pipeline names: where it is used, and where it was found or not.
+
+        Raises UsageError for a file of secrets that cannot, or must not, be read.
+        """
+        from orchestrator.secrets.lookup import by_name
+
+        secrets = self._secrets
+        uses = by_name(secrets.uses(definition_of(pipeline)))
+        return {name: (places, secrets.find(name)) for name, places in uses.items()}
 
     def _make_executor(self) -> Executor:
         from orchestrator.executors.local import LocalExecutor

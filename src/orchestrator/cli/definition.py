@@ -61,6 +61,8 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
         counts = [plural(len(pipeline.tasks), "step")]
         counts += [plural(len(pipeline.inputs), "input")] * bool(pipeline.inputs)
         counts += [plural(len(pipeline.outputs), "output")] * bool(pipeline.outputs)
+        if pipeline.schedule is not None:
+            counts.append(f"schedule {output.one_line(pipeline.schedule.cron)} in {pipeline.schedule.timezone}")
         output.say(f"{output.clean(file)}: {style('OK', 'green')}, pipeline {pipeline.id}, {', '.join(counts)}")
     if mistakes:
         raise DefinitionError(mistakes)
@@ -120,6 +122,11 @@ def _is_file(path: Path) -> bool:
     return named or path.exists() or python_place(path) is not None
 
 
+async def pipeline_of(common: Common, name: str) -> Pipeline:
+    """Return the pipeline of a file, or of an execution."""
+    return (await _graph_of(common, name))[0]
+
+
 async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, TaskStatus]]:
     """Return the pipeline of a file, or of an execution with the statuses of its steps."""
     from orchestrator.cli.show import statuses
@@ -132,7 +139,7 @@ async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, T
         summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)
     if state.pipeline is None:
-        raise UsageError(f"execution {name!r} was saved without a pipeline: there is nothing to draw")
+        raise UsageError(f"execution {name!r} was saved without a pipeline: there are no steps to look at")
     return state.pipeline, statuses(state, summary)
 
 

@@ -19,6 +19,7 @@ from orchestrator.compiler.fields import check_inputs, check_settings, is_defaul
 from orchestrator.compiler.limits import MAX_WORK, Meter, TemplateFault
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.references import Names, task_of
+from orchestrator.compiler.scheduling import check_schedule
 from orchestrator.compiler.templates import (
     compile_condition,
     compile_text,
@@ -29,6 +30,7 @@ from orchestrator.compiler.templates import (
 from orchestrator.domain.graph import cycle_text, cycles
 from orchestrator.domain.ids import ID_RULE, TaskId, is_valid_id
 from orchestrator.domain.pipeline import PIPELINE, Input, Isolation, Pipeline, Task
+from orchestrator.domain.schedule import Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import Path, kind_of
 from orchestrator.errors import TaskError
@@ -39,6 +41,15 @@ if TYPE_CHECKING:
 
 _NOTHING = Task(TaskId("a"), "a").parameters
 """The one empty mapping that all tasks without parameters share."""
+_WHY_NO_SECRET = {
+    **dict.fromkeys(
+        ("condition", "while", "until", "switch"), "a decision is recorded, so it must not hang on a secret"
+    ),
+    "for_each": "items and their keys are recorded",
+    "outputs": "outputs are kept and shown",
+    "files": "the names of files are kept and shown",
+    "cache": "the key of a result is kept, and must not change with a secret",
+}
 _CONSTANTS = 4 * MAX_WORK
 """What evaluating all constant templates of one pipeline may cost; those after it are left to the run."""
 
@@ -54,6 +65,7 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     outputs: Mapping[str, Any] | None = None,
     resume: ResumeStrategy | None = None,
     resume_enabled: bool = True,
+    schedule: Schedule | None = None,
     tools: Tools | None = None,
     library: Callees | None = None,
     where: Source | None = None,
@@ -72,6 +84,8 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     builder.check_id(id)
     check_texts(builder.mistakes, (), {"name": name, "version": version, "description": description})
     declared = check_inputs(builder.mistakes, inputs)
+    if schedule is not None:
+        schedule = check_schedule(builder.mistakes, schedule, id, declared)
     listed = builder.listed(tasks)
     builder.containers.check_names(listed)
     names = Names(declared, dict.fromkeys(builder.first))
@@ -101,6 +115,7 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
         output_reads=output_reads,
         resume=resume or ResumeStrategy(),
         resume_enabled=resume_enabled,
+        schedule=schedule,
     )
 
 
@@ -232,7 +247,7 @@ class Builder:
 
     def _reads(self, base: Path, task: Any, parameters: Mapping[str, Any], names: Names) -> tuple[Any, ...] | None:
         """Return the tasks whose results the task's templates read; None if it has no templates."""
-        found = self.templates((*base, "parameters"), parameters, names, task.id)
+        found = self.templates((*base, "parameters"), parameters, names, task.id, secrets=True)
         if task.condition is None:
             return None if found is None else tuple(found)
         path = (*base, "condition")
@@ -276,8 +291,13 @@ class Builder:
                 hint = called if "parameter" in problem.message else problem.hint
                 self.mistakes.add((*base, "migrate"), problem.message, hint)
 
-    def templates(self, path: Path, value: Any, names: Names, own: str | None) -> dict[str, None] | None:
-        """Check the templates in a value; return the tasks they read in order, None if there are no templates."""
+    def templates(
+        self, path: Path, value: Any, names: Names, own: str | None, *, secrets: bool = False
+    ) -> dict[str, None] | None:
+        """Check the templates in a value; return the tasks they read in order, None if there are no templates.
+
+        ``secrets``: they may be named here.
+        """
         found: dict[str, None] | None = None
         for place, text in texts_of(value):
             if self.mistakes.full:
@@ -289,13 +309,29 @@ class Builder:
                 continue
             for expression in compiled.expressions:
                 found = {} if found is None else found
-                self.expression(path + place, expression, names, own, found)
+                self.expression(path + place, expression, names, own, found, secrets=secrets)
         return found
 
+    def _no_secret(self, path: Path, expression: Expression) -> None:
+        """Note that a secret stands where what is worked out is kept, shown, or obeyed."""
+        where = next((name for name in reversed(path) if name in _WHY_NO_SECRET), "")
+        why = _WHY_NO_SECRET.get(where, "what is worked out here is recorded")
+        self.mistakes.add(path, f"{{{{ {expression.text} }}}}: {why}", "secrets go into the parameters of steps only")
+
     def expression(
-        self, path: Path, expression: Expression, names: Names, own: str | None, found: dict[str, None]
+        self,
+        path: Path,
+        expression: Expression,
+        names: Names,
+        own: str | None,
+        found: dict[str, None],
+        *,
+        secrets: bool = False,
     ) -> None:
-        """Check what an expression reads, and note the tasks in ``found``."""
+        """Check what an expression reads, and note the tasks in ``found``; ``secrets``: it may be one."""
+        if expression.secret is not None and not secrets:
+            self._no_secret(path, expression)
+            return
         for reference in expression.references:
             if fault := names.check(reference, expression, own, guess=self.mistakes.guessing):
                 self.mistakes.add(path, f"{{{{ {expression.text} }}}}: {fault.message}", fault.hint)

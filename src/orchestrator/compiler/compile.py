@@ -16,6 +16,7 @@ from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
 from orchestrator.compiler.steps import step_of
 from orchestrator.domain.pipeline import Input, Pipeline
+from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import kind_of
 from orchestrator.errors import DefinitionError, Diagnostic, UsageError
@@ -205,10 +206,18 @@ def _build(
         outputs=found["outputs"],
         resume=resume,
         resume_enabled=found["resume"]["enabled"],
+        schedule=None if found["schedule"] is None else _schedule(found["schedule"]),
         tools=tools,
         library=library,
         where=source,
     )
+
+
+def _schedule(given: Values) -> Schedule | None:
+    if "cron" not in given:
+        return None  # what is wrong with it is noted already
+    timezone, catchup, overlap = given["timezone"], Catchup(given["catchup"]), Overlap(given["overlap"])
+    return Schedule(given["cron"], timezone, catchup, overlap, given["input"])
 
 
 def _input(name: str, given: Values) -> Input:

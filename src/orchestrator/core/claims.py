@@ -127,6 +127,8 @@ class Claims:
             execution_id=execution_id,
             task_id=task.id,
             attempt=number,
+            completed_attempt=known.completed_attempt,
+            created_at=self._recorder.state.created_at,
             tool=task.tool,
             action=task.action,
             parameters=parameters,

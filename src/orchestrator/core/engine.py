@@ -356,8 +356,8 @@ class Engine:
         self._record_progress(attempt)
         self._progress.forget(attempt)
         match outcome:
-            case Failed(error, kinds):
-                self._record_failure(task, attempt.attempt, error, crashed=False, kinds=kinds)
+            case Failed(error):
+                self._record_failure(task, attempt.attempt, error, crashed=False, failed=outcome)
             case Crashed(reason):
                 self._record_failure(task, attempt.attempt, ErrorInfo("crashed", reason), crashed=True)
             case Cancelled():
@@ -388,7 +388,7 @@ class Engine:
             self._claims.completed(task.id, trace)
 
     def _record_failure(
-        self, task: Task, number: int, error: ErrorInfo, *, crashed: bool, kinds: tuple[str, ...] = ()
+        self, task: Task, number: int, error: ErrorInfo, *, crashed: bool, failed: Failed | None = None
     ) -> None:
         verdict = after_failure(
             task,
@@ -398,7 +398,8 @@ class Engine:
             self._now,
             self._adapters.chance.random(),
             crashed=crashed,
-            kinds=kinds,
+            kinds=() if failed is None else failed.kinds,
+            retry_after=None if failed is None else failed.retry_after,
         )
         self.recorder.record(TaskFailed(self._now, task.id, number, error, verdict.retry_at, crashed, verdict.parked))
 

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.core.recorder import Recorder
 from orchestrator.core.recovery import load_state
-from orchestrator.domain.events import DefinitionLoaded, Event, ExecutionCreated, ExecutionLinked, ExecutionStarted
-from orchestrator.domain.execution import ExecutionState
+from orchestrator.domain.events import (
+    CancelRequested,
+    DefinitionLoaded,
+    Event,
+    ExecutionCreated,
+    ExecutionFinished,
+    ExecutionLinked,
+    ExecutionStarted,
+)
+from orchestrator.domain.execution import ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import ExecutionId
 from orchestrator.domain.plan import NO_SOURCE, Source
 from orchestrator.errors import (
@@ -125,6 +133,28 @@ class Ledger:
         created, values = self._first_fact(pipeline, pipeline.id, inputs, "run")
         events: list[Event] = [created, *Opening(source).facts(created.at)]
         await self._records.store.submit(ExecutionId(execution_id), events, values, place)
+
+    async def lay_by(
+        self,
+        pipeline: Pipeline,
+        inputs: Mapping[str, Any],
+        execution_id: str,
+        source: Source = NO_SOURCE,
+        *,
+        dropped_by: str | None = None,
+    ) -> None:
+        """Create an execution that waits for nobody: until somebody enqueues it, or, if ``dropped_by``, cancelled.
+
+        That says who cancelled it, and why. Durable on return (I0). Raises ExecutionExists.
+        """
+        created, values = self._first_fact(pipeline, pipeline.id, inputs, "run")
+        events: list[Event] = [created, *Opening(source).facts(created.at)]
+        if dropped_by is not None:
+            events.append(CancelRequested(created.at, dropped_by))
+            events.append(ExecutionFinished(created.at, ExecutionStatus.CANCELLED.value, None, None))
+        owner = describe_owner(created.at)
+        lease = await self._records.store.create(ExecutionId(execution_id), owner, events, values)
+        await self._records.store.release(lease)
 
     async def load(self, execution_id: ExecutionId) -> ExecutionState:
         """Return the recorded state of an execution; the errors are those a resume ends with."""

@@ -87,6 +87,7 @@ class LiveExecutions(Ledger):
 
         ``opening`` is what is recorded of it to begin with.
         """
+        await self._demand(pipeline, inputs)
         recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", opening)
         return await self._drive(Engine(pipeline, recorder, self._adapters, pipeline.resume), admitted)
 
@@ -223,14 +224,22 @@ class LiveExecutions(Ledger):
                 raise unreadable(execution_id, error) from error
             _log.debug("resume of %s: every record and value verified", execution_id)
         recorder = Recorder(adapters.store, lease, state, adapters.listeners)
-        if await self._plan_and_record(recorder, request, planned) is None or state.pipeline is None:
+        if await self._plan_and_record(recorder, request, planned, runs=True) is None or state.pipeline is None:
             return None
         return Engine(state.pipeline, recorder, adapters, request.strategy or state.pipeline.resume)
 
     async def _plan_and_record(
-        self, recorder: Recorder, request: PlanRequest, planned: Callable[[Plan], None] | None
+        self,
+        recorder: Recorder,
+        request: PlanRequest,
+        planned: Callable[[Plan], None] | None,
+        *,
+        runs: bool = False,
     ) -> Plan | None:
-        """Plan, and record what the plan begins with; None if a completed execution has nothing to run."""
+        """Plan, and record what the plan begins with; None if a completed execution has nothing to run.
+
+        ``runs``: what is planned is run by this process, so that it needs the secrets, and says before if one lacks.
+        """
         adapters, state, lease = self._adapters, recorder.state, recorder.lease
         execution_id = lease.execution_id
         found = await self.plan_for(execution_id, state, request)
@@ -239,6 +248,8 @@ class LiveExecutions(Ledger):
             return None
         for decision in found.decisions if _log.isEnabledFor(logging.DEBUG) else ():
             _log.debug("resume of %s: %s %s: %s", execution_id, decision.verb.value, decision.task, decision.reason)
+        if runs:
+            await self._demand_secrets(state, request)
         if planned is not None:
             planned(found)
         now = adapters.clock.now()
@@ -255,6 +266,19 @@ class LiveExecutions(Ledger):
             past = await state_at(adapters.store, adapters.codec, execution_id, request.from_seq)
             _restore(recorder, adapters.codec, past, now)
         return found
+
+    async def _demand_secrets(self, state: ExecutionState, request: PlanRequest) -> None:
+        """Look up what the pipeline to be run names; raises SecretsMissing."""
+        adapters, revision = self._adapters, request.revision
+        pipeline = state.pipeline if revision is None else revision.pipeline
+        if pipeline is not None:
+            inputs = {} if revision is None else adapters.codec.decode(revision.inputs.payload)
+            await self._demand(pipeline, inputs or {})
+
+    async def _demand(self, pipeline: Pipeline, inputs: Mapping[str, Any]) -> None:
+        secrets = self._adapters.secrets
+        if uses := secrets.uses(pipeline):
+            await asyncio.to_thread(secrets.demand, uses, pipeline, inputs)  # a keyring may take its time
 
     # -- driving -------------------------------------------------------------------------------------------------
 

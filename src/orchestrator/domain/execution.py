@@ -366,7 +366,7 @@ class ExecutionState(Members):
         if task.status in DONE:
             raise ValueError(f"{name} is done twice")
         self._end(name, task, TaskStatus.COMPLETED, event.at)
-        task.attempt = event.attempt
+        task.attempt = task.completed_attempt = event.attempt
         task.value = event.value
         self._satisfy(name)
 

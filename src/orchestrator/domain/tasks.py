@@ -65,7 +65,8 @@ class Prior(NamedTuple):
 class TaskState:
     """What the journal says about one task.
 
-    ``attempt`` is the number of the last attempt begun (0: none). ``failures`` and ``crashes`` count over the whole
+    ``attempt`` is the number of the last attempt begun (0: none), ``completed_attempt`` that of the last one that
+    completed, whatever became of its result since. ``failures`` and ``crashes`` count over the whole
     execution, ``tries`` over the present owner's run. ``unmet`` is how many of its needs are not done. ``seq`` is
     the fact that last changed its status.
 
@@ -88,6 +89,7 @@ class TaskState:
         "anew",
         "attempt",
         "call",
+        "completed_attempt",
         "crashes",
         "ended_at",
         "error",
@@ -122,6 +124,7 @@ class TaskState:
         self.item = item
         self.active = False
         self.attempt = 0
+        self.completed_attempt = 0
         self.failures = 0
         self.crashes = 0
         self.tries = 0

@@ -26,6 +26,7 @@ from orchestrator.functions.task import Step, StepOptions
 from orchestrator.orchestrator import Orchestrator
 
 if TYPE_CHECKING:
+    from orchestrator.domain.schedule import Schedule
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.ports.tools import Tools
 
@@ -50,6 +51,7 @@ class PipelineOptions(TypedDict, total=False):
     description: str | None
     resume: ResumeStrategy | None
     resume_enabled: bool
+    schedule: Schedule | None
     tools: Tools | None
 
 
@@ -191,8 +193,8 @@ def pipeline(function: Callable[..., Any] | None = None, /, **options: Any) -> A
     becomes a step of that, which runs it as an execution of its own; ``.step`` is that step, to be given a name.
 
     ``options`` are the pipeline's own: ``id`` (None: the function's name), ``name``, ``version``, ``description``,
-    ``resume``, ``resume_enabled``, and the ``tools`` that it is checked against. Raises UsageError for an option that
-    there is not; mistakes in the graph are told when it is drawn, all at once, each with its line.
+    ``resume``, ``resume_enabled``, ``schedule``, and the ``tools`` that it is checked against. Raises UsageError for an
+    option that there is not; mistakes in the graph are told when it is drawn, all at once, each with its line.
     """
     known = PipelineOptions.__annotations__
     for name in options:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from orchestrator.domain.ids import execution_id as checked_id
 from orchestrator.domain.ids import is_execution_id
 from orchestrator.observe.lines import LINE_BYTES, TASK_LOGGER, cut
+from orchestrator.observe.redacting import REDACTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,7 @@ class StepLog(logging.Handler):
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         super().__init__()
+        self.addFilter(REDACTING)
         self._folder = folder
         self._max_bytes = max_bytes
         self._files: dict[str, _File | None] = {}

@@ -17,7 +17,9 @@ SHIPPED = {
     "http": "orchestrator.tools.http",
     "pipeline": "orchestrator.tools.pipeline",
     "python": "orchestrator.tools.python",
+    "report": "orchestrator.tools.report",
     "shell": "orchestrator.tools.shell",
+    "sql": "orchestrator.tools.sql",
     "validation": "orchestrator.tools.validation",
 }
 """The shipped tools and the module of each."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import orchestrator as orc
 from orchestrator import Orchestrator
 from orchestrator.functions.naming import address_of
+from orchestrator.functions.pipeline import PipelineOptions
 from orchestrator.functions.task import StepOptions
 from orchestrator.testing import Bench, run_pipeline
 from tests.unit.functions import flows
@@ -118,6 +120,11 @@ def test_every_setting_of_a_task_is_an_option_of_a_step() -> None:
     constructs = {"control", "body", "uses", "within", "key", "index", "local"}
     settings = {field.name for field in fields(orc.Task)} - made - constructs
     assert set(StepOptions.__annotations__) == settings  # `name` is the step's own here
+
+
+def test_everything_that_a_pipeline_is_told_is_an_option_of_the_function() -> None:
+    drawn = {"self", "tasks", "inputs", "outputs"}
+    assert set(PipelineOptions.__annotations__) == set(inspect.signature(orc.Pipeline.__init__).parameters) - drawn
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------
