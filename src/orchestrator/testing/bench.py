@@ -71,6 +71,7 @@ class Bench:
     ``in_turn`` answers each attempt differently. Parameters that the tool would refuse fail a faked step, too.
     Steps without a fake are run for real; with ``strict`` they fail. Of a step that runs a pipeline, the steps in there
     may have fakes, too: ``STEP~INNER``.
+    Secrets are those in ``secrets``, by name, and made-up ones for all others: a test never sees the real ones.
     All waiting (retries, timeouts, what a fake sleeps) passes at once on ``clock``. Nothing is written to the disk but
     by real steps, and nothing outlives the bench. Usable with or without an event loop running.
 
@@ -86,7 +87,7 @@ class Bench:
     ['curl', 'https://example.org']
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the keywords are the test's choices
         self,
         pipeline: Pipeline | Compiled | str | Path,
         fakes: Mapping[str, Any] | None = None,
@@ -95,6 +96,7 @@ class Bench:
         clock: ManualClock | None = None,
         seed: int = 0,
         tools: Tools | None = None,
+        secrets: Mapping[str, str] | None = None,
         longest_seconds: float = LONGEST_SECONDS,
     ) -> None:
         self.clock = clock or ManualClock()
@@ -103,6 +105,7 @@ class Bench:
         self.execution_id = "test"
         self._strict = strict
         self._tools = tools
+        self._secrets = secrets
         self._longest = longest_seconds
         self._chance = SeededChance(seed)
         self._began = self.clock.monotonic()
@@ -197,7 +200,7 @@ class Bench:
         """Run something as a process of its own would: on a new loop, with a new handle on the store."""
         death = death or Death(None)
         store = self._store.of_process(death)
-        process = TestProcess(self.clock, self._chance, store, self._wrapped, tools=self._tools)
+        process = TestProcess(self.clock, self._chance, store, self._wrapped, tools=self._tools, secrets=self._secrets)
         loop = ManualLoop(self.clock, self._longest)
         loop.moved = process.tend
         return in_process(process, main, loop.run)

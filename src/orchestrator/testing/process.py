@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import UserDict
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from orchestrator.compiler.templates import Templates
 from orchestrator.core.keeper import LeaseKeeper
 from orchestrator.crashpoints import POINTS
 from orchestrator.domain.words import did_you_mean
 from orchestrator.errors import UsageError
 from orchestrator.orchestrator import Orchestrator
-from orchestrator.settings import load_settings
+from orchestrator.secrets.lookup import SecretLookup
+from orchestrator.settings import SECRET_PREFIX, load_settings
 from orchestrator.state.memory import MemoryStore
+from orchestrator.state.valuecodec import ValueCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Mapping
 
     from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.executor import Executor
@@ -109,12 +114,18 @@ class TestProcess(Orchestrator):
         wrapped: Callable[[Executor, Tools], Executor],
         *,
         tools: Tools | None = None,
+        secrets: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(settings=load_settings(store="memory://"), tools=tools, listeners=[_Hearing()])
         self._clock = clock
         self._chance = chance
         self._mortal = store
         self._wrapped = wrapped
+        self._told = secrets or {}
+
+    @cached_property
+    def _secrets(self) -> SecretLookup:
+        return SecretLookup(self._settings, Templates(), ValueCodec(), _Invented(self._told))
 
     def _make_store(self) -> Store:
         return self._mortal
@@ -146,6 +157,16 @@ class TestProcess(Orchestrator):
         """Look after the leases: time has passed."""
         if self._opened and not self._mortal.death.dead:
             self._adapters.keeper.tend()
+
+
+class _Invented(UserDict[str, str]):
+    """An environment of secrets: those that a test tells, and made-up ones for all others, never the real ones."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a secret's value by the name of its variable."""
+        del default
+        name = key.removeprefix(SECRET_PREFIX)
+        return self.data.get(name, f"secret-{name}-of-the-test")
 
 
 class _Keeper(LeaseKeeper):

@@ -163,6 +163,15 @@ def test_a_fake_has_the_context_if_it_takes_one() -> None:
     assert run_pipeline(chain(), fakes=FAKES | {"fetch": fake}).outputs["total"] == 5
 
 
+def test_a_test_never_sees_the_real_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_SECRET_TOKEN", "the-real-thing")
+    given = {"A": "{{ secrets.TOKEN }}", "B": "{{ secrets.OTHER }}"}
+    step = orc.Task("ask", "shell", parameters={"command": ["curl"], "env": given})
+    bench = Bench(orc.Pipeline(id="p", tasks=[step]), {"ask": "ok"}, secrets={"TOKEN": "told-by-the-test"})
+    (call,) = bench.run().calls
+    assert call.parameters["env"] == {"A": "told-by-the-test", "B": "secret-OTHER-of-the-test"}
+
+
 def test_an_edit_is_planned_and_resumed_on_the_bench() -> None:
     bench = Bench(chain(), FAKES)
     bench.run()
