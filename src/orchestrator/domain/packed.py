@@ -7,6 +7,7 @@ only::
     v             3, 2 or 1
     id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled
     max_concurrency, limits (each a list of its fields)
+    schedule      its fields, in order; older versions do not look at it, and need not: it runs nothing by itself
     input_schemas {name: JSON Schema}; older versions do not look at it: values were held against it on their entry
     calls         [[tool, action], ...]: each pair once
     tasks         [id, ...] in the order of the definition
@@ -47,6 +48,7 @@ from orchestrator.domain.pipeline import (
     RetryPolicy,
     Task,
 )
+from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreDamaged, StoreIncompatible, UsageError
 
@@ -106,6 +108,7 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
         "resume": _changed(pipeline.resume),
         "max_concurrency": pipeline.max_concurrency,
         "limits": {name: list(astuple(limit)) for name, limit in pipeline.limits.items()},
+        "schedule": [_word(each) for each in astuple(pipeline.schedule)] if pipeline.schedule is not None else None,
     }
     packed |= {key: value for key, value in rest.items() if value}
     return packed if pipeline.resume_enabled else packed | {"resume_enabled": False}
@@ -214,8 +217,21 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
         resume_enabled=bool(packed.get("resume_enabled", True)),
         max_concurrency=packed.get("max_concurrency"),
         limits={_text(name): Limit(*limit) for name, limit in packed.get("limits", {}).items()},
+        schedule=_schedule(packed.get("schedule")),
         **{key: _text(packed[key]) for key in _TEXTS if key in packed},
     )
+
+
+def _word(value: Any) -> Any:
+    return None if value is None else str(value)
+
+
+def _schedule(packed: Any) -> Schedule | None:
+    if packed is None:
+        return None
+    cron, timezone, catchup, overlap, given = packed
+    given = None if given is None else _text(given)
+    return Schedule(_text(cron), _text(timezone), Catchup(catchup), Overlap(overlap), given)
 
 
 def _input(parts: Any, schema: Mapping[str, Any] | None) -> Input:

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.schedule import Schedule
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+PIPELINE = "pipeline"
+"""The tool of a step that runs another pipeline, as an execution of its own."""
 
 
 class CheckpointWhen(StrEnum):
@@ -64,7 +69,8 @@ class RetryPolicy:
 
     ``max_attempts`` counts the first try. The n-th retry waits a random time between 0 and
     ``min(max_delay_seconds, delay_seconds * backoff ** (n - 1))`` (full jitter), or exactly that long with
-    ``jitter=False``. ``on`` names kinds of error; empty means every retryable one.
+    ``jitter=False``; where the tool asks for more patience (``Retry-After``), as long as that. ``on`` names kinds of
+    error; empty means every retryable one.
 
     >>> RetryPolicy(max_attempts=5, delay_seconds=2, on=("timeout",)).backoff
     2.0
@@ -198,7 +204,7 @@ class Pipeline:
     ``tasks`` maps task id to Task. ``outputs`` maps names to templates over inputs and results;
     ``output_reads`` are the tasks whose results they read (filled in by compile). ``max_concurrency`` is how many
     attempts of one execution run at once, where that is fewer than the process allows; ``limits`` are those that tasks
-    keep by name.
+    keep by name. ``schedule`` is when servers run it.
     """
 
     id: str
@@ -213,6 +219,7 @@ class Pipeline:
     resume_enabled: bool = True
     max_concurrency: int | None = None
     limits: Mapping[str, Limit] = field(default_factory=dict)
+    schedule: Schedule | None = None
 
 
 class Compiled(Protocol):

@@ -33,6 +33,7 @@ from orchestrator.domain.pipeline import (
     RetryPolicy,
     Task,
 )
+from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreDamaged, StoreIncompatible
 
@@ -103,6 +104,15 @@ caches = st.builds(CachePolicy, st.none() | seconds, names, st.sampled_from(Cach
 
 spans = st.sampled_from([0.25, 1.0, 60.0, 90.0, 3600.0, 86400.0])
 limits = st.builds(Limit, st.integers(1, 9)) | st.builds(Limit, st.none() | st.integers(1, 9), st.integers(1, 9), spans)
+
+
+schedules = st.none() | st.builds(
+    Schedule,
+    st.sampled_from(["0 2 * * *", "@daily", "*/5 8-18 * * mon-fri"]),
+    st.sampled_from(["UTC", "Europe/Berlin"]),
+    st.sampled_from(Catchup),
+    st.sampled_from([Overlap.QUEUE, Overlap.ALLOW]),
+)
 
 
 @st.composite
@@ -185,6 +195,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
         resume_enabled=draw(st.booleans()),
         max_concurrency=draw(st.none() | st.integers(1, 9)),
         limits={"few": draw(limits), "slow": draw(limits)},
+        schedule=None if any(item.required for item in declared.values()) else draw(schedules),
     )
 
 
@@ -282,8 +293,8 @@ def small() -> dict[str, Any]:
 
 
 def test_a_newer_format_is_incompatible_and_nonsense_is_damage() -> None:
-    with pytest.raises(StoreIncompatible, match="stored in format 3, and this version reads up to 2"):
-        unpack(small() | {"v": 3})
+    with pytest.raises(StoreIncompatible, match="stored in format 4, and this version reads up to 3"):
+        unpack(small() | {"v": 4})
     nonsense: Any
     for nonsense in (None, 3, [], {}, "x", {"v": "1"}, {"v": True}, {"v": 0}, {"v": 1}):
         with pytest.raises(StoreDamaged, match="damaged record definition"):
@@ -347,7 +358,7 @@ def test_the_schema_describes_every_key_and_its_other_name() -> None:
     definitions = schema["$defs"]
     assert schema["additionalProperties"] is False
     assert set(PIPELINE.keys) | {"parameters"} == set(schema["properties"])
-    assert set(STEP.keys) | {"depends_on"} == set(definitions["StepModel"]["properties"])
+    assert set(STEP.keys) | {"depends_on", "when", "parallel"} == set(definitions["StepModel"]["properties"])
     assert set(RETRY.keys) == set(definitions["RetryModel"]["properties"])
     assert set(RESUME.others) < set(definitions["ResumeModel"]["properties"])
     for part in (schema, *definitions.values()):

@@ -120,14 +120,14 @@ def test_an_edit_of_limits_holds_from_then_on() -> None:
     state.offer(definition, edited)
     inputs = state.inputs
     assert inputs is not None
-    state.apply(DefinitionChanged(3.0, definition, "", inputs, {}, 3, "me"))
+    state.apply(DefinitionChanged(3.0, definition, inputs, 3, {}, "", "me"))
     assert (state.done_count, next_up(state, 3.0)) == (2, ["c"])
     state.apply(claimed("c", at=3.0))
     assert state.limits.gates["api"].opens_at() == 11.0
 
 
 def test_a_decision_costs_the_same_however_much_waits() -> None:
-    steps = {f"s{number}": ("api",) for number in range(20_000)}
+    steps: dict[str, tuple[str, ...]] = {f"s{number}": ("api",) for number in range(20_000)}
     state = after(limited({"api": Limit(1, 1, 60.0)}, steps))
     state.apply(claimed("s0", at=1.0))
     start = time.perf_counter()

@@ -229,8 +229,8 @@ async def going_on_async(context: TaskContext) -> Any:
 FUNCTIONS = {
     function.__name__: function
     for function in (
-        add, add_async, who, told, fail, leave_async, die, nap, nap_async, telling, deaf, swallowing, polite, native_hang,
-        family, big, flood, unpicklable, unreadable, save_unpicklable, litter, wander, look_around, fork,
+        add, add_async, who, told, fail, leave_async, die, nap, nap_async, telling, deaf, swallowing, polite,
+        native_hang, family, big, flood, unpicklable, unreadable, save_unpicklable, litter, wander, look_around, fork,
         use_files, use_files_async, use_files_unsaid, use_files_unsaid_async, going_on, going_on_async,
     )
 }  # fmt: skip
