@@ -71,12 +71,13 @@ class Graph(Mapping["TaskId", Task]):
     ``written`` are those of the definition, ``expansions`` tell of each container what it was expanded to.
     """
 
-    __slots__ = ("_built", "_made", "_moulds", "expansions", "written")
+    __slots__ = ("_built", "_listed", "_made", "_moulds", "expansions", "written")
 
     def __init__(self, written: Mapping[TaskId, Task]) -> None:
         self.written = written
         self._made: dict[TaskId, tuple[Task, TaskId, str, int]] = {}
         self._built: dict[TaskId, Task] = dict(written)
+        self._listed: dict[TaskId, list[TaskId]] = {}
         self._moulds: dict[tuple[TaskId, TaskId], Mould] = {}
         self.expansions: dict[TaskId, Expansion] = {}
 
@@ -106,15 +107,28 @@ class Graph(Mapping["TaskId", Task]):
             return
         for name in self.written:
             yield name
-            yield from self.inside(name)
+            if name in self.expansions:
+                yield from self.inside(name)
 
     def inside(self, name: TaskId) -> Iterator[TaskId]:
         """Yield the tasks in a container, those in containers in it included."""
-        expansion = self.expansions.get(name)
-        if expansion is None:
-            return
-        for key in expansion.all_keys:
-            yield from self._inside_item(name, key, expansion.branch)
+        for member in self.listed(name):
+            yield member
+            if member in self.expansions:
+                yield from self.inside(member)
+
+    def listed(self, name: TaskId) -> list[TaskId]:
+        """Return the tasks that a container has, key after key, without those in containers in it; not to be changed."""
+        found = self._listed.get(name)
+        if found is None:
+            expansion = self.expansions.get(name)
+            if expansion is None:
+                return []
+            container = self[name]
+            body = [task.id for task in body_of(container, expansion.branch)]
+            found = [name_of(container, key, task) for key in expansion.all_keys for task in body]
+            self._listed[name] = found
+        return found
 
     def _inside_item(self, name: TaskId, key: str, branch: str) -> Iterator[TaskId]:
         for member in self.members(name, key, branch):
@@ -160,15 +174,16 @@ class Graph(Mapping["TaskId", Task]):
             later = tuple(key for key in old.all_keys if key not in before and key not in new.keys)
             new = new._replace(keys=before + new.keys, later=later)
         self.expansions[name] = new
+        self._listed.pop(name, None)
         self._make(container, new, range(first, len(new.keys)))
         return gone
 
     def _make(self, container: Task, expansion: Expansion, places: Iterable[int]) -> None:
         body, keys = body_of(container, expansion.branch), expansion.all_keys
+        names = self.listed(container.id)
         for index in places:
             key = keys[index]
-            for task in body:
-                name = name_of(container, key, task.id)
+            for name, task in zip(names[index * len(body) : (index + 1) * len(body)], body, strict=True):
                 if name not in self._made or self._made[name][3] != index:
                     self._built.pop(name, None)
                     self._made[name] = task, container.id, key, index
@@ -180,6 +195,7 @@ class Graph(Mapping["TaskId", Task]):
             return []
         gone = [each for key in old.later for each in self._inside_item(name, key, old.branch)]
         self.expansions[name] = old._replace(later=())
+        self._listed.pop(name, None)
         for each in gone:
             self._remove(each)
         return gone
@@ -188,6 +204,7 @@ class Graph(Mapping["TaskId", Task]):
         """Drop all that is in a container; return the tasks that are no more."""
         gone = list(self.inside(name))
         del self.expansions[name]
+        self._listed.pop(name, None)
         for each in gone:
             self._remove(each)
         return gone
@@ -196,6 +213,7 @@ class Graph(Mapping["TaskId", Task]):
         self._made.pop(name, None)
         self._built.pop(name, None)
         self.expansions.pop(name, None)
+        self._listed.pop(name, None)
 
     # -- another definition --------------------------------------------------------------------------------------
 

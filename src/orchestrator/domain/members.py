@@ -213,8 +213,9 @@ class Members(ABC):
             first = group.count  # the next round of a loop
         else:
             group = self._new_group(container, name, event.branch)
-        for item, key in enumerate(keys[first:], first):
-            self._add_item(group, name, item, key, event.branch)
+        names = self.graph.listed(name)
+        for item in range(first, len(keys)):
+            self._add_item(group, name, item, names[item * group.width : (item + 1) * group.width])
         self._set_tolerated(group, container)
         self.total = event.total
         self._set(self.tasks[name], TaskStatus.EXPANDED)
@@ -232,8 +233,7 @@ class Members(ABC):
         control = container.control
         group.tolerated = control.tolerated(group.count) if isinstance(control, ForEach) else 0
 
-    def _add_item(self, group: Group, name: TaskId, item: int, key: str, branch: str) -> None:
-        members = self.graph.members(name, key, branch)
+    def _add_item(self, group: Group, name: TaskId, item: int, members: list[TaskId]) -> None:
         group.members += members
         group.busy.append(0)
         group.stuck.append(0)
