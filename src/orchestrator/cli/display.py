@@ -26,6 +26,7 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -83,7 +84,7 @@ class Display:
     def planned(self, execution_id: str, plan: Plan) -> None:  # noqa: ARG002
         """Take note of what a resume will do, before it does it."""
         self.done = plan.counts().get(Verb.REUSE, 0)
-        self.total = len(plan.decisions)
+        self.total = len(plan.decisions) - plan.later
 
     def notify(self, event: Event, execution_id: str, seq: int) -> None:  # noqa: ARG002
         """See core.recorder.Listener."""
@@ -119,6 +120,10 @@ class Display:
                 self.total = event.total
             case ExecutionStarted():
                 self.began = event.at
+            case StageEntered():
+                self.total += len(event.tasks)
+            case TasksReset() if event.reason == UNDONE:
+                self.done -= len(event.tasks)
             case TaskClaimed():
                 if event.attempt > 1 and self.retrying:
                     self.retrying -= 1
@@ -253,6 +258,14 @@ class PlainDisplay(Written):
         return True
 
 
+STAGES = {
+    "undo": "undoing what completed steps did",
+    "on_failure": "steps for after a failure",
+    "finally": "steps for the end",
+}
+"""What is said when a later stage begins."""
+
+
 def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str | None:  # noqa: C901, PLR0912 - one case for each event
     """Return one line for a fact, None where nothing needs saying; ``took`` like `` after 1.2 s``."""
     match event:
@@ -296,6 +309,8 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
             return f"execution {execution_id}: cancel asked for by {one_line(event.by, MESSAGE_LIMIT)}"
         case ExecutionFinished():
             return f"execution {execution_id}: {event.status}{took}"
+        case StageEntered():
+            return f"execution {execution_id}: {STAGES[event.stage]}, {plural(len(event.tasks), 'step')}"
         case ExecutionWaiting():
             return f"execution {execution_id}: waiting"
         case _:

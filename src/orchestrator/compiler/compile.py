@@ -119,6 +119,8 @@ def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
     if mistakes.full:
         raise mistakes.error()
     _stand_in(found.setdefault("steps", []), "__step")
+    _stand_in(found["on_failure"] or [], "__on_failure")
+    _stand_in(found["finally"] or [], "__finally")
     resume = _strategy(found["resume"], mistakes)
     try:
         pipeline = _build(found, resume, tools, source, reading)
@@ -179,6 +181,9 @@ def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: S
         outputs=found["outputs"],
         resume=resume,
         resume_enabled=found["resume"]["enabled"],
+        timeout=found["timeout"],
+        on_failure=[step_of(step, ("on_failure", index), reading) for index, step in enumerate(found["on_failure"] or [])],
+        finally_=[step_of(step, ("finally", index), reading) for index, step in enumerate(found["finally"] or [])],
         tools=tools,
         where=source,
     )

@@ -76,7 +76,8 @@ class TaskState:
     invalidated task, until its next attempt begins or it is reused.
 
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
-    that it is counted there among those at work.
+    that it is counted there among those at work. ``ending``: it belongs to a later stage than the main part. ``life`` is
+    how often what it did has been undone.
     """
 
     __slots__ = (
@@ -85,10 +86,12 @@ class TaskState:
         "call",
         "crashes",
         "ended_at",
+        "ending",
         "error",
         "failures",
         "item",
         "kept",
+        "life",
         "parameters",
         "pinned",
         "progress",
@@ -115,6 +118,8 @@ class TaskState:
         self.within = within
         self.item = item
         self.active = False
+        self.ending = False
+        self.life = 0
         self.attempt = 0
         self.failures = 0
         self.crashes = 0

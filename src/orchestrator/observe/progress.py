@@ -83,6 +83,7 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -236,10 +237,17 @@ def _of_a_container(event: DecisionMade | TaskExpanded | TaskGathered) -> tuple[
 
 
 def _of_the_execution(
-    event: ToolsResolved | DefinitionChanged | ResumePlanned | DefinitionLoaded | ExecutionForked,
+    event: StageEntered | ToolsResolved | DefinitionChanged | ResumePlanned | DefinitionLoaded | ExecutionForked,
 ) -> tuple[str, dict[str, JSON]]:
     """Name and tell a fact that is about no single task."""
     match event:
+        case StageEntered():
+            return "stage_entered", {
+                "stage": event.stage,
+                "outcome": event.outcome,
+                "tasks": list(event.tasks),
+                "error": _error(event.error),
+            }
         case ToolsResolved():
             calls: list[JSON] = [
                 {"tool": tool, "action": action, "version": version, "code": dict(code)}
