@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from orchestrator.cli import output
 from orchestrator.cli.output import duration, one_line, plural
 from orchestrator.domain.events import (
+    UNDONE,
     CancelRequested,
     CheckpointMade,
     DecisionMade,
@@ -113,17 +114,13 @@ class Display:
     def close(self) -> None:
         """Write what is left."""
 
-    def _count(self, event: Event) -> Running | None:
+    def _count(self, event: Event) -> Running | None:  # noqa: C901 - one case for each event
         """Keep the counts; return the step that ended with this fact."""
         match event:
             case ExecutionCreated():
                 self.total = event.total
             case ExecutionStarted():
                 self.began = event.at
-            case StageEntered():
-                self.total += len(event.tasks)
-            case TasksReset() if event.reason == UNDONE:
-                self.done -= len(event.tasks)
             case TaskClaimed():
                 if event.attempt > 1 and self.retrying:
                     self.retrying -= 1
@@ -139,6 +136,10 @@ class Display:
                 return self.running.pop(event.task, None)
             case TaskInterrupted():
                 return self.running.pop(event.task, None)
+            case StageEntered():
+                self.total += len(event.tasks)
+            case TasksReset():
+                self.done -= len(event.tasks) if event.reason == UNDONE else 0
             case _:
                 pass
         return None

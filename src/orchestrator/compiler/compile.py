@@ -15,7 +15,7 @@ from orchestrator.compiler.schema import PIPELINE
 from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
 from orchestrator.compiler.steps import step_of
-from orchestrator.domain.pipeline import Input, Pipeline
+from orchestrator.domain.pipeline import Input, Pipeline, Task
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import kind_of
 from orchestrator.errors import DefinitionError, Diagnostic, UsageError
@@ -173,7 +173,7 @@ def _strategy(given: Values, mistakes: Collector) -> ResumeStrategy:
 def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: Source, reading: Reading) -> Pipeline:
     return build(
         id=found["id"] or "",
-        tasks=[step_of(step, ("steps", index), reading) for index, step in enumerate(found["steps"])],
+        tasks=_steps(found, "steps", reading),
         name=found["name"],
         version=found["version"],
         description=found["description"],
@@ -182,11 +182,15 @@ def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: S
         resume=resume,
         resume_enabled=found["resume"]["enabled"],
         timeout=found["timeout"],
-        on_failure=[step_of(step, ("on_failure", index), reading) for index, step in enumerate(found["on_failure"] or [])],
-        finally_=[step_of(step, ("finally", index), reading) for index, step in enumerate(found["finally"] or [])],
+        on_failure=_steps(found, "on_failure", reading),
+        finally_=_steps(found, "finally", reading),
         tools=tools,
         where=source,
     )
+
+
+def _steps(found: Values, key: str, reading: Reading) -> list[Task]:
+    return [step_of(step, (key, index), reading) for index, step in enumerate(found[key] or [])]
 
 
 def _input(name: str, given: Values) -> Input:

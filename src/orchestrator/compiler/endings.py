@@ -89,7 +89,7 @@ class Endings:
             self._mistakes.add(place, "a step of a later stage has a tool, and holds no other steps", hint)
         if task.undo:
             self._mistakes.add((*place, "undo"), "what a step of a later stage did is not undone", key=True)
-        for need in task.dependencies if isinstance(task.dependencies, tuple) else ():
+        for need in task.dependencies:
             if need in self._builder.first and need not in own:
                 hint = "it begins when that has ended; its templates may read the step"
                 self._mistakes.add((*place, "dependencies"), f"{need} is a step of the main part", hint)
@@ -106,7 +106,8 @@ class Endings:
 
     def undo(self, base: Path, task: Task, names: Names) -> tuple[Task, ...]:
         """Return what undoes a step, checked."""
-        if not isinstance(task.undo, tuple) or not all(isinstance(each, Task) for each in task.undo):
+        given: Any = task.undo
+        if not isinstance(given, tuple) or not all(isinstance(each, Task) for each in given):
             self._mistakes.add((*base, "undo"), f"expected a tuple of Tasks, got {kind_of(task.undo)}")
             return ()
         taken = f"{task.id}.undo"

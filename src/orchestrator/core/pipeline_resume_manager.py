@@ -152,9 +152,7 @@ class PipelineResumeManager:
             },
             running_tasks=by_status[TaskStatus.RUNNING],
             pending_tasks=by_status[TaskStatus.PENDING],
-            task_results={
-                name: await values.load(task.value) for name, task in tasks.items() if task.status in DONE
-            },
+            task_results={name: await values.load(task.value) for name, task in tasks.items() if task.status in DONE},
             context=await values.load(state.context) or {},
             inputs=await values.load(state.inputs) or {},
         )

@@ -12,8 +12,8 @@ from orchestrator.domain.events import (
     ExecutionFinished,
     ExecutionStarted,
     ExecutionWaiting,
-    StageEntered,
     ResultSet,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -159,6 +159,10 @@ class _Walker:
             if event.task in self._done:
                 self._say(seq, f"{event.task} is done twice (I2)")
             self._done.add(event.task)
+        self._follow(event)
+
+    def _follow(self, event: Event) -> None:
+        """Take note of where the run is."""
         if isinstance(event, (ExecutionFinished, ExecutionWaiting)):
             self._finished = True
             self._ended = isinstance(event, ExecutionFinished) and event.status != ExecutionStatus.STOPPED.value

@@ -53,7 +53,7 @@ class Endings(Members):
         self.aborted = False
         self._attempts: dict[TaskId, int] = {}
 
-    def _entered(self, event: StageEntered) -> None:
+    def enter(self, event: StageEntered) -> None:
         """Let the tasks of a stage begin, and none of those before it."""
         if self.pipeline is None:
             raise ValueError("an execution without a definition has no stages")

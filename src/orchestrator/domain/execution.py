@@ -11,6 +11,7 @@ from collections import OrderedDict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from orchestrator.domain.endings import Endings
 from orchestrator.domain.events import (
     AT_ONCE,
     CONDITION_FALSE,
@@ -44,7 +45,6 @@ from orchestrator.domain.events import (
     TaskTraced,
     ToolsResolved,
 )
-from orchestrator.domain.endings import Endings
 from orchestrator.domain.expansion import Graph
 from orchestrator.domain.files import Trace
 from orchestrator.domain.ids import TaskId
@@ -661,7 +661,7 @@ class ExecutionState(Endings):
         TaskExpanded: _expanded,
         TaskGathered: _gathered,
         ExecutionWaiting: _waiting,
-        StageEntered: Endings._entered,
+        StageEntered: Endings.enter,
     }
 
 

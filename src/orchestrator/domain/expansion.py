@@ -162,7 +162,9 @@ class Graph(Mapping["TaskId", Task]):
         step, number = undone_by(name)
         undone = self[step]
         template = undone.undo[number]
-        reads = template.reads if template.reads is None else tuple(undone.local.get(each, each) for each in template.reads)
+        reads = (
+            template.reads if template.reads is None else tuple(undone.local.get(each, each) for each in template.reads)
+        )
         needs = (undo_id(step, number - 1, len(undone.undo)),) if number else ()
         self.endings[name] = replace(
             template, id=name, needs=needs, reads=reads, local=undone.local, stage=Stage.UNDO, undoes=step

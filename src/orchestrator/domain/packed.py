@@ -1,9 +1,10 @@
 """A compiled pipeline as plain data, small and quick to read, for the store.
 
-Format 2 adds fields of tasks to format 1, and format 3 adds containers; the lowest that will do is written, so that
-older versions read what they can. It is a mapping of text, numbers, true, false, null, lists and mappings only::
+Format 2 adds fields of tasks to format 1, format 3 adds containers, and format 4 what comes after the main part; the
+lowest that will do is written, so that older versions read what they can. It is a mapping
+of text, numbers, true, false, null, lists and mappings only::
 
-    v             3, 2 or 1
+    v             4, 3, 2 or 1
     id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled
     input_schemas {name: JSON Schema}; older versions do not look at it: values were held against it on their entry
     calls         [[tool, action], ...]: each pair once
@@ -13,7 +14,10 @@ older versions read what they can. It is a mapping of text, numbers, true, false
     more          [[index of the task, {field: value}], ...] for all that is not default; the fields are those of
                   Task, with tasks as indexes; ``dependencies`` only where they differ from ``needs``;
                   ``retry``, ``files`` and ``cache`` are lists of their fields; ``control`` is the kind of a container
-                  and its fields, ``body`` a list of [id, tool, action, needs, {field: value}] with tasks by name
+                  and its fields, ``body`` a list of [id, tool, action, needs, {field: value}] with tasks by name;
+                  ``undo`` is such a list, too
+    timeout       in seconds, for a whole run
+    on_failure, finally   the tasks of these stages, in the form of ``body``
 
 Keys whose value is the default are left out.
 """
@@ -22,7 +26,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from itertools import repeat
 from operator import attrgetter
 from typing import Any
@@ -44,10 +48,11 @@ from orchestrator.domain.pipeline import (
     RetryPolicy,
     Task,
 )
+from orchestrator.domain.stage import Stage
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreDamaged, StoreIncompatible, UsageError
 
-FORMAT = 3
+FORMAT = 4
 """The newest format that is written, and read."""
 _PLAIN_FIELDS = ("name", "description", "condition", "timeout", "critical", "migrate", "renamed_from")
 _ENUMS: dict[str, Any] = {
@@ -85,6 +90,7 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
     fields_used = frozenset(name for _, extra in more for name in extra)
     since = 1 if _SINCE_2.isdisjoint(fields_used) else 2
     since = since if _SINCE_3.isdisjoint(fields_used) else 3
+    since = 4 if pipeline.has_endings or pipeline.timeout is not None else since
     packed: dict[str, Any] = {"v": since, "id": pipeline.id}
     packed |= {key: value for key in _TEXTS if (value := getattr(pipeline, key)) is not None}
     packed |= {
@@ -93,7 +99,7 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
         "call_of": 0 if len(calls) == 1 else call_of,
         "needs": needs,
     }
-    rest = {
+    rest: dict[str, Any] = {
         "more": [list(item) for item in more],
         "inputs": [list(_input_parts(item)) for item in pipeline.inputs.values()],
         "input_schemas": {item.name: dict(item.schema) for item in pipeline.inputs.values() if item.schema is not None},
@@ -101,6 +107,9 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
         "output_reads": [index[task] for task in pipeline.output_reads],
         "resume": _changed(pipeline.resume),
     }
+    rest["timeout"] = pipeline.timeout
+    rest["on_failure"] = [_packed_body(task) for task in pipeline.on_failure.values()]
+    rest["finally"] = [_packed_body(task) for task in pipeline.finally_.values()]
     packed |= {key: value for key, value in rest.items() if value}
     return packed if pipeline.resume_enabled else packed | {"resume_enabled": False}
 
@@ -137,6 +146,8 @@ def _extra(task: Task, index: Mapping[TaskId, int]) -> dict[str, Any]:
         control = task.control
         extra["control"] = [WORDS[type(control)], *[_plain(getattr(control, each.name)) for each in fields(control)]]
         extra["body"] = [_packed_body(each) for each in task.body]
+    if task.undo:
+        extra["undo"] = [_packed_body(each) for each in task.undo]
     if task.uses:
         extra["uses"] = list(task.uses)
     return extra if _settings(task) == _USUAL else extra | _changed_settings(task)
@@ -196,6 +207,7 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
         _add_extra(tasks[_at(ids, number)], extra, ids)
     schemas = {name: dict(schema) for name, schema in packed.get("input_schemas", {}).items()}
     inputs = [_input(item, schemas.get(item[0])) for item in packed.get("inputs", ())]
+    texts: dict[str, Any] = {key: _text(packed[key]) for key in _TEXTS if key in packed}
     return Pipeline(
         id=_text(packed["id"]),
         tasks=tasks,
@@ -204,8 +216,16 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
         output_reads=_tuple(ids, packed.get("output_reads", ())),
         resume=ResumeStrategy(**packed.get("resume", {})),
         resume_enabled=bool(packed.get("resume_enabled", True)),
-        **{key: _text(packed[key]) for key in _TEXTS if key in packed},
+        timeout=packed.get("timeout"),
+        on_failure=_stage(packed, Stage.ON_FAILURE),
+        finally_=_stage(packed, Stage.FINALLY),
+        **texts,
     )
+
+
+def _stage(packed: Mapping[str, Any], stage: Stage) -> dict[TaskId, Task]:
+    tasks = [replace(_unpacked_body(each), stage=stage) for each in packed.get(stage.value, ())]
+    return {task.id: task for task in tasks}
 
 
 def _input(parts: Any, schema: Mapping[str, Any] | None) -> Input:
@@ -306,6 +326,7 @@ _UNPACK: dict[str, Callable[[Any], Any]] = {
     "cache": _cache,
     "control": _control,
     "body": lambda value: tuple(map(_unpacked_body, value)),
+    "undo": lambda value: tuple(map(_unpacked_body, value)),
     "uses": lambda value: tuple(map(_text, value)),
 }
 

@@ -200,8 +200,8 @@ class Pipeline:
     """A compiled pipeline: frozen, checked, its tasks in the order they were written.
 
     ``tasks`` maps task id to Task. ``outputs`` maps names to templates over inputs and results;
-    ``output_reads`` are the tasks whose results they read (filled in by compile). ``timeout`` is in seconds for one run.
-    ``on_failure`` and ``finally_`` are the tasks of these stages (see domain.stage), as ``tasks``.
+    ``output_reads`` are the tasks whose results they read (filled in by compile). ``timeout`` is in seconds, for one
+    run. ``on_failure`` and ``finally_`` are the tasks of these stages (see domain.stage), as ``tasks``.
     """
 
     id: str

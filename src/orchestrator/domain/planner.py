@@ -200,8 +200,7 @@ class _Planner:
         named = request.retry | request.skip | request.rerun | set(request.results)
         if request.until is not None:
             named |= {request.until}
-        if state.ending and not state.ended:
-            self._check_ending(named)
+        self._check_stage(named)
         for name in sorted(named):
             if name not in self.graph or (name in self.graph.endings and state.ended):
                 hint = did_you_mean(name, self.graph)
@@ -224,9 +223,11 @@ class _Planner:
                 if both := those & these:
                     raise ResumeError(f"step {min(both)!r} cannot be both {one} and {other}")
 
-    def _check_ending(self, named: set[str]) -> None:
+    def _check_stage(self, named: frozenset[str]) -> None:
         """Refuse what is about the main part while a later stage is under way."""
         request = self.request
+        if self.state.ended or not self.state.ending:
+            return
         other = request.revision is not None or request.from_seq is not None or request.results or request.until
         if other or not named <= set(self.graph.endings):
             raise ResumeError(

@@ -76,8 +76,8 @@ class TaskState:
     invalidated task, until its next attempt begins or it is reused.
 
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
-    that it is counted there among those at work. ``ending``: it belongs to a later stage than the main part. ``life`` is
-    how often what it did has been undone.
+    that it is counted there among those at work. ``ending``: it belongs to a later stage than the main part. ``life``
+    is how often what it did has been undone.
     """
 
     __slots__ = (
