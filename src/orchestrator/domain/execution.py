@@ -444,7 +444,9 @@ class ExecutionState(Endings):
                 self._unsatisfy(name)
             task.kept = None
             task.pinned = ""
-            task.life += event.reason == UNDONE
+            if event.reason == UNDONE:
+                task.life += 1
+                task.undone = task.attempt
             if event.forgive:
                 task.failures = task.crashes = 0
             if task.status in STUCK and name in self.groups and not self.groups[name].closed:

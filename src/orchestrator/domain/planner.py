@@ -555,6 +555,8 @@ class _Planner:
         if status is TaskStatus.PENDING:
             if not known.attempt:
                 return Decision(name, Verb.RUN, "new" if known is _FRESH else "not run yet")
+            if known.undone == known.attempt:
+                return Decision(name, Verb.RERUN, f"what attempt {known.attempt} did was undone")
             return Decision(name, Verb.RERUN, f"due again after attempt {known.attempt}{_from_saved(task, known)}")
         if status is TaskStatus.RUNNING:
             return self._judge_running(task, known)

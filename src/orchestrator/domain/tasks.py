@@ -77,7 +77,7 @@ class TaskState:
 
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
     that it is counted there among those at work. ``ending``: it belongs to a later stage than the main part. ``life``
-    is how often what it did has been undone.
+    is how often what it did has been undone, ``undone`` the last attempt of which that is so.
     """
 
     __slots__ = (
@@ -107,6 +107,7 @@ class TaskState:
         "tries",
         "tries_epoch",
         "under",
+        "undone",
         "unmet",
         "value",
         "within",
@@ -120,6 +121,7 @@ class TaskState:
         self.active = False
         self.ending = False
         self.life = 0
+        self.undone = 0
         self.attempt = 0
         self.failures = 0
         self.crashes = 0
