@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
+from orchestrator.core.family import unfinished_children
 from orchestrator.core.live import record_interruptions
 from orchestrator.domain.decide import tasks_of
 from orchestrator.domain.events import AT_ONCE, CancelRequested, ExecutionFinished
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.stage import Stage
-from orchestrator.errors import ExecutionOwned, ResumeError
+from orchestrator.errors import ExecutionOwned, ResumeError, UnknownExecution
 
 if TYPE_CHECKING:
     from orchestrator.core.adapters import Adapters
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.ids import ExecutionId
 
+CHILD_WAIT_SECONDS = 5.0
+"""How long the owner of a child is waited for, that is cancelled with a parent nobody owns."""
 OVER = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED})
 
 
@@ -67,6 +71,7 @@ def _failed(execution_id: str) -> ResumeError:
 async def _cancel_here(adapters: Adapters, live: LiveExecutions, execution_id: ExecutionId, by: str) -> None:
     state = await live.load(execution_id)
     if not by.endswith(AT_ONCE) and _has_more(state):
+        await _cancel_children(adapters, live, state, execution_id, by)
         state = await live.end(execution_id, by)
         if state.status is not ExecutionStatus.CANCELLED:
             raise _failed(execution_id)
@@ -81,9 +86,22 @@ def _has_more(state: ExecutionState) -> bool:
     return state.ending or any(tasks_of(state, stage) for stage in (Stage.UNDO, Stage.FINALLY))
 
 
+async def _cancel_children(
+    adapters: Adapters, live: LiveExecutions, state: ExecutionState, execution_id: ExecutionId, by: str
+) -> None:
+    """Cancel the children of an execution that nobody is at work on.
+
+    They go first: whoever finds this one cancelled need not look further, and one that is not can be asked again.
+    """
+    for child in unfinished_children(execution_id, state):
+        with contextlib.suppress(UnknownExecution, ResumeError):  # not begun yet; over already
+            await cancel_execution(adapters, live, child, by, CHILD_WAIT_SECONDS)
+
+
 async def _record_cancel(adapters: Adapters, live: LiveExecutions, execution_id: ExecutionId, by: str) -> None:
     recorder = await live.borrow(execution_id)
     try:
+        await _cancel_children(adapters, live, recorder.state, execution_id, by)
         now = adapters.clock.now()
         recorder.record(CancelRequested(now, by))
         record_interruptions(recorder, now)

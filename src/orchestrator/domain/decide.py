@@ -118,7 +118,9 @@ def tasks_of(state: ExecutionState, stage: Stage) -> list[TaskId]:
     done = [
         (known.seq, name)
         for name, known in state.tasks.items()
-        if known.status is TaskStatus.COMPLETED and not known.pinned and state.graph[name].undo
+        if known.status is TaskStatus.COMPLETED
+        and not (known.pinned or known.source)  # a person's result, or that of another execution: nothing was done here
+        and state.graph[name].undo
     ]
     found: list[TaskId] = []
     for _, name in sorted(done, reverse=True):

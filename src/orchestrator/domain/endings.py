@@ -29,7 +29,7 @@ class Endings(Members):
     """
 
     __slots__ = (
-        "_attempts",
+        "_former",
         "aborted",
         "ending_counts",
         "ending_error",
@@ -51,7 +51,7 @@ class Endings(Members):
         self.ending_error: ErrorInfo | None = None
         self.ending_counts: dict[TaskStatus, int] = dict.fromkeys(TaskStatus, 0)
         self.aborted = False
-        self._attempts: dict[TaskId, int] = {}
+        self._former: dict[TaskId, TaskState] = {}
 
     def enter(self, event: StageEntered) -> None:
         """Let the tasks of a stage begin, and none of those before it."""
@@ -64,11 +64,11 @@ class Endings(Members):
         self.stage, self.outcome, self.ending_error = Stage(event.stage), event.outcome, event.error
         written = self.pipeline.on_failure if self.stage is Stage.ON_FAILURE else self.pipeline.finally_
         for name in event.tasks:
+            self._add_ending(name)
             if self.stage is Stage.UNDO:
-                self._add_ending(name, self.tasks[undone_by(name)[0]].life)
+                self.tasks[name].life = self.tasks[undone_by(name)[0]].life
                 self.graph.add_undo(name)
             else:
-                self._add_ending(name, 0)
                 self.graph.endings[name] = written[name]
         for name in event.tasks:
             needs = self.graph[name].needs
@@ -78,13 +78,15 @@ class Endings(Members):
             if not needs:
                 self.ready[name] = None
 
-    def _add_ending(self, name: TaskId, life: int) -> None:
+    def _add_ending(self, name: TaskId) -> None:
         if name in self.tasks:
             raise ValueError(f"{name} is there already")
         task = self.tasks[name] = TaskState(0)
         task.ending = True
-        task.life = life
-        task.attempt = self._attempts.get(name, 0)  # those of an earlier ending count on: no two have one number
+        former = self._former.get(name)
+        if former is not None:  # what an earlier ending did is another thing: no two attempts have one number
+            task.attempt, task.generation, task.life = former.attempt, former.generation, former.life + 1
+            task.anew = True
         self.ending_counts[TaskStatus.PENDING] += 1
 
     def _held_back(self) -> tuple[TaskId, ...]:
@@ -95,8 +97,7 @@ class Endings(Members):
         if not self.ending:
             return
         for name in list(self.graph.endings):
-            task = self.tasks.pop(name)
-            self._attempts[name] = task.attempt
+            self._former[name] = self.tasks.pop(name)
             self.dependents.pop(name, None)
         self.graph.endings.clear()
         self.ready.clear()

@@ -6,6 +6,7 @@ of text, numbers, true, false, null, lists and mappings only::
 
     v             4, 3, 2 or 1
     id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled
+    schedule      its fields, in order; older versions do not look at it, and need not: it runs nothing by itself
     input_schemas {name: JSON Schema}; older versions do not look at it: values were held against it on their entry
     calls         [[tool, action], ...]: each pair once
     tasks         [id, ...] in the order of the definition
@@ -48,6 +49,7 @@ from orchestrator.domain.pipeline import (
     RetryPolicy,
     Task,
 )
+from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.stage import Stage
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreDamaged, StoreIncompatible, UsageError
@@ -106,6 +108,7 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
         "outputs": dict(pipeline.outputs),
         "output_reads": [index[task] for task in pipeline.output_reads],
         "resume": _changed(pipeline.resume),
+        "schedule": [_word(each) for each in astuple(pipeline.schedule)] if pipeline.schedule is not None else None,
     }
     rest["timeout"] = pipeline.timeout
     rest["on_failure"] = [_packed_body(task) for task in pipeline.on_failure.values()]
@@ -216,6 +219,7 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
         output_reads=_tuple(ids, packed.get("output_reads", ())),
         resume=ResumeStrategy(**packed.get("resume", {})),
         resume_enabled=bool(packed.get("resume_enabled", True)),
+        schedule=_schedule(packed.get("schedule")),
         timeout=packed.get("timeout"),
         on_failure=_stage(packed, Stage.ON_FAILURE),
         finally_=_stage(packed, Stage.FINALLY),
@@ -226,6 +230,18 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
 def _stage(packed: Mapping[str, Any], stage: Stage) -> dict[TaskId, Task]:
     tasks = [replace(_unpacked_body(each), stage=stage) for each in packed.get(stage.value, ())]
     return {task.id: task for task in tasks}
+
+
+def _word(value: Any) -> Any:
+    return None if value is None else str(value)
+
+
+def _schedule(packed: Any) -> Schedule | None:
+    if packed is None:
+        return None
+    cron, timezone, catchup, overlap, given = packed
+    given = None if given is None else _text(given)
+    return Schedule(_text(cron), _text(timezone), Catchup(catchup), Overlap(overlap), given)
 
 
 def _input(parts: Any, schema: Mapping[str, Any] | None) -> Input:

@@ -23,6 +23,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ExecutionWaiting,
     ResultSet,
@@ -296,6 +297,7 @@ _READERS: dict[Any, _Reader] = {
     TAGS[TaskGathered]: _reader(TaskGathered, _real, _str, _strs),
     TAGS[ExecutionWaiting]: _reader(ExecutionWaiting, _real, _opt_real),
     TAGS[StageEntered]: _reader(StageEntered, _real, _str, _str, _strs, _or_none(_error)),
+    TAGS[ExecutionLinked]: _reader(ExecutionLinked, _real, _str, _str, _int),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})
 _DICTS = frozenset({"strategy", "metadata", "request"})
