@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from orchestrator.cli import output
 from orchestrator.cli.output import duration, one_line, plural
 from orchestrator.domain.events import (
+    UNDONE,
     CancelRequested,
     CheckpointMade,
     DecisionMade,
@@ -27,6 +28,7 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -91,7 +93,7 @@ class Display:
         """Take note of what a resume will do, before it does it."""
         self._of = execution_id
         self.done = plan.counts().get(Verb.REUSE, 0)
-        self.total = len(plan.decisions)
+        self.total = len(plan.decisions) - plan.later
 
     def notify(self, event: Event, execution_id: str, seq: int) -> None:  # noqa: ARG002
         """See core.recorder.Listener."""
@@ -121,7 +123,7 @@ class Display:
     def close(self) -> None:
         """Write what is left."""
 
-    def _count(self, event: Event) -> Running | None:
+    def _count(self, event: Event) -> Running | None:  # noqa: C901 - one case for each event
         """Keep the counts; return the step that ended with this fact."""
         match event:
             case ExecutionCreated():
@@ -143,6 +145,10 @@ class Display:
                 return self.running.pop(event.task, None)
             case TaskInterrupted():
                 return self.running.pop(event.task, None)
+            case StageEntered():
+                self.total += len(event.tasks)
+            case TasksReset():
+                self.done -= len(event.tasks) if event.reason == UNDONE else 0
             case _:
                 pass
         return None
@@ -271,6 +277,14 @@ class PlainDisplay(Written):
         return True
 
 
+STAGES = {
+    "undo": "undoing what completed steps did",
+    "on_failure": "steps for after a failure",
+    "finally": "steps for the end",
+}
+"""What is said when a later stage begins."""
+
+
 def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str | None:  # noqa: C901, PLR0912 - one case for each event
     """Return one line for a fact, None where nothing needs saying; ``took`` like `` after 1.2 s``."""
     match event:
@@ -316,6 +330,8 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
             return f"execution {execution_id}: cancel asked for by {one_line(event.by, MESSAGE_LIMIT)}"
         case ExecutionFinished():
             return f"execution {execution_id}: {event.status}{took}"
+        case StageEntered():
+            return f"execution {execution_id}: {STAGES[event.stage]}, {plural(len(event.tasks), 'step')}"
         case ExecutionWaiting():
             return f"execution {execution_id}: waiting"
         case _:

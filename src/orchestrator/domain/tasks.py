@@ -81,7 +81,8 @@ class TaskState:
     than the last.
 
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
-    that it is counted there among those at work.
+    that it is counted there among those at work. ``ending``: it belongs to a later stage than the main part. ``life``
+    is how often what it did has been undone, ``undone`` the last attempt of which that is so.
     """
 
     __slots__ = (
@@ -92,11 +93,13 @@ class TaskState:
         "completed_attempt",
         "crashes",
         "ended_at",
+        "ending",
         "error",
         "failures",
         "generation",
         "item",
         "kept",
+        "life",
         "parameters",
         "pinned",
         "progress",
@@ -112,6 +115,7 @@ class TaskState:
         "tries",
         "tries_epoch",
         "under",
+        "undone",
         "unmet",
         "value",
         "within",
@@ -123,6 +127,9 @@ class TaskState:
         self.within = within
         self.item = item
         self.active = False
+        self.ending = False
+        self.life = 0
+        self.undone = 0
         self.attempt = 0
         self.completed_attempt = 0
         self.failures = 0

@@ -28,6 +28,7 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -295,6 +296,7 @@ _READERS: dict[Any, _Reader] = {
     TAGS[TaskExpanded]: _reader(TaskExpanded, _real, _str, _strs, _opt_ref, _bool, _str, _int),
     TAGS[TaskGathered]: _reader(TaskGathered, _real, _str, _strs),
     TAGS[ExecutionWaiting]: _reader(ExecutionWaiting, _real, _opt_real),
+    TAGS[StageEntered]: _reader(StageEntered, _real, _str, _str, _strs, _or_none(_error)),
     TAGS[ExecutionLinked]: _reader(ExecutionLinked, _real, _str, _str, _int),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})
