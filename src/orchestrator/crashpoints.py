@@ -22,6 +22,8 @@ POINTS = (
     "after_acknowledge",
     "before_resume",
     "after_resume",
+    "before_signal",
+    "after_signal",
     "before_finish",
     "after_finish",
     "before_blob",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from orchestrator.cli import output
-from orchestrator.cli.output import duration, one_line, plural
+from orchestrator.cli.output import duration, moment, one_line, plural
+from orchestrator.core.ending import answer_command
 from orchestrator.domain.events import (
     CancelRequested,
     CheckpointMade,
@@ -26,6 +27,7 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    SignalReceived,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -38,9 +40,11 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
     TaskTraced,
+    TaskWaiting,
     ToolsResolved,
 )
 from orchestrator.domain.plan import Verb
+from orchestrator.domain.waits import APPROVAL
 
 if TYPE_CHECKING:
     from orchestrator.domain.events import Event
@@ -258,7 +262,9 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
     match event:
         case ExecutionCreated():
             return f"execution {execution_id}: {event.pipeline_id}, {plural(event.total, 'step')}"
-        case ExecutionStarted() | TasksReset() | TasksInvalidated() | TaskTraced() | ToolsResolved() | DecisionMade():
+        case DecisionMade() | SignalReceived() | TaskWaiting():
+            return _waiting(event, execution_id)
+        case ExecutionStarted() | TasksReset() | TasksInvalidated() | TaskTraced() | ToolsResolved():
             return None
         case TaskExpanded():
             return _expanded(event)
@@ -300,6 +306,29 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
             return f"execution {execution_id}: waiting"
         case _:
             assert_never(event)
+
+
+def _waiting(event: DecisionMade | SignalReceived | TaskWaiting, execution_id: str) -> str | None:
+    """Say what a step waits for and how it is answered, what came, and what was refused of it."""
+    match event:
+        case TaskWaiting():
+            until = "" if event.until is None else f" until {moment(event.until)}"
+            how = answer_command(execution_id, event.task, event.kind, event.name)
+            answer = f"; answer with: {one_line(how, MESSAGE_LIMIT)}" if how else ""
+            return f"{event.task}: waits {'' if event.kind != APPROVAL else 'for an answer: '}" + (
+                f"{one_line(event.text, MESSAGE_LIMIT)}{until}{answer}"
+            )
+        case SignalReceived():
+            return f"signal {one_line(event.name)} came from {one_line(event.by, MESSAGE_LIMIT)}"
+        case DecisionMade(kind="send_back"):
+            said = f": {one_line(event.value, MESSAGE_LIMIT)}" if event.value else ""
+            return f"{event.task}: sent back to {event.reads['step']} by {one_line(event.reads['by'])}{said}"
+        case DecisionMade(kind="signal") if event.value != "taken":
+            return (
+                f"{event.task}: an answer by {one_line(event.reads['by'])} was {one_line(event.value, MESSAGE_LIMIT)}"
+            )
+        case _:
+            return None
 
 
 def _expanded(event: TaskExpanded) -> str | None:

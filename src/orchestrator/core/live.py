@@ -74,13 +74,17 @@ class LiveExecutions(Ledger):
         execution_id: str,
         admitted: Callable[[Engine], None] | None = None,
         source: Source = NO_SOURCE,
+        *,
+        letting_go: bool = False,
     ) -> ExecutionState:
         """Run a pipeline as a new execution to its end; ``admitted`` is called once the execution is durable.
 
-        ``source`` is the file that the pipeline came from.
+        ``source`` is the file that the pipeline came from. ``letting_go``: leave it waiting once nothing but waits is
+        left in it, rather than wait with it.
         """
         recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", source)
-        return await self._drive(Engine(pipeline, recorder, self._adapters, pipeline.resume), admitted)
+        engine = Engine(pipeline, recorder, self._adapters, pipeline.resume)
+        return await self._drive(engine, admitted, letting_go=letting_go)
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
@@ -103,11 +107,12 @@ class LiveExecutions(Ledger):
         steal: bool = False,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
+        letting_go: bool = False,
     ) -> ExecutionState:
         """Take an execution up where it is and run it to its end; one with nothing to run is returned as it is.
 
-        ``planned`` is told the plan before anything is recorded of it, and may raise to refuse it. Raises NoCheckpoint,
-        CheckpointUnreadable, ExecutionOwned, ResumeError.
+        ``planned`` is told the plan before anything is recorded of it, and may raise to refuse it. ``letting_go`` as
+        with ``run``. Raises NoCheckpoint, CheckpointUnreadable, ExecutionOwned, ResumeError.
         """
         point("before_resume")
         _log.debug("resume of %s: asked", execution_id)
@@ -117,7 +122,7 @@ class LiveExecutions(Ledger):
             )
         except UnknownExecution as error:
             raise no_checkpoint(execution_id, "there is no such execution in this store") from error
-        return await self.carry_on(lease, request, admitted=admitted, planned=planned)
+        return await self.carry_on(lease, request, admitted=admitted, planned=planned, letting_go=letting_go)
 
     async def carry_on(
         self,
@@ -126,6 +131,7 @@ class LiveExecutions(Ledger):
         *,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
+        letting_go: bool = False,
     ) -> ExecutionState:
         """Go on under a lease that was granted already, as ``resume`` does; gives it back, however it ends."""
         keeper = self._adapters.keeper
@@ -143,7 +149,7 @@ class LiveExecutions(Ledger):
             await self._adapters.store.release(lease)
             return state
         point("after_resume")
-        return await self._drive(engine, admitted)
+        return await self._drive(engine, admitted, letting_go=letting_go)
 
     async def revise(
         self, execution_id: ExecutionId, request: PlanRequest, planned: Callable[[Plan], None] | None = None
@@ -250,8 +256,12 @@ class LiveExecutions(Ledger):
 
     # -- driving -------------------------------------------------------------------------------------------------
 
-    async def _drive(self, engine: Engine, admitted: Callable[[Engine], None] | None) -> ExecutionState:
+    async def _drive(
+        self, engine: Engine, admitted: Callable[[Engine], None] | None, *, letting_go: bool
+    ) -> ExecutionState:
         lease = engine.recorder.lease
+        if letting_go:
+            engine.let_go()
         adapters = self._adapters
         adapters.keeper.keep(lease, engine.lost, engine.asked)
         self._engines[lease.execution_id] = engine

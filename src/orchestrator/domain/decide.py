@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
+from orchestrator.domain.rewind import rewind
 
 if TYPE_CHECKING:
     from orchestrator.domain.ids import TaskId
@@ -27,19 +28,40 @@ class Gather(NamedTuple):
     task: TaskId
 
 
+class Answer(NamedTuple):
+    """This task waits no more: its time is over, or there is a signal for it (see ``state.waits``)."""
+
+    task: TaskId
+
+
+class SendBack(NamedTuple):
+    """Carry out that this approval's execution was sent back: nothing is in the way any more."""
+
+    task: TaskId
+
+
+class LetGo(NamedTuple):
+    """Nothing but waits is left: leave the execution waiting, until the first of them is over (None: for a signal)."""
+
+    due: float | None
+
+
 class Finish(NamedTuple):
     """End the run with this status."""
 
     status: ExecutionStatus
 
 
-Command = Claim | Gather | Finish
+Command = Claim | Gather | Answer | SendBack | LetGo | Finish
 
 
-def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) -> list[Command]:
-    """Return what to do next; empty means wait for an outcome (or for ``state.next_retry_at()``).
+def decide(
+    state: ExecutionState, now: float, capacity: int, *, stopping: bool, letting_go: bool = False
+) -> list[Command]:
+    """Return what to do next; empty means wait for an outcome, for a signal, or for ``next_at(state)``.
 
     ``capacity`` is how many attempts may run at once. ``stopping``: claim nothing more, finish when all has ended.
+    ``letting_go``: leave the execution once nothing but waits is left in it, rather than wait with it.
     """
     if state.finished:
         return []
@@ -50,13 +72,36 @@ def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) 
             return [Finish(ExecutionStatus.CANCELLED)]
         # A stop that came during the last step stopped nothing.
         return [Finish(ExecutionStatus.COMPLETED if state.complete else ExecutionStatus.STOPPED)]
+    if state.waits.rewinds:
+        approval = next(iter(state.waits.rewinds))
+        return [] if rewind(state, approval).in_the_way else [SendBack(approval)]
+    if answer := _answer(state, now):
+        return [answer]
     if state.gatherable:
         return [Gather(name) for name in state.gatherable]
     if claims := _claims(state, now, capacity - len(state.running)):
         return claims
     if state.running or state.ready or state.next_retry_at() is not None:
         return []
+    if any(state.is_wanted(name) for name in state.waits.tasks):
+        due = state.waits.due()
+        return [LetGo(None if due is None else due[0])] if letting_go else []
     return [Finish(_end(state))]
+
+
+def next_at(state: ExecutionState) -> float | None:
+    """Return when there is something to do by the passing of time: a retry, or the end of a wait; None: never."""
+    retry, wait = state.next_retry_at(), state.waits.due()
+    return retry if wait is None else wait[0] if retry is None else min(retry, wait[0])
+
+
+def _answer(state: ExecutionState, now: float) -> Answer | None:
+    """Return a wait that is over: a signal that has come goes before a time that has passed."""
+    found = state.waits.answered()
+    if found is not None:
+        return Answer(found[0])
+    due = state.waits.due()
+    return Answer(due[1]) if due is not None and due[0] <= now else None
 
 
 def _claims(state: ExecutionState, now: float, free: int) -> list[Command]:

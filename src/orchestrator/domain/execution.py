@@ -27,6 +27,7 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    SignalReceived,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -39,6 +40,7 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
     TaskTraced,
+    TaskWaiting,
     ToolsResolved,
 )
 from orchestrator.domain.expansion import Graph
@@ -46,6 +48,7 @@ from orchestrator.domain.files import Trace
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.members import Group, Members
 from orchestrator.domain.tasks import DONE, STUCK, Call, TaskState, TaskStatus
+from orchestrator.domain.waits import APPROVAL, Received, SentBack, Waiting, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -83,7 +86,7 @@ class ExecutionState(Members):
     how many of the pipeline's are not done. ``gatherable`` are containers whose members have all ended.
     ``ready`` holds the tasks that may begin, in the order they became so; ``running`` those claimed and not ended.
     ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
-    ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
+    ``waits`` are those that wait, and the signals that came. ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
     present one, ``definition_source`` is the file it came from, or empty, and ``definition_digest`` that file's.
     ``forked_from`` is a position of another execution.
 
@@ -120,6 +123,7 @@ class ExecutionState(Members):
         "strategy",
         "updated_at",
         "versions",
+        "waits",
     )
 
     def __init__(self, pipeline: Pipeline | None) -> None:
@@ -159,6 +163,7 @@ class ExecutionState(Members):
         self.held: dict[TaskId, None] = {}
         self.running: dict[TaskId, None] = {}
         self.retry_heap: list[tuple[float, TaskId]] = []
+        self.waits = Waits()
         self.counts[TaskStatus.PENDING] = len(self.tasks)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -254,6 +259,8 @@ class ExecutionState(Members):
             if task.status is TaskStatus.EXPANDED:
                 self._set(task, TaskStatus.PENDING)
                 self._close(dependent)
+            elif task.status is TaskStatus.WAITING:
+                self._set(task, TaskStatus.PENDING)
             self._unready(dependent)
 
     def _make_ready(self, name: TaskId) -> None:
@@ -271,12 +278,15 @@ class ExecutionState(Members):
         self.ready.pop(name, None)
         if self.held:
             self.held.pop(name, None)
+        if self.waits.tasks:
+            self.waits.end(name)
         task = self.tasks[name]
         if task.active:
             self._count_active(task, active=False)
 
     def _make_pending(self, name: TaskId, task: TaskState) -> None:
         self.running.pop(name, None)
+        self.waits.end(name)
         self._set(task, TaskStatus.PENDING)
         task.retry_at = None
         self._close(name)
@@ -333,11 +343,15 @@ class ExecutionState(Members):
             task.tries_epoch = self.epoch
             task.tries = 0
         task.tries += 1
+        self._begin(name, task, event.at, event.parameters)
+
+    def _begin(self, name: TaskId, task: TaskState, at: float, parameters: ValueRef | bytes | None) -> None:
+        """Note what an attempt begins with, or a wait."""
         task.retry_at = None
-        task.started_at = event.at
+        task.started_at = at
         task.ended_at = None
         task.progress = None
-        task.parameters = event.parameters
+        task.parameters = parameters
         task.call = self._call(name)
         if task.kept is not None:
             task.failures = task.crashes = 0  # they were of the result that is given up now
@@ -472,7 +486,31 @@ class ExecutionState(Members):
         self._satisfy(name)
 
     def _decided(self, event: DecisionMade) -> None:
-        """Change nothing: what follows from a decision is a fact of its own."""
+        """Take note of what becomes of a signal; what follows from any other decision is a fact of its own."""
+        if event.kind in ("signal", "send_back"):
+            self.waits.take(event.reads["signal"])
+        if event.kind == "send_back":
+            step = TaskId(event.reads["step"])
+            self.waits.rewinds[event.task] = step
+            self.tasks[step].sent_back = SentBack(
+                event.task, event.reads["by"], event.value, event.reads["at"], event.round
+            )
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def _signalled(self, event: SignalReceived) -> None:
+        self.waits.receive(Received(event.id, event.name, event.payload, event.by, event.sent_at))
+
+    def _wait_began(self, event: TaskWaiting) -> None:
+        name = event.task
+        task = self.tasks[name]
+        self._unready(name)
+        self._set(task, TaskStatus.WAITING)
+        task.attempt = event.attempt
+        # As of any other step, so that it can be weighed: large ones by their digest.
+        self._begin(name, task, event.at, event.parameters if event.parameters.inline else event.parameters.data)
+        task.wait = Waiting(event.kind, event.name, event.until, event.text, event.parameters)
+        self.waits.begin(name, task.wait)
 
     def _waiting(self, event: ExecutionWaiting) -> None:
         self.status = ExecutionStatus.WAITING
@@ -560,8 +598,13 @@ class ExecutionState(Members):
         self.roots_left = sum(found[name].status not in DONE for name in after.tasks)
         for task in found.values():
             self._recount(task)
+        self.waits.clear()
         for name, task in found.items():
             task.unmet = self._unmet(name)
+            if task.status is TaskStatus.WAITING and task.wait is not None:
+                if task.wait.kind == APPROVAL:
+                    task.wait = task.wait._replace(name=name)
+                self.waits.begin(name, task.wait)
         for name, task in found.items():
             if not task.unmet and task.status is TaskStatus.PENDING:
                 self._make_ready(name)
@@ -635,6 +678,8 @@ class ExecutionState(Members):
         TaskExpanded: _expanded,
         TaskGathered: _gathered,
         ExecutionWaiting: _waiting,
+        SignalReceived: _signalled,
+        TaskWaiting: _wait_began,
     }
 
 
