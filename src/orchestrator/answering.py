@@ -67,7 +67,7 @@ class AnswerMethods(Wired):
                 break
         return await self._send(execution, state, name, payload, by)
 
-    async def approve(  # noqa: PLR0913 - an answer has these parts
+    async def approve(
         self,
         execution_id: str,
         step: str | None = None,
@@ -125,33 +125,30 @@ class AnswerMethods(Wired):
         found = []
         for task, waiting in state.waits.tasks.items():
             known, wait = state.tasks[task], await self._wait(state, task)
-            sent = (
-                [(signal.by, signal.payload.payload) for signal in unread if signal.name == waiting.name]
-                if waiting.kind == APPROVAL
-                else []
-            )
-            by = next((who for who, data in sent if self._answers(data, known.attempt)), "")
+            sent = [signal for signal in unread if signal.name == waiting.name and waiting.kind == APPROVAL]
+            by = next((each.by for each in sent if self._answers(each, known.attempt)), "")
             found.append(
                 PendingWait(
-                    execution_id,
-                    task,
-                    waiting.kind,
-                    waiting.name,
-                    waiting.text,
-                    known.started_at or 0.0,
-                    waiting.until,
-                    wait.question,
-                    wait.choices,
-                    wait.schema,
-                    wait.send_back,
-                    known.attempt,
-                    by,
-                )  # fmt: skip
+                    execution_id=execution_id,
+                    step=task,
+                    kind=waiting.kind,
+                    name=waiting.name,
+                    text=waiting.text,
+                    since=known.started_at or 0.0,
+                    until=waiting.until,
+                    question=wait.question,
+                    choices=wait.choices,
+                    schema=wait.schema,
+                    send_back=wait.send_back,
+                    attempt=known.attempt,
+                    answered_by=by,
+                )
             )
         return found
 
-    def _answers(self, data: bytes, attempt: int) -> bool:
-        answer = self._adapters.codec.decode(data)
+    def _answers(self, signal: Signal, attempt: int) -> bool:
+        """Tell whether a signal answers what an approval asks just now."""
+        answer = self._adapters.codec.decode(signal.payload.payload)
         return isinstance(answer, dict) and answer.get("attempt", attempt) == attempt
 
     async def _wait(self, state: ExecutionState, task: TaskId) -> Wait:

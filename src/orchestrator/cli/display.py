@@ -6,6 +6,7 @@ reader that has gone never holds up a step or a lease. Nothing here costs more t
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ from orchestrator.domain.events import (
     ToolsResolved,
 )
 from orchestrator.domain.plan import Verb
-from orchestrator.domain.waits import APPROVAL
+from orchestrator.domain.waits import APPROVAL, TIME
 
 if TYPE_CHECKING:
     from orchestrator.domain.events import Event
@@ -83,6 +84,8 @@ class Display:
         self.retrying = 0
         self.opening = "resuming"
         """What is said of an execution that is taken up."""
+        self.store: str | None = None
+        """The store that was named, for commands that are shown."""
 
     def planned(self, execution_id: str, plan: Plan) -> None:  # noqa: ARG002
         """Take note of what a resume will do, before it does it."""
@@ -244,6 +247,8 @@ class PlainDisplay(Written):
         if isinstance(event, TaskProgressed) and not self._worth_a_line(event):
             return None
         took = f" after {duration(event.at - ended.since)}" if ended is not None else ""
+        if isinstance(event, TaskWaiting) and event.kind != TIME and self.store is not None:
+            return f"{fact_line(event, execution_id, seq)} --store {shlex.quote(one_line(self.store, MESSAGE_LIMIT))}"
         if isinstance(event, ExecutionFinished):
             took = f", {self.done:,} of {plural(self.total, 'step')} done in {duration(event.at - self.began)}"
         return fact_line(event, execution_id, seq, took)
@@ -315,9 +320,8 @@ def _waiting(event: DecisionMade | SignalReceived | TaskWaiting, execution_id: s
             until = "" if event.until is None else f" until {moment(event.until)}"
             how = answer_command(execution_id, event.task, event.kind, event.name)
             answer = f"; answer with: {one_line(how, MESSAGE_LIMIT)}" if how else ""
-            return f"{event.task}: waits {'' if event.kind != APPROVAL else 'for an answer: '}" + (
-                f"{one_line(event.text, MESSAGE_LIMIT)}{until}{answer}"
-            )
+            text = ("for an answer: " if event.kind == APPROVAL else "") + one_line(event.text, MESSAGE_LIMIT)
+            return f"{event.task}: waits {text}{until}{answer}"
         case SignalReceived():
             return f"signal {one_line(event.name)} came from {one_line(event.by, MESSAGE_LIMIT)}"
         case DecisionMade(kind="send_back"):

@@ -22,7 +22,7 @@ from orchestrator.core.claims import Claims
 from orchestrator.core.progress import ProgressBook
 from orchestrator.core.waits import Waiters
 from orchestrator.crashpoints import point
-from orchestrator.domain.decide import Answer, Claim, Finish, Gather, LetGo, SendBack, decide, next_at
+from orchestrator.domain.decide import Answer, Claim, Command, Finish, Gather, LetGo, SendBack, decide, next_at
 from orchestrator.domain.events import (
     CancelRequested,
     CheckpointMade,
@@ -246,21 +246,7 @@ class Engine:
             await self._waiters.take_mail(self._now)
         while commands := decide(state, self._now, capacity, stopping=stopping, letting_go=self._letting_go):
             for command in commands:
-                match command:
-                    case Claim(name):
-                        await self._claim(state.graph[name])
-                    case Gather(name):
-                        await self._gather(state.graph[name])
-                    case Answer(name):
-                        await self._answer(state.graph[name])
-                    case SendBack(name):
-                        self._waiters.send_back(name, self._now)
-                    case LetGo(due):
-                        if not await self._waiters.take_mail(self._now):
-                            point("before_finish")
-                            self.recorder.record(ExecutionWaiting(self._now, due))
-                    case Finish(status):
-                        await self._finish(status)
+                await self._carry_out(command)
         await self.recorder.flush()
         if self._claims.has_results_to_offer:
             await self._claims.offer_results()
@@ -268,6 +254,25 @@ class Engine:
             point("after_finish")
         self._answer_callers()
         self._begin_claimed()
+
+    async def _carry_out(self, command: Command) -> None:
+        """Record what one decision comes to; nothing is begun or told yet."""
+        graph = self.state.graph
+        match command:
+            case Claim(name):
+                await self._claim(graph[name])
+            case Gather(name):
+                await self._gather(graph[name])
+            case Answer(name):
+                await self._answer(graph[name])
+            case SendBack(name):
+                self._waiters.send_back(name, self._now)
+            case LetGo(due):
+                if not await self._waiters.take_mail(self._now):
+                    point("before_finish")
+                    self.recorder.record(ExecutionWaiting(self._now, due))
+            case Finish(status):
+                await self._finish(status)
 
     def _answer_callers(self) -> None:
         """Tell callers of ``call`` that what they recorded is durable."""
@@ -362,13 +367,12 @@ class Engine:
             outcome = await self._waiters.answer(task, self._now)
         except TaskError as error:
             outcome = Failed(_error_info(error))
-        match outcome:
-            case Succeeded():
-                self._record_success(task, number, outcome)
-            case Failed(error):
-                self._record_failure(task, number, error, crashed=False)
-            case _:
-                self._recall()
+        if isinstance(outcome, Succeeded):
+            self._record_success(task, number, outcome)
+        elif isinstance(outcome, Failed):
+            self._record_failure(task, number, outcome.error, crashed=False)
+        else:
+            self._recall()
 
     def _recall(self) -> None:
         """End what runs behind a step that the execution was sent back to, if it was; nothing of it may go on."""

@@ -72,21 +72,17 @@ def decide(
             return [Finish(ExecutionStatus.CANCELLED)]
         # A stop that came during the last step stopped nothing.
         return [Finish(ExecutionStatus.COMPLETED if state.complete else ExecutionStatus.STOPPED)]
+    if answers := _answers(state, now):
+        return answers
     if state.waits.rewinds:
-        approval = next(iter(state.waits.rewinds))
-        return [] if rewind(state, approval).in_the_way else [SendBack(approval)]
-    if answer := _answer(state, now):
-        return [answer]
+        return []  # what is in the way has been asked to end
     if state.gatherable:
         return [Gather(name) for name in state.gatherable]
     if claims := _claims(state, now, capacity - len(state.running)):
         return claims
     if state.running or state.ready or state.next_retry_at() is not None:
         return []
-    if any(state.is_wanted(name) for name in state.waits.tasks):
-        due = state.waits.due()
-        return [LetGo(None if due is None else due[0])] if letting_go else []
-    return [Finish(_end(state))]
+    return _at_the_end(state, letting_go=letting_go)
 
 
 def next_at(state: ExecutionState) -> float | None:
@@ -95,13 +91,18 @@ def next_at(state: ExecutionState) -> float | None:
     return retry if wait is None else wait[0] if retry is None else min(retry, wait[0])
 
 
-def _answer(state: ExecutionState, now: float) -> Answer | None:
-    """Return a wait that is over: a signal that has come goes before a time that has passed."""
+def _answers(state: ExecutionState, now: float) -> list[Command]:
+    """Return a wait that is over: a signal that has come goes before a time that has passed.
+
+    While an execution is being sent back, nothing else is answered.
+    """
+    for approval in state.waits.rewinds:
+        return [] if rewind(state, approval).in_the_way else [SendBack(approval)]
     found = state.waits.answered()
     if found is not None:
-        return Answer(found[0])
+        return [Answer(found[0])]
     due = state.waits.due()
-    return Answer(due[1]) if due is not None and due[0] <= now else None
+    return [Answer(due[1])] if due is not None and due[0] <= now else []
 
 
 def _claims(state: ExecutionState, now: float, free: int) -> list[Command]:
@@ -114,6 +115,14 @@ def _claims(state: ExecutionState, now: float, free: int) -> list[Command]:
         if task is not None:
             return [Claim(task)]
     return [Claim(name) for name in islice(state.ready, free)]
+
+
+def _at_the_end(state: ExecutionState, *, letting_go: bool) -> list[Command]:
+    """Say what to do where nothing runs and nothing more can begin: wait, or end."""
+    if any(state.is_wanted(name) for name in state.waits.tasks):
+        due = state.waits.due()
+        return [LetGo(None if due is None else due[0])] if letting_go else []
+    return [Finish(_end(state))]
 
 
 def _end(state: ExecutionState) -> ExecutionStatus:

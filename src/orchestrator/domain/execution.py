@@ -86,8 +86,8 @@ class ExecutionState(Members):
     how many of the pipeline's are not done. ``gatherable`` are containers whose members have all ended.
     ``ready`` holds the tasks that may begin, in the order they became so; ``running`` those claimed and not ended.
     ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
-    ``waits`` are those that wait, and the signals that came. ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
-    present one, ``definition_source`` is the file it came from, or empty, and ``definition_digest`` that file's.
+    ``waits`` are those that wait, and the signals that came. ``calls`` are what calls meant last. ``versions`` counts
+    the definitions so far; ``definition`` refers to the present one, ``definition_source`` is the file it came from, or empty, and ``definition_digest`` that file's.
     ``forked_from`` is a position of another execution.
 
     A DefinitionChanged can be folded once ``offer`` has been given the definition that it speaks of.

@@ -19,8 +19,8 @@ class Rewind(NamedTuple):
     """What becomes of the tasks, in the graph's order.
 
     ``reset`` run again: the step it is sent back to, all between that and the approval, the approval itself, and what
-    had begun elsewhere behind the step. ``looked_at`` are done elsewhere behind it: they are kept if they would be given
-    the same again. ``in_the_way`` run just now and must have ended before.
+    had begun elsewhere behind the step. ``looked_at`` are done elsewhere behind it: they are kept if they would be
+    given the same again. ``in_the_way`` run just now and must have ended before.
     """
 
     reset: list[TaskId]

@@ -12,10 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from orchestrator.domain.changes import joined
-from orchestrator.domain.words import did_you_mean, shorten
+from orchestrator.domain.words import shorten
 from orchestrator.errors import TaskError
 from orchestrator.ports.context import TaskContext
-from orchestrator.ports.tools import Problem
 from orchestrator.tools.decorator import tool
 from orchestrator.tools.fileerrors import cancelled
 from orchestrator.tools.schemas import schema_problems
@@ -26,7 +25,6 @@ from orchestrator.tools.tables.session import working
 from orchestrator.tools.tables.sqltext import wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
     from orchestrator.domain.words import Path
     from orchestrator.tools.tables.engine import Engine

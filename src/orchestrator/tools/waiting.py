@@ -25,7 +25,9 @@ def seconds(value: Any) -> float:
     if isinstance(value, str):
         found = seconds_of(value)
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"not a duration: {kind_of(value)} (expected something like 30d, 12h, 90m or 45s)")
+        raise ValueError(  # noqa: TRY004 - one kind of error for all that is no duration
+            f"not a duration: {kind_of(value)} (expected something like 30d, 12h, 90m or 45s)"
+        )
     else:
         found = float(value)
     if not math.isfinite(found) or not 0 <= found <= LONGEST_SECONDS:
