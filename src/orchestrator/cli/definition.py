@@ -46,17 +46,19 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
     """
     from orchestrator.compiler.compile import compile_file
 
-    tools = common.orchestrator().tools
+    orchestrator = common.orchestrator()
     mistakes: list[Diagnostic] = []
     for file in files:
         try:
-            pipeline = compile_file(Path(file), tools=tools)
+            pipeline = compile_file(Path(file), tools=orchestrator.tools, library=orchestrator.library)
         except DefinitionError as error:
             mistakes += error.diagnostics
             continue
         counts = [plural(len(pipeline.tasks), "step")]
         counts += [plural(len(pipeline.inputs), "input")] * bool(pipeline.inputs)
         counts += [plural(len(pipeline.outputs), "output")] * bool(pipeline.outputs)
+        if pipeline.schedule is not None:
+            counts.append(f"schedule {output.one_line(pipeline.schedule.cron)} in {pipeline.schedule.timezone}")
         output.say(f"{output.clean(file)}: {style('OK', 'green')}, pipeline {pipeline.id}, {', '.join(counts)}")
     if mistakes:
         raise DefinitionError(mistakes)
@@ -113,18 +115,24 @@ def _is_file(path: Path) -> bool:
     return path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
 
 
+async def pipeline_of(common: Common, name: str) -> Pipeline:
+    """Return the pipeline of a file, or of an execution."""
+    return (await _graph_of(common, name))[0]
+
+
 async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, TaskStatus]]:
     """Return the pipeline of a file, or of an execution with the statuses of its steps."""
     from orchestrator.cli.show import statuses
     from orchestrator.compiler.compile import compile_file
 
     if _is_file(Path(name)):
-        return compile_file(name, tools=common.orchestrator().tools), {}
+        orchestrator = common.orchestrator()
+        return compile_file(name, tools=orchestrator.tools, library=orchestrator.library), {}
     async with common.reading(name) as orchestrator:
         summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)
     if state.pipeline is None:
-        raise UsageError(f"execution {name!r} was saved without a pipeline: there is nothing to draw")
+        raise UsageError(f"execution {name!r} was saved without a pipeline: there are no steps to look at")
     return state.pipeline, statuses(state, summary)
 
 

@@ -23,6 +23,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ExecutionWaiting,
     ResultSet,
@@ -298,6 +299,7 @@ _READERS: dict[Any, _Reader] = {
     TAGS[ExecutionWaiting]: _reader(ExecutionWaiting, _real, _opt_real),
     TAGS[SignalReceived]: _reader(SignalReceived, _real, _str, _str, _ref, _str, _real),
     TAGS[TaskWaiting]: _reader(TaskWaiting, _real, _str, _int, _str, _str, _opt_real, _str, _ref),
+    TAGS[ExecutionLinked]: _reader(ExecutionLinked, _real, _str, _str, _int),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})
 _DICTS = frozenset({"strategy", "metadata", "request"})

@@ -25,7 +25,6 @@ from orchestrator.tools.tables.session import working
 from orchestrator.tools.tables.sqltext import wrong
 
 if TYPE_CHECKING:
-
     from orchestrator.domain.words import Path
     from orchestrator.tools.tables.engine import Engine
     from orchestrator.tools.tables.rules import Broken
