@@ -13,7 +13,7 @@ from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.waits import APPROVAL, SIGNAL, answer_fault
 from orchestrator.domain.words import did_you_mean
 from orchestrator.errors import ResumeError, TaskError, UnstorableValue, UsageError
-from orchestrator.ports.store import Signal
+from orchestrator.ports.store import HAS_MAIL, Signal
 from orchestrator.wired import Wired
 
 if TYPE_CHECKING:
@@ -174,6 +174,9 @@ class AnswerMethods(Wired):
             raise UsageError(f"the payload cannot be kept: {error}") from error
         signal = Signal(f"sig_{adapters.chance.token()}", name, encoded, by or user_name(), adapters.clock.now())
         await adapters.store.send(valid_execution_id(execution_id), signal)
+        engine = self._live.engine(execution_id)
+        if engine is not None:  # it would hear of it soon anyway
+            engine.asked(HAS_MAIL)
         return signal.id
 
 
