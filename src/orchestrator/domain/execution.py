@@ -347,14 +347,14 @@ class ExecutionState(Members):
             task.generation += 1
             task.anew = False
         task.attempt = event.attempt
-        if task.tries_epoch != self.epoch:
-            task.tries_epoch = self.epoch
-            task.tries = 0
-        task.tries += 1
         self._begin(name, task, event.at, event.parameters)
 
     def _begin(self, name: TaskId, task: TaskState, at: float, parameters: ValueRef | bytes | None) -> None:
         """Note what an attempt begins with, or a wait."""
+        if task.tries_epoch != self.epoch:
+            task.tries_epoch = self.epoch
+            task.tries = 0
+        task.tries += 1
         task.retry_at = None
         task.started_at = at
         task.ended_at = None
