@@ -16,7 +16,7 @@ from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
 from orchestrator.compiler.steps import step_of
 from orchestrator.domain.limits import Limit
-from orchestrator.domain.pipeline import Input, Pipeline
+from orchestrator.domain.pipeline import Input, Pipeline, Task
 from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import kind_of
@@ -140,6 +140,8 @@ def _compile(plain: Any, source: Source, tools: Tools | None, library: Callees |
     if mistakes.full:
         raise mistakes.error()
     _stand_in(found.setdefault("steps", []), "__step")
+    _stand_in(found["on_failure"] or [], "__on_failure")
+    _stand_in(found["finally"] or [], "__finally")
     resume = _strategy(found["resume"], mistakes)
     try:
         pipeline = _build(found, resume, tools, library, source, reading)
@@ -199,7 +201,7 @@ def _build(
 ) -> Pipeline:
     return build(
         id=found["id"] or "",
-        tasks=[step_of(step, ("steps", index), reading) for index, step in enumerate(found["steps"])],
+        tasks=_steps(found, "steps", reading),
         name=found["name"],
         version=found["version"],
         description=found["description"],
@@ -209,6 +211,9 @@ def _build(
         resume_enabled=found["resume"]["enabled"],
         max_concurrency=found["max_concurrency"],
         limits={name: _limit(limit) for name, limit in found["limits"].items()},
+        timeout=found["timeout"],
+        on_failure=_steps(found, "on_failure", reading),
+        finally_=_steps(found, "finally", reading),
         schedule=None if found["schedule"] is None else _schedule(found["schedule"]),
         tools=tools,
         library=library,
@@ -219,6 +224,10 @@ def _build(
 def _limit(given: Values) -> Limit:
     count, seconds = given["rate"] or (None, Limit().per_seconds)
     return Limit(given["at_once"], count, seconds)
+
+
+def _steps(found: Values, key: str, reading: Reading) -> list[Task]:
+    return [step_of(step, (key, index), reading) for index, step in enumerate(found[key] or [])]
 
 
 def _schedule(given: Values) -> Schedule | None:

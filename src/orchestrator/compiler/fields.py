@@ -115,6 +115,7 @@ def is_default(task: Any) -> bool:
         and task.idle_timeout is None
         and task.limits is UNLIMITED
         and task.control is None
+        and not task.undo
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
+from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus, TaskStatus
+from orchestrator.domain.rewind import rewind
+from orchestrator.domain.stage import STAGES, Stage, undo_id
 
 if TYPE_CHECKING:
     from orchestrator.domain.ids import TaskId
@@ -27,54 +29,179 @@ class Gather(NamedTuple):
     task: TaskId
 
 
+class Answer(NamedTuple):
+    """This task waits no more: its time is over, or there is a signal for it (see ``state.waits``)."""
+
+    task: TaskId
+
+
+class SendBack(NamedTuple):
+    """Carry out that this approval's execution was sent back: nothing is in the way any more."""
+
+    task: TaskId
+
+
+class LetGo(NamedTuple):
+    """Nothing but waits is left: leave the execution waiting, until the first of them is over (None: for a signal)."""
+
+    due: float | None
+
+
 class Finish(NamedTuple):
     """End the run with this status."""
 
     status: ExecutionStatus
 
 
-Command = Claim | Gather | Finish
+class Enter(NamedTuple):
+    """Go over to a later stage, with these tasks; ``outcome`` is how the main part ended."""
+
+    stage: Stage
+    outcome: ExecutionStatus
+    tasks: list[TaskId]
 
 
-def decide(state: ExecutionState, now: float, capacity: int, *, stopping: bool) -> list[Command]:
-    """Return what to do next; empty means wait for an outcome (or until ``next_claim_at``).
+Command = Claim | Gather | Answer | SendBack | LetGo | Enter | Finish
+
+
+_OUTCOMES = {
+    ExecutionStatus.COMPLETED: (Stage.FINALLY,),
+    ExecutionStatus.FAILED: (Stage.UNDO, Stage.ON_FAILURE, Stage.FINALLY),
+    ExecutionStatus.CANCELLED: (Stage.UNDO, Stage.FINALLY),
+}
+"""The later stages, by how the main part ended."""
+
+
+def decide(
+    state: ExecutionState, now: float, capacity: int, *, stopping: bool, letting_go: bool = False
+) -> list[Command]:
+    """Return what to do next; empty means wait for an outcome, for a signal, or for ``next_at``.
 
     ``capacity`` is how many attempts may run at once; the definition may allow fewer of its own. ``stopping``: claim
     nothing more, finish when all has ended.
+    ``letting_go``: leave the execution once nothing but waits is left in it, rather than wait with it.
     """
     if state.finished:
         return []
-    if stopping or state.cancel_requested is not None:
-        if state.running:
-            return []
-        if state.cancel_requested is not None:
-            return [Finish(ExecutionStatus.CANCELLED)]
-        # A stop that came during the last step stopped nothing.
-        return [Finish(ExecutionStatus.COMPLETED if state.complete else ExecutionStatus.STOPPED)]
+    cut_off = _cut_off(state, now)
+    if stopping or cut_off is not None or state.aborted:
+        return [] if state.running else [_cut_short(state, cut_off)]
+    if answers := _answers(state, now):
+        return answers
+    if state.waits.rewinds:
+        return []  # what is in the way has been asked to end
     if state.gatherable:
         return [Gather(name) for name in state.gatherable]
     if claims := _claims(state, now, _free(state, capacity)):
         return claims
-    if state.running or any(queue.ready or state.next_retry(queue) for queue in state.limits.queues.values()):
+    if state.running or _is_anything_left(state):
         return []
-    return [Finish(_end(state))]
+    return _at_the_end(state, letting_go=letting_go)
 
 
-def next_claim_at(state: ExecutionState, capacity: int) -> float | None:
-    """Return when something may begin though nothing else happens: a retry that is due, a limit that lets one through.
+def _cut_short(state: ExecutionState, cut_off: ExecutionStatus | None) -> Command:
+    """Say what comes of a run that may begin nothing more, now that nothing is at work."""
+    if state.aborted:
+        return Finish(ExecutionStatus.CANCELLED)
+    if cut_off is not None:
+        return _onward(state, cut_off)
+    if state.ending:
+        over = not _is_anything_left(state) and not state.waits.tasks
+        return _onward(state, ExecutionStatus(state.outcome)) if over else Finish(ExecutionStatus.STOPPED)
+    # A stop that came during the last step stopped nothing.
+    return _onward(state, ExecutionStatus.COMPLETED) if state.complete else Finish(ExecutionStatus.STOPPED)
 
-    None if an outcome must come first.
+
+def _at_the_end(state: ExecutionState, *, letting_go: bool) -> list[Command]:
+    """Say what to do where nothing runs and nothing more can begin: wait, go on to a later stage, or end."""
+    if any(state.is_wanted(name) for name in state.waits.tasks):
+        due = state.waits.due()
+        return [LetGo(None if due is None else due[0])] if letting_go else []
+    outcome = ExecutionStatus(state.outcome) if state.ending else _end(state)
+    return [_onward(state, outcome) if outcome in _OUTCOMES else Finish(outcome)]
+
+
+def next_at(state: ExecutionState, capacity: int) -> float | None:
+    """Return when there is something to do by the passing of time: a retry, a limit, the end of a wait; None: never.
+
+    What could begin already has: this is asked when ``decide`` has nothing more to say.
     """
-    if _free(state, capacity) <= 0:
-        return None
-    found: list[float] = []
-    for queue in state.limits.queues.values():
-        retry = state.next_retry(queue)
-        due = 0.0 if queue.ready else None if retry is None else retry[0]
-        opens = None if due is None else queue.opens_at()
-        if due is not None and opens is not None:
-            found.append(max(due, opens))
+    wait = state.waits.due()
+    found = [] if wait is None else [wait[0]]
+    one_by_one = state.stage is Stage.UNDO and state.running
+    if _free(state, capacity) > 0 and not state.waits.rewinds and not one_by_one:
+        for queue in state.limits.queues.values():
+            retry, opens = state.next_retry(queue), queue.opens_at()
+            if opens is not None and opens > 0 and queue.ready:
+                found.append(opens)
+            if opens is not None and retry is not None:
+                found.append(max(retry[0], opens))
     return min(found, default=None)
+
+
+def _answers(state: ExecutionState, now: float) -> list[Command]:
+    """Return a wait that is over: a signal that has come goes before a time that has passed.
+
+    While an execution is being sent back, nothing else is answered.
+    """
+    for approval in state.waits.rewinds:
+        return [] if rewind(state, approval).in_the_way else [SendBack(approval)]
+    found = state.waits.answered()
+    if found is not None:
+        return [Answer(found[0])]
+    due = state.waits.due()
+    return [Answer(due[1])] if due is not None and due[0] <= now else []
+
+
+def _cut_off(state: ExecutionState, now: float) -> ExecutionStatus | None:
+    """Return how the main part ends that may begin nothing more: somebody cancelled it, or it takes too long."""
+    if state.ending:
+        return None
+    if state.cancel_requested is not None:
+        return ExecutionStatus.CANCELLED
+    return ExecutionStatus.FAILED if state.overdue(now) else None
+
+
+def _onward(state: ExecutionState, outcome: ExecutionStatus) -> Command:
+    """Return what comes after the present stage: the next one that has tasks, or the end."""
+    if state.pipeline is not None and state.pipeline.has_endings:
+        for stage in _OUTCOMES[outcome]:
+            if STAGES.index(stage) > STAGES.index(state.stage) and (tasks := tasks_of(state, stage)):
+                return Enter(stage, outcome, tasks)
+    if state.ending and state.failed_endings():
+        return Finish(ExecutionStatus.FAILED)
+    return Finish(outcome)
+
+
+def tasks_of(state: ExecutionState, stage: Stage) -> list[TaskId]:
+    """Return the tasks that a stage has, should it be entered now. O(tasks) for undo, and only where steps have one.
+
+    What was completed last is undone first.
+    """
+    pipeline = state.pipeline
+    if pipeline is None:
+        return []
+    if stage is not Stage.UNDO:
+        return list(pipeline.on_failure if stage is Stage.ON_FAILURE else pipeline.finally_)
+    if not pipeline.undoes_anything:
+        return []
+    done = [
+        (known.seq, name)
+        for name, known in state.tasks.items()
+        if known.status is TaskStatus.COMPLETED
+        and not (known.pinned or known.source)  # a person's result, or that of another execution: nothing was done here
+        and state.graph[name].undo
+    ]
+    found: list[TaskId] = []
+    for _, name in sorted(done, reverse=True):
+        count = len(state.graph[name].undo)
+        found += [undo_id(name, number, count) for number in range(count)]
+    return found
+
+
+def _is_anything_left(state: ExecutionState) -> bool:
+    """Tell whether a task may begin, now or when a retry is due or its limits let it."""
+    return any(queue.ready or state.next_retry(queue) for queue in state.limits.queues.values())
 
 
 def _free(state: ExecutionState, capacity: int) -> int:
@@ -89,6 +216,8 @@ def _claims(state: ExecutionState, now: float, free: int) -> list[Command]:
     Of each queue the front is looked at, never those behind it. One that shares a limit with another is asked again
     once the claims of that are recorded.
     """
+    if state.stage is Stage.UNDO:
+        return _undo(state, now) if free > 0 else []
     if free <= 0:
         return []
     shared: set[str] = set()
@@ -111,6 +240,15 @@ def _claims(state: ExecutionState, now: float, free: int) -> list[Command]:
             free -= len(claims)
             shared.update(names)
     return found
+
+
+def _undo(state: ExecutionState, now: float) -> list[Command]:
+    """Return what is to be undone next: one after the other, and what is tried again before what comes after it."""
+    if state.running:
+        return []
+    retry = state.next_retry(state.limits.unlimited)
+    name = next(iter(state.ready), None) if retry is None else retry[1] if retry[0] <= now else None
+    return [] if name is None else [Claim(name)]
 
 
 def _end(state: ExecutionState) -> ExecutionStatus:

@@ -7,12 +7,13 @@ in one place is worked out when it is asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, make_dataclass
+from dataclasses import fields, make_dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.domain.control import DEFAULT_CASE, ForEach, Loop, Switch
 from orchestrator.domain.pipeline import Task
+from orchestrator.domain.stage import Stage, undo_id, undone_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,10 +69,11 @@ def name_of(container: Task, key: str, task: str) -> TaskId:
 class Graph(Mapping["TaskId", Task]):
     """The tasks by id: each container is followed by its tasks.
 
-    ``written`` are those of the definition, ``expansions`` tell of each container what it was expanded to.
+    ``written`` are those of the definition, ``expansions`` tell of each container what it was expanded to. ``endings``
+    are the tasks of later stages, after all others.
     """
 
-    __slots__ = ("_built", "_listed", "_made", "_moulds", "expansions", "written")
+    __slots__ = ("_built", "_listed", "_made", "_moulds", "endings", "expansions", "written")
 
     def __init__(self, written: Mapping[TaskId, Task]) -> None:
         self.written = written
@@ -80,11 +82,15 @@ class Graph(Mapping["TaskId", Task]):
         self._listed: dict[TaskId, list[TaskId]] = {}
         self._moulds: dict[tuple[TaskId, TaskId], Mould] = {}
         self.expansions: dict[TaskId, Expansion] = {}
+        self.endings: dict[TaskId, Task] = {}
 
     def __getitem__(self, name: TaskId) -> Task:
         task = self._built.get(name)
         if task is None:
-            template, container, key, index = self._made[name]
+            made = self._made.get(name)
+            if made is None:
+                return self.endings[name]
+            template, container, key, index = made
             mould = self._moulds.get((container, template.id))
             if mould is None:
                 mould = self._moulds[container, template.id] = Mould(template, self[container])
@@ -93,22 +99,24 @@ class Graph(Mapping["TaskId", Task]):
 
     def template(self, name: TaskId) -> Task:
         """Return the task as it is written, whatever its place: what it does, and what it needs beside it."""
-        return self.written.get(name) or self._made[name][0]
+        made = self._made.get(name)
+        return self[name] if made is None else made[0]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.written or name in self._made
+        return name in self.written or name in self._made or name in self.endings
 
     def __len__(self) -> int:
-        return len(self.written) + len(self._made)
+        return len(self.written) + len(self._made) + len(self.endings)
 
     def __iter__(self) -> Iterator[TaskId]:
         if not self._made:
             yield from self.written
-            return
-        for name in self.written:
-            yield name
-            if name in self.expansions:
-                yield from self.inside(name)
+        else:
+            for name in self.written:
+                yield name
+                if name in self.expansions:
+                    yield from self.inside(name)
+        yield from self.endings
 
     def inside(self, name: TaskId) -> Iterator[TaskId]:
         """Yield the tasks in a container, those in containers in it included."""
@@ -148,7 +156,7 @@ class Graph(Mapping["TaskId", Task]):
         gone = sum(1 for _ in self._dropped(name, keys, branch))
         kept = set(old.all_keys) if old is not None and old.branch == branch else set()
         new = sum(key not in kept for key in keys)
-        return len(self) - gone + new * len(body_of(self[name], branch))
+        return len(self.written) + len(self._made) - gone + new * len(body_of(self[name], branch))
 
     def _dropped(self, name: TaskId, keys: Sequence[str], branch: str) -> Iterator[TaskId]:
         """Yield the tasks that are no more once the container is expanded so."""
@@ -177,6 +185,19 @@ class Graph(Mapping["TaskId", Task]):
         self._listed.pop(name, None)
         self._make(container, new, range(first, len(new.keys)))
         return gone
+
+    def add_undo(self, name: TaskId) -> None:
+        """Add the task that undoes a step: in the place of that step, and with what it is called there."""
+        step, number = undone_by(name)
+        undone = self[step]
+        template = undone.undo[number]
+        reads = (
+            template.reads if template.reads is None else tuple(undone.local.get(each, each) for each in template.reads)
+        )
+        needs = (undo_id(step, number - 1, len(undone.undo)),) if number else ()
+        self.endings[name] = replace(
+            template, id=name, needs=needs, reads=reads, local=undone.local, stage=Stage.UNDO, undoes=step
+        )
 
     def _make(self, container: Task, expansion: Expansion, places: Iterable[int]) -> None:
         body, keys = body_of(container, expansion.branch), expansion.all_keys
@@ -288,8 +309,13 @@ class Mould:
         template, container, siblings = self._template, self._container, self._siblings
         names = {
             each: name_of(container, key, each) if each in siblings else container.local.get(each, each)
-            for each in (*template.needs, *(template.reads or ()))
+            for each in (*template.needs, *(template.reads or ()), *_read_to_undo(template))
         }
         needs = tuple(names[need] for need in template.needs if need in siblings)
         reads = None if template.reads is None else tuple(names[read] for read in template.reads)
         return needs, {each: made for each, made in names.items() if made != each}, reads
+
+
+def _read_to_undo(task: Task) -> Iterator[TaskId]:
+    for each in task.undo:
+        yield from each.reads or ()

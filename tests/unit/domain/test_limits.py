@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.decide import Claim, decide, next_claim_at
+from orchestrator.domain.decide import Claim, decide, next_at
 from orchestrator.domain.events import DefinitionChanged, Event, ExecutionStarted, TaskInterrupted, TasksReset
 from orchestrator.domain.execution import ExecutionState
 from orchestrator.domain.ids import TaskId
@@ -41,7 +41,7 @@ def test_so_many_at_once_and_what_keeps_no_limit_besides() -> None:
     state = after(TWO)
     assert next_up(state, 1.0) == ["a", "b", "free"]
     state.apply_all([claimed("a"), claimed("b"), claimed("free")])
-    assert (next_up(state, 1.0), next_claim_at(state, 9)) == ([], None)
+    assert (next_up(state, 1.0), next_at(state, 9)) == ([], None)
     state.apply(completed("a"))
     assert next_up(state, 2.0) == ["c"]
 
@@ -65,16 +65,16 @@ def test_whatever_ends_an_attempt_gives_its_place_back(end: Event) -> None:
 
 def test_a_rate_holds_within_any_span_of_its_length() -> None:
     state = after(SLOW, claimed("a", at=1.0), completed("a"), claimed("b", at=4.0), completed("b"))
-    assert (next_up(state, 10.9), next_claim_at(state, 9)) == ([], 11.0)
+    assert (next_up(state, 10.9), next_at(state, 9)) == ([], 11.0)
     assert next_up(state, 11.0) == ["c"]
 
 
 def test_a_retry_counts_and_waits_like_any_attempt() -> None:
     state = after(SLOW, claimed("a", at=1.0), failed("a", retry_at=5.0), claimed("b", at=2.0), completed("b"))
-    assert (next_up(state, 5.0), next_claim_at(state, 9)) == ([], 11.0)
+    assert (next_up(state, 5.0), next_at(state, 9)) == ([], 11.0)
     assert next_up(state, 11.0) == ["a"]
     state.apply(claimed("a", 2, at=11.0))
-    assert (next_up(state, 11.0), next_claim_at(state, 9)) == ([], 12.0)
+    assert (next_up(state, 11.0), next_at(state, 9)) == ([], 12.0)
 
 
 def test_a_retry_that_waits_for_its_limit_holds_up_no_other() -> None:
@@ -101,16 +101,16 @@ def test_the_definition_s_own_concurrency_holds_where_it_is_lower() -> None:
     assert next_up(state, 1.0) == ["a", "b"]
     assert next_up(state, 1.0, capacity=1) == ["a"]
     state.apply_all([claimed("a"), claimed("b")])
-    assert (next_up(state, 1.0), next_claim_at(state, 9)) == ([], None)
+    assert (next_up(state, 1.0), next_at(state, 9)) == ([], None)
 
 
 def test_a_resume_does_not_go_beyond_a_rate_and_a_clock_set_back_costs_one_span_at_most() -> None:
     before: list[Event] = [claimed("a", at=1000.0), claimed("b", at=1001.0)]
     before += [TaskInterrupted(1001.0, TaskId(name), 1, "rerun", "it died") for name in "ab"]
     state = after(SLOW, *before, ExecutionStarted(1002.0, 2, "me", resumed=True, strategy={}))
-    assert (next_up(state, 1002.0), next_claim_at(state, 9)) == ([], 1010.0)
+    assert (next_up(state, 1002.0), next_at(state, 9)) == ([], 1010.0)
     state = after(SLOW, *before, ExecutionStarted(500.0, 2, "me", resumed=True, strategy={}))
-    assert next_claim_at(state, 9) == 510.0
+    assert next_at(state, 9) == 510.0
 
 
 def test_an_edit_of_limits_holds_from_then_on() -> None:
@@ -133,7 +133,7 @@ def test_a_decision_costs_the_same_however_much_waits() -> None:
     start = time.perf_counter()
     for _ in range(1000):
         assert next_up(state, 2.0) == []
-        next_claim_at(state, 32)
+        next_at(state, 32)
     assert time.perf_counter() - start < 1.0  # 20 million looks would take longer
 
 
