@@ -214,6 +214,8 @@ class Facts:
                 self._finished(event)
             case said.DecisionMade() | said.TaskExpanded() | said.TaskGathered():
                 raise Violation("I4", f"{event.task} holds no other steps, and is treated as if it did")
+            case said.SignalReceived() | said.TaskWaiting():
+                raise Violation("I4", "nothing here waits, and is treated as if it did")
             case said.ExecutionWaiting():
                 self.status, self.finished = "waiting", True
             case said.ToolsResolved():

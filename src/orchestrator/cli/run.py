@@ -62,7 +62,8 @@ def run_command(
 ) -> None:
     """Run a pipeline as a new execution.
 
-    It is that of a file, or one in Python: MODULE:NAME, FILE.py:NAME. The first line tells the execution's id; whatever happens then, `orchestrator resume ID` goes on from there.
+    It is that of a file, or one in Python: MODULE:NAME, FILE.py:NAME. The first line tells the execution's id; whatever
+    happens then, `orchestrator resume ID` goes on from there.
     Ctrl-C once stops gracefully, twice leaves at once.
     """
     from orchestrator.cli.driving import Drive

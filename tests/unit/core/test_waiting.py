@@ -22,6 +22,8 @@ DAY = 86400.0
 REVIEW = step("review", "approval", question="{{ draft.result }} good?", choices=["yes", "no"], send_back="draft")
 DRAFT = step("draft", value="{{ execution.sent_back.comment if execution.sent_back else 'first' }}")
 
+NAP: dict[str, Any] = {"id": "nap", "tool": "wait", "parameters": {"for": 0.01}}
+
 
 @pytest.fixture
 def orchestrator(bench: Bench) -> Orchestrator:
@@ -107,7 +109,7 @@ async def test_a_run_that_waits_goes_on_at_once_and_is_cancelled_at_once(
     with pytest.raises(ExecutionCancelled):
         await task
     state = await orchestrator.get_state(E)
-    assert (state.status, state.tasks["review"].status) == (ExecutionStatus.CANCELLED, TaskStatus.WAITING)  # type: ignore[index]
+    assert (state.status, state.tasks["review"].status) == (ExecutionStatus.CANCELLED, TaskStatus.WAITING)
 
 
 async def test_cancelled_while_nobody_is_at_work(bench: Bench, orchestrator: Orchestrator) -> None:
@@ -219,7 +221,8 @@ async def test_a_payload_against_the_schema_is_refused_by_sender_and_engine(
         await orchestrator.resume_pipeline(E, wait=False)
     events = await journal(orchestrator, E)
     assert [event.id for event in events if isinstance(event, SignalReceived)] == ["wrong"]
-    assert [event.value for event in events if isinstance(event, DecisionMade)][0].startswith("refused: ")
+    (decided,) = [event for event in events if isinstance(event, DecisionMade)]
+    assert decided.value.startswith("refused: ")
     await orchestrator.signal(E, "paid", 5)
     await orchestrator.resume_pipeline(E)
     assert (await result(orchestrator, "one"))["payload"] == 5
@@ -245,13 +248,13 @@ async def test_what_is_offered_twice_is_recorded_once(bench: Bench, orchestrator
 @pytest.fixture
 def clock(orchestrator: Orchestrator) -> ManualClock:
     made = ManualClock()
-    orchestrator._clock = made  # type: ignore[assignment]
+    orchestrator._clock = made
     return made
 
 
 async def test_the_end_of_a_wait_is_decided_once(bench: Bench, orchestrator: Orchestrator, clock: ManualClock) -> None:
     began = clock.now()
-    told = await rest(orchestrator, bench, step("nap", "wait", **{"for": "3d"}), step("end", after="nap"))
+    told = await rest(orchestrator, bench, {**NAP, "parameters": {"for": "3d"}}, step("end", after="nap"))
     assert told.due == began + 3 * DAY == (await orchestrator.get_summary(E)).due
     clock.advance(DAY)
     with pytest.raises(ExecutionWaiting) as again:
@@ -282,8 +285,8 @@ async def test_when_the_time_is_over_the_default_counts_or_the_step_fails(
         await orchestrator.resume_pipeline(E)
     assert list(failed.value.failures) == ["f"]
     state = await orchestrator.get_state(E)
-    assert state.tasks["f"].error is not None  # type: ignore[index]
-    assert state.tasks["f"].error.kind == "timeout"  # type: ignore[index]
+    assert state.tasks["f"].error is not None
+    assert state.tasks["f"].error.kind == "timeout"
     first, second = await result(orchestrator, "a"), await result(orchestrator, "s")
     assert (first["choice"], first["by"], first["timed_out"]) == ("reject", None, True)
     assert (second["payload"], second["timed_out"]) == ({"n": 0}, True)
@@ -292,7 +295,7 @@ async def test_when_the_time_is_over_the_default_counts_or_the_step_fails(
 
 
 async def test_time_passes_while_the_run_stays(bench: Bench, orchestrator: Orchestrator) -> None:
-    await orchestrator.run_pipeline(bench.pipeline(step("nap", "wait", **{"for": 0.01})), execution_id=E)
+    await orchestrator.run_pipeline(bench.pipeline(NAP), execution_id=E)
     assert await statuses(orchestrator, E) == {"nap": "completed"}
 
 
@@ -305,9 +308,9 @@ async def test_plans_show_what_is_waited_for_and_results_and_skips_go_on(
     await rest(orchestrator, bench, DRAFT, REVIEW, step("paid", "wait", signal="paid"), step("end", after="review"))
     plan = await orchestrator.plan(E)
     told = {each.task: (each.verb, each.reason) for each in plan.decisions}
-    assert told["review"] == (Verb.WAIT, "waits for an answer: first good? [yes / no / send back to draft]")  # type: ignore[index]
-    assert told["paid"] == (Verb.WAIT, "waits for the signal 'paid'")  # type: ignore[index]
-    assert told["end"] == (Verb.WAIT, "behind review")  # type: ignore[index]
+    assert told["review"] == (Verb.WAIT, "waits for an answer: first good? [yes / no / send back to draft]")
+    assert told["paid"] == (Verb.WAIT, "waits for the signal 'paid'")
+    assert told["end"] == (Verb.WAIT, "behind review")
     await orchestrator.resume_pipeline(E, set_results={"review": {"choice": "yes"}}, skip=["paid"])
     assert bench.calls == ["draft", "end"]
 

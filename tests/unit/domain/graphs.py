@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.domain.decide import Claim, Finish, Gather, decide
+from orchestrator.domain.decide import Answer, Claim, Finish, Gather, LetGo, SendBack, decide
 from orchestrator.domain.events import (
     ErrorInfo,
     Event,
@@ -116,6 +116,8 @@ def run_to_end(state: ExecutionState, capacity: int = 1 << 30) -> int:
                 case Finish(status):
                     state.apply(ExecutionFinished(0.0, status.value, None, None))
                     return asked
+                case Answer() | SendBack() | LetGo():
+                    raise AssertionError("nothing here waits")
         assert names, "decide waits although nothing runs"
         for name in names:
             state.apply(TaskCompleted(0.0, name, 1, INPUTS))

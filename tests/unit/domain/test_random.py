@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.decide import Claim, Finish, Gather, decide
+from orchestrator.domain.decide import Answer, Claim, Finish, Gather, LetGo, SendBack, decide
 from orchestrator.domain.events import (
     ErrorInfo,
     Event,
@@ -95,6 +95,8 @@ class Drive:
                         self.record(ExecutionFinished(self.now, status.value, None, None))
                         assert decide(self.state, self.now, self.capacity, stopping=False) == []
                         return status
+                    case Answer() | SendBack() | LetGo():
+                        raise AssertionError("nothing here waits")
             if not commands:
                 self.wait()
         raise AssertionError("it does not end (I6)")
