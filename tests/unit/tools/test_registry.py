@@ -62,7 +62,7 @@ def test_resolving_twice_gives_the_same_call(registry: ToolRegistry) -> None:
         (
             "filesytem",
             "read",
-            "no tool named 'filesytem'; there are approval, archive, data-processing, filesystem, http, pipeline, python, ",
+            "no tool named 'filesytem'; there are approval, archive, data-processing, filesystem, http, pipeline, ",
         ),
         ("Filesystem", "read", "did you mean 'filesystem'?"),
         ("zzzzzz", None, "no tool named 'zzzzzz'; there are"),
