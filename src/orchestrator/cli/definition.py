@@ -46,8 +46,7 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
     """Check pipelines and report every mistake.
 
     They are files, or in Python. A mistake is told as file:line:column, the place in the document, what is wrong and
-    what may have been meant.
-    Tools and their parameters are checked too. Nothing is run.
+    what may have been meant. Tools and their parameters are checked too. Nothing is run.
     """
     from orchestrator.compiler.places import compile_at
 

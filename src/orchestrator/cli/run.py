@@ -62,9 +62,9 @@ def run_command(
 ) -> None:
     """Run a pipeline as a new execution.
 
-    It is that of a file, or one in Python: MODULE:NAME, FILE.py:NAME. The first line tells the execution's id; whatever
-    happens then, `orchestrator resume ID` goes on from there.
-    Ctrl-C once stops gracefully, twice leaves at once.
+    It is that of a file, or one in Python: MODULE:NAME, FILE.py:NAME. The first line tells the execution's id;
+    whatever happens then, `orchestrator resume ID` goes on from there. Ctrl-C once stops gracefully, twice leaves at
+    once.
     """
     from orchestrator.cli.driving import Drive
     from orchestrator.compiler.places import compile_at
