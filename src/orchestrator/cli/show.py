@@ -233,6 +233,9 @@ async def _remark(
             return f"{by_hand}{head}{source}"
         case TaskStatus.SKIPPED:
             return output.one_line(task.pinned, 100)
+        case TaskStatus.WAITING if task.wait is not None:
+            until = "" if task.wait.until is None else f" until {moment(task.wait.until)}"
+            return f"{output.one_line(task.wait.text, 200)}{until}"
         case TaskStatus.PENDING if task.kept is not None:
             return "has a result, and keeps it if it is given the same again"
         case TaskStatus.FAILED | TaskStatus.PARKED | TaskStatus.IN_DOUBT | TaskStatus.RETRYING:

@@ -22,6 +22,7 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    SignalReceived,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -34,6 +35,7 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
     TaskTraced,
+    TaskWaiting,
     ToolsResolved,
 )
 from orchestrator.domain.files import FileSeen
@@ -171,6 +173,22 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
     ),
     (TaskGathered(AT, "each", ["b"]), {"event": "task_gathered", "task": "each", "lost": ["b"]}),
     (ExecutionWaiting(AT, AT), {"event": "execution_waiting", "due": ISO}),
+    (
+        SignalReceived(AT, "sig_1", "paid", SECRET, "Ann", AT),
+        {"event": "signal_received", "id": "sig_1", "name": "paid", "by": "Ann", "sent_at": ISO, "bytes": 6},
+    ),
+    (
+        TaskWaiting(AT, T, 1, "time", "", AT, "for a time", SECRET),
+        {
+            "event": "task_waiting",
+            "task": "t",
+            "attempt": 1,
+            "kind": "time",
+            "name": "",
+            "until": ISO,
+            "text": "for a time",
+        },
+    ),
     (
         ExecutionLinked(AT, "e0", "t", 1),
         {"event": "execution_linked", "parent": "e0", "task": "t", "depth": 1},
