@@ -216,6 +216,8 @@ class Facts:
                 raise Violation("I4", f"{event.task} holds no other steps, and is treated as if it did")
             case said.ExecutionWaiting():
                 self.status, self.finished = "waiting", True
+            case said.StageEntered():
+                raise Violation("I4", f"the stage {event.stage} of a pipeline that has none")
             case said.ToolsResolved():
                 for _, action, version, code in event.calls:
                     self.calls[action] = version, tuple(sorted(code.items()))
