@@ -23,6 +23,7 @@ class Row(NamedTuple):
 
 _NEXT = "An edit holds from the next attempt on; finished steps are kept."
 _UNDO = "A stage that was cut off goes on as it is; an edit holds from the next run on, and runs no step again."
+_DATE = "{tool: shell, parameters: {command: [date]}}"
 _RETRY = "An edit holds from the next failure on."
 _LOOP = '{tool: shell, parameters: {command: [date]}, while: "iteration < 4"}'
 _TEXT = "An edit makes no step run again."
@@ -65,11 +66,11 @@ ROWS: dict[str, dict[str, Row]] = {
         ),
     },
     "UndoModel": {
-        "tool": Row("tool: shell", _UNDO),
-        "action": Row("action: run", _UNDO),
-        "parameters": Row("parameters: {command: [date]}", _UNDO, "{tool: shell}"),
-        "timeout": Row("timeout: 30s", _UNDO),
-        "retry": Row("retry: 5", _UNDO),
+        "tool": Row("tool: shell", _UNDO, _DATE),
+        "action": Row("action: run", _UNDO, _DATE),
+        "parameters": Row("parameters: {command: [date]}", _UNDO),
+        "timeout": Row("timeout: 30s", _UNDO, _DATE),
+        "retry": Row("retry: 5", _UNDO, _DATE),
     },
     "ForEachModel": {
         "items": Row(

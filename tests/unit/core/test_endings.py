@@ -206,6 +206,9 @@ def test_what_cannot_be_an_ending(bench: Bench) -> None:
     assert "failure means nothing here" in faults(bench, step("b", value="{{ failure.step }}"))
     assert "a.undo, as another step is" in faults(bench, a, step("a.undo"))
     assert "expected more than 0 seconds" in faults(bench, a, timeout=0)
-    assert "no step named 'oops'" in faults(bench, {**a, "undo": {"tool": "echo", "parameters": {"value": "{{ oops.x }}"}}})
-    assert "undo belongs to the steps inside" in faults(bench, {"id": "s", "steps": [step("i")], "undo": {"tool": "echo"}})
-
+    assert "no step named 'oops'" in faults(
+        bench, {**a, "undo": {"tool": "echo", "parameters": {"value": "{{ oops.x }}"}}}
+    )
+    assert "undo belongs to the steps inside" in faults(
+        bench, {"id": "s", "steps": [step("i")], "undo": {"tool": "echo"}}
+    )

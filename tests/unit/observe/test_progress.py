@@ -22,6 +22,7 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -174,6 +175,10 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
     (
         ExecutionLinked(AT, "e0", "t", 1),
         {"event": "execution_linked", "parent": "e0", "task": "t", "depth": 1},
+    ),
+    (
+        StageEntered(AT, "finally", "completed", ["clean"], None),
+        {"event": "stage_entered", "stage": "finally", "outcome": "completed", "tasks": ["clean"], "error": None},
     ),
 ]
 

@@ -53,6 +53,7 @@ events = st.one_of(
     st.builds(ev.TaskExpanded, reals, ids, st.lists(texts, max_size=3), opt_ref, st.booleans(), texts, counts),
     st.builds(ev.TaskGathered, reals, ids, st.lists(texts, max_size=3)),
     st.builds(ev.ExecutionWaiting, reals, opt_real),
+    st.builds(ev.StageEntered, reals, texts, texts, st.lists(ids, max_size=3), st.none()),
 )
 NONE = encode_value(None).ref
 ONE_OF_EACH: list[Event] = [
@@ -82,6 +83,7 @@ ONE_OF_EACH: list[Event] = [
     ev.TaskGathered(22.0, TaskId("a"), ["l"]),
     ev.ExecutionWaiting(22.0, 99.5),
     ev.ExecutionLinked(22.0, "e", TaskId("a"), 1),
+    ev.StageEntered(22.0, "undo", "failed", [TaskId("a.undo")], ev.ErrorInfo("timeout", "late", retryable=False)),
 ]  # fmt: skip
 
 
