@@ -23,6 +23,7 @@ from orchestrator.domain.events import (
     ResultSet,
     ResumePlanned,
     SignalReceived,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -192,6 +193,10 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
     (
         ExecutionLinked(AT, "e0", "t", 1),
         {"event": "execution_linked", "parent": "e0", "task": "t", "depth": 1},
+    ),
+    (
+        StageEntered(AT, "finally", "completed", ["clean"], None),
+        {"event": "stage_entered", "stage": "finally", "outcome": "completed", "tasks": ["clean"], "error": None},
     ),
 ]
 

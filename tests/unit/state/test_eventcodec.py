@@ -55,6 +55,7 @@ events = st.one_of(
     st.builds(ev.ExecutionWaiting, reals, opt_real),
     st.builds(ev.SignalReceived, reals, texts, texts, refs, texts, reals),
     st.builds(ev.TaskWaiting, reals, ids, counts, texts, texts, opt_real, texts, refs),
+    st.builds(ev.StageEntered, reals, texts, texts, st.lists(ids, max_size=3), st.none()),
 )
 NONE = encode_value(None).ref
 ONE_OF_EACH: list[Event] = [
@@ -86,6 +87,7 @@ ONE_OF_EACH: list[Event] = [
     ev.SignalReceived(22.0, "sig_1", "paid", NONE, "Ann", 21.5),
     ev.TaskWaiting(22.0, TaskId("a"), 1, "signal", "paid", None, "for the signal 'paid'", NONE),
     ev.ExecutionLinked(22.0, "e", TaskId("a"), 1),
+    ev.StageEntered(22.0, "undo", "failed", [TaskId("a.undo")], ev.ErrorInfo("timeout", "late", retryable=False)),
 ]  # fmt: skip
 
 
