@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from orchestrator import Pipeline, Task
+from orchestrator.domain.control import ForEach
 from orchestrator.domain.ids import TaskId
 from orchestrator.tools.registry import ToolRegistry
 
@@ -44,6 +45,18 @@ def fan(width: int, tools: ToolRegistry) -> Pipeline:
     tasks = [Task(first, "noop"), *(Task(name, "noop", dependencies=(first,)) for name in middle)]
     tasks.append(Task(last, "noop", dependencies=tuple(middle)))
     return Pipeline(id="fan", tasks=tasks, tools=tools)
+
+
+def items(width: int, tools: ToolRegistry) -> Pipeline:
+    """Return the same work as ``fan``, its middle as the items of one ``for_each``."""
+    first, each = TaskId("first"), TaskId("each")
+    body = (Task(TaskId(""), "noop"),)
+    tasks = [
+        Task(first, "noop"),
+        Task(each, "for_each", dependencies=(first,), control=ForEach(width), body=body),
+        Task(TaskId("last"), "noop", dependencies=(each,)),
+    ]
+    return Pipeline(id="items", tasks=tasks, tools=tools)
 
 
 def payloads(count: int, tools: ToolRegistry) -> Pipeline:

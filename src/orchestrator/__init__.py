@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.core.pipeline_resume_manager import PipelineResumeManager, ResumeState
     from orchestrator.domain.diff import Diff
     from orchestrator.domain.execution import ExecutionStatus, TaskStatus
+    from orchestrator.domain.limits import Limit
     from orchestrator.domain.pipeline import Input, RetryPolicy, Task
     from orchestrator.domain.schedule import Schedule
     from orchestrator.domain.strategy import ResumeStrategy
@@ -68,6 +69,7 @@ _HOMES = {
     "ExecutionWaiting": "errors",
     "Input": "domain.pipeline",
     "LeaseLost": "errors",
+    "Limit": "domain.limits",
     "NoCheckpoint": "errors",
     "Orchestrator": "orchestrator",
     "OrchestratorError": "errors",
@@ -112,6 +114,7 @@ __all__ = [
     "ExecutionWaiting",
     "Input",
     "LeaseLost",
+    "Limit",
     "NoCheckpoint",
     "Orchestrator",
     "OrchestratorError",

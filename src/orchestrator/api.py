@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.compiler.library import Library
     from orchestrator.core.engine import Engine
     from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.limits import Limit
     from orchestrator.domain.schedule import Schedule
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.ports.tools import Tools
@@ -47,6 +48,8 @@ class Pipeline:
         outputs: Mapping[str, Any] | None = None,
         resume: ResumeStrategy | None = None,
         resume_enabled: bool = True,
+        max_concurrency: int | None = None,
+        limits: Mapping[str, Limit] | None = None,
         schedule: Schedule | None = None,
         tools: Tools | None = None,
     ) -> None:
@@ -63,6 +66,8 @@ class Pipeline:
                 outputs=outputs,
                 resume=resume,
                 resume_enabled=resume_enabled,
+                max_concurrency=max_concurrency,
+                limits=limits,
                 schedule=schedule,
                 **_means(tools),
             )

@@ -1,4 +1,4 @@
-"""A process that is killed in a later stage: who goes on with it repeats at most what was cut off, and loses nothing."""
+"""A process that is killed in a later stage: who goes on repeats at most what was cut off, and loses nothing."""
 
 from __future__ import annotations
 

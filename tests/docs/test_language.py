@@ -58,7 +58,7 @@ def document(table: Table, key: str, value: Any) -> dict[str, Any]:
         found |= {"tool": "shell", "parameters": {"command": ["date"]}}
     found[key] = value
     if table is PIPELINE:
-        return {"id": "p", "inputs": {"day": "2026-01-31"}} | found
+        return {"id": "p", "inputs": {"day": "2026-01-31"}, "limits": {"api": "10/min"}} | found
     if table is STEP:
         return document(PIPELINE, "steps", [BEFORE, found])
     parent, at, kind = next(

@@ -18,6 +18,7 @@ from orchestrator.compiler.endings import Endings
 from orchestrator.compiler.expressions import RESERVED, Expression
 from orchestrator.compiler.fields import check_inputs, check_settings, is_default
 from orchestrator.compiler.limits import MAX_WORK, Meter, TemplateFault
+from orchestrator.compiler.pacing import check_pace, check_step
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.references import Names, task_of
 from orchestrator.compiler.scheduling import check_schedule
@@ -31,6 +32,7 @@ from orchestrator.compiler.templates import (
 from orchestrator.compiler.waiting import check_waits
 from orchestrator.domain.graph import cycle_text, cycles
 from orchestrator.domain.ids import ID_RULE, TaskId, is_valid_id
+from orchestrator.domain.limits import Limit
 from orchestrator.domain.pipeline import PIPELINE, Input, Isolation, Pipeline, Task
 from orchestrator.domain.schedule import Schedule
 from orchestrator.domain.stage import Stage
@@ -72,6 +74,8 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     timeout: float | None = None,
     on_failure: Iterable[Task] = (),
     finally_: Iterable[Task] = (),
+    max_concurrency: int | None = None,
+    limits: Mapping[str, Limit] | None = None,
     schedule: Schedule | None = None,
     tools: Tools | None = None,
     library: Callees | None = None,
@@ -91,6 +95,7 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     builder.check_id(id)
     check_texts(builder.mistakes, (), {"name": name, "version": version, "description": description})
     declared = check_inputs(builder.mistakes, inputs)
+    builder.limits = check_pace(builder.mistakes, max_concurrency, limits or {})
     if schedule is not None:
         schedule = check_schedule(builder.mistakes, schedule, id, declared)
     listed = builder.listed(tasks)
@@ -129,6 +134,8 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
         timeout=timeout,
         on_failure=failing,
         finally_=last,
+        max_concurrency=max_concurrency,
+        limits=builder.limits,
         schedule=schedule,
     )
 
@@ -143,6 +150,7 @@ class Builder:
         self.library = library
         self.bare_calls: dict[tuple[str, str | None], Sequence[Problem]] = {}
         self.constants_left = _CONSTANTS
+        self.limits: Mapping[str, Limit] = {}
         self.renamed: dict[tuple[Path, str], Path] = {}  # former id, in one container -> place of the task that had it
         self.containers = Containers(self)
         self.endings = Endings(self)
@@ -221,7 +229,7 @@ class Builder:
         changes: dict[str, Any] = {}
         if not is_default(task):
             base = self.base(index, task.id)
-            changes = check_settings(self.mistakes, base, task)
+            changes = check_settings(self.mistakes, base, task) | check_step(self.mistakes, base, task, self.limits)
             self.changing(base, task, names)
             reads = self._reads_besides(base, replace(task, **changes), names, reads)
         if reads or len(dependencies) > 1:

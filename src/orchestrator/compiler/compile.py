@@ -15,6 +15,7 @@ from orchestrator.compiler.schema import PIPELINE
 from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
 from orchestrator.compiler.steps import step_of
+from orchestrator.domain.limits import Limit
 from orchestrator.domain.pipeline import Input, Pipeline, Task
 from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
@@ -211,6 +212,8 @@ def _build(
         timeout=found["timeout"],
         on_failure=_steps(found, "on_failure", reading),
         finally_=_steps(found, "finally", reading),
+        max_concurrency=found["max_concurrency"],
+        limits={name: _limit(limit) for name, limit in found["limits"].items()},
         schedule=None if found["schedule"] is None else _schedule(found["schedule"]),
         tools=tools,
         library=library,
@@ -220,6 +223,11 @@ def _build(
 
 def _steps(found: Values, key: str, reading: Reading) -> list[Task]:
     return [step_of(step, (key, index), reading) for index, step in enumerate(found[key] or [])]
+
+
+def _limit(given: Values) -> Limit:
+    count, seconds = given["rate"] or (None, Limit().per_seconds)
+    return Limit(given["at_once"], count, seconds)
 
 
 def _schedule(given: Values) -> Schedule | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.compiler.inputs import type_of
 from orchestrator.domain.control import Block, Control, ForEach, Loop, Switch
+from orchestrator.domain.limits import Limit
 from orchestrator.domain.pipeline import (
     NO_FILES,
     ONCE,
@@ -29,6 +30,8 @@ _CORE_NUMBER = re.compile(
     r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)$"
 )
 
+_TIMES = ("timeout", "idle_timeout")
+
 
 def to_dict(pipeline: Pipeline) -> dict[str, Any]:
     r"""Return ``pipeline`` in the language of the files: only what differs from the defaults.
@@ -43,6 +46,10 @@ def to_dict(pipeline: Pipeline) -> dict[str, Any]:
     _texts(found, pipeline, "name", "version", "description")
     if pipeline.inputs:
         found["inputs"] = {name: _input(item) for name, item in pipeline.inputs.items()}
+    if pipeline.max_concurrency is not None:
+        found["max_concurrency"] = pipeline.max_concurrency
+    if pipeline.limits:
+        found["limits"] = {name: _limit(limit) for name, limit in pipeline.limits.items()}
     if resume := _resume(pipeline):
         found["resume"] = resume
     if pipeline.schedule is not None:
@@ -115,6 +122,13 @@ def _input(item: Input) -> Any:
     return found
 
 
+def _limit(limit: Limit) -> Any:
+    """Return a limit in its shortest form."""
+    found = {"at_once": limit.at_once, "rate": limit.rate}
+    given = {key: value for key, value in found.items() if value is not None}
+    return given if len(given) > 1 else next(iter(given.values()))
+
+
 def _resume(pipeline: Pipeline) -> dict[str, Any]:
     usual = ResumeStrategy().to_dict()
     found: dict[str, Any] = {} if pipeline.resume_enabled else {"enabled": False}
@@ -147,8 +161,7 @@ def _step(task: Task) -> dict[str, Any]:
     if task.dependencies:
         found["dependencies"] = [str(need) for need in task.dependencies]
     _texts(found, task, "condition")
-    if task.timeout is not None:
-        found["timeout"] = _number(task.timeout)
+    found |= {key: _number(value) for key in _TIMES if (value := getattr(task, key)) is not None}
     if task.retry != ONCE:
         found["retry"] = _retry(task)
     if task.undo:
@@ -159,7 +172,7 @@ def _step(task: Task) -> dict[str, Any]:
         found["on_interrupted"] = str(task.on_interrupted)
     if task.isolation is not Isolation.NONE:
         found["isolation"] = str(task.isolation)
-    return found | _changing(task)
+    return found | _rare(task)
 
 
 def _step_resume(task: Task) -> dict[str, Any]:
@@ -219,9 +232,11 @@ def _for_each(control: ForEach) -> Any:
     return found if len(found) > 1 or isinstance(control.items, Mapping) else found["items"]
 
 
-def _changing(task: Task) -> dict[str, Any]:
-    """Return what a plan asks of a step that changes."""
+def _rare(task: Task) -> dict[str, Any]:
+    """Return what few steps have: their limits, and what a plan asks of them when they change."""
     found: dict[str, Any] = {}
+    if task.limits:
+        found["limits"] = list(task.limits) if len(task.limits) > 1 else task.limits[0]
     if task.files != NO_FILES:
         files = {"reads": list(task.files.reads), "writes": list(task.files.writes)}
         found["files"] = {key: paths for key, paths in files.items() if paths}

@@ -12,6 +12,7 @@ from orchestrator.compiler.errorkinds import mistyped
 from orchestrator.compiler.inputs import EXPECTED, TYPES, check_value, fits, schema_type
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.domain.ids import ID_RULE, is_valid_id
+from orchestrator.domain.limits import UNLIMITED
 from orchestrator.domain.pipeline import (
     NO_FILES,
     ONCE,
@@ -111,6 +112,8 @@ def is_default(task: Any) -> bool:
         and task.migrate is None
         and task.renamed_from is None
         and task.cache is None
+        and task.idle_timeout is None
+        and task.limits is UNLIMITED
         and task.control is None
         and not task.undo
     )

@@ -38,6 +38,11 @@ ROWS: dict[str, dict[str, Row]] = {
         "inputs": Row(
             "inputs: {limit: 10}", "An execution keeps the values that it was given; a fork can be given others."
         ),
+        "max_concurrency": Row("max_concurrency: 4", "An edit holds from then on."),
+        "limits": Row(
+            "limits: {openai: 5, api: 10/min, disk: {at_once: 2, rate: 100/h}}",
+            "What was begun before counts: a resume does not go beyond a rate. An edit holds from then on.",
+        ),
         "resume": Row(
             "resume: {max_retries: 5}",
             "What the definition says that is gone on with holds; `--strategy KEY=VALUE` overrides it for once.",
@@ -95,6 +100,10 @@ ROWS: dict[str, dict[str, Row]] = {
             "As with `cases`: an edit has the case chosen anew.",
         ),
     },
+    "LimitModel": {
+        "at_once": Row("at_once: 2", "A resume counts what is at work from none. An edit holds from then on."),
+        "rate": Row("rate: 100/h", "Attempts begun before the resume count. An edit holds from then on."),
+    },
     "InputModel": {
         "type": Row("type: integer", "The recorded value is held against an edited type, and refused if it is none."),
         "schema": Row(
@@ -133,6 +142,8 @@ ROWS: dict[str, dict[str, Row]] = {
             'undo: {tool: shell, parameters: {command: [rm, "{{ result.stdout }}"]}}',
             "A step that was undone runs again; an edit of this key runs no step again.",
         ),
+        "idle_timeout": Row("idle_timeout: 5m", "As with `timeout`: an edit holds from the next attempt on."),
+        "limits": Row("limits: [api]", "An edit holds from the next attempt on, and makes no finished step run again."),
         "retry": Row("retry: 3", "Each resume counts attempts anew; all failures together count for `max_retries`."),
         "for_each": Row(
             "for_each: [a.png, b.png]",

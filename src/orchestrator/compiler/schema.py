@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any
 
 from orchestrator.compiler.inputs import TYPES
+from orchestrator.compiler.pacing import RATE_PATTERN, rate_of
 from orchestrator.compiler.shape import OFF, REQUIRED, WRONG, Choice, Items, Key, Kind, Later, Short, Table, Value
 from orchestrator.domain.pipeline import CacheScope, CheckpointWhen, Isolation, OnChange, OnInterrupted
 from orchestrator.domain.schedule import Catchup, Overlap
@@ -67,6 +68,13 @@ def _tolerance(value: Any) -> Any:
     return value if value == "continue" else WRONG
 
 
+def _limit(value: Any) -> Any:
+    """Read the short forms of a limit: how many at once, or a rate."""
+    if _is_whole(value):
+        return {"at_once": value}
+    return value if rate_of(value) is None else {"rate": value}
+
+
 def _text(value: Any) -> Any:
     return value if isinstance(value, str) else WRONG
 
@@ -114,6 +122,11 @@ MAPPING = Value(
     lambda value: value if isinstance(value, dict) else WRONG,
 )
 ANY = Value("anything", {}, lambda value: value)
+RATE = Value(
+    "a rate, as text like '5/s', '10/min', '100/h', '3/90s'",
+    {"type": "string", "pattern": RATE_PATTERN},
+    lambda value: rate_of(value) or WRONG,
+)
 TOLERANCE = Value(
     "fail, continue, a number of items, or a part of them like '5%'",
     {"anyOf": [{"type": "string", "pattern": r"^(fail|continue|\d+(\.\d+)?%)$"}, {"type": "integer", "minimum": 0}]},
@@ -278,6 +291,17 @@ STEP: Table = Table(
         other="parallel",
     ),
     Key("timeout", DURATION, "The longest that one attempt may take: seconds, or text like `90s`, `5m`, `2h`."),
+    Key(
+        "idle_timeout",
+        DURATION,
+        "The longest that one attempt may go without telling progress or saving; then it ends with the kind `idle`.",
+    ),
+    Key(
+        "limits",
+        TEXTS,
+        "The limits of the pipeline that each attempt keeps: one name or a list.",
+        default=[],
+    ),
     Key("retry", RETRY, "A number of attempts, or a mapping.", default=1),
     Key(
         "undo",
@@ -317,6 +341,17 @@ STEP: Table = Table(
         "Take the result of another execution where it has the same fingerprint: `true`, how old it may be, "
         "or a mapping.",
     ),
+)
+LIMIT = Table(
+    "LimitModel",
+    "How many attempts may be at work at once, and how soon they may follow each other.",
+    Key("at_once", WHOLE, "How many attempts may be at work at once."),
+    Key(
+        "rate",
+        RATE,
+        "How many attempts, retries included, may begin within any such time: `5/s`, `10/min`, `100/h`, `3/90s`.",
+    ),
+    short=Short(_limit, {"type": ["integer", "string"]}, "a number at once, a rate like '10/min', or a mapping"),
 )
 INPUT = Table(
     "InputModel",
@@ -417,6 +452,17 @@ PIPELINE = Table(
         "What a run is given: a name and a default, or a mapping, for each.",
         default={},
         other="parameters",
+    ),
+    Key(
+        "max_concurrency",
+        WHOLE,
+        "How many attempts of one execution run at once; without it, as many as the process allows.",
+    ),
+    Key(
+        "limits",
+        Items(LIMIT, named=True),
+        "Limits that steps keep by name, each for one execution: a number at once, a rate, or a mapping.",
+        default={},
     ),
     Key("resume", RESUME, "Checkpoints and resume.", default=RESUME.defaults),
     Key("schedule", SCHEDULE, "When servers run the pipeline by themselves: the times, or a mapping."),

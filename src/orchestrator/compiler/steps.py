@@ -9,6 +9,7 @@ from orchestrator.compiler.limits import TemplateFault
 from orchestrator.compiler.templates import compile_condition
 from orchestrator.domain.control import ITEM_NAMES, WORDS, Block, Control, ForEach, Loop, Switch
 from orchestrator.domain.ids import TaskId
+from orchestrator.domain.limits import UNLIMITED
 from orchestrator.domain.pipeline import (
     NO_FILES,
     ONCE,
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from orchestrator.compiler.shape import Reading, Values
     from orchestrator.domain.words import Path
 
-_RARE = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_from", "cache", "undo"))
+_RARE = frozenset(
+    ("files", "output_schema", "on_change", "migrate", "renamed_from", "cache", "undo", "idle_timeout", "limits")
+)
 _CONSTRUCTS = frozenset(("for_each", "while", "until", "switch", "steps"))
 _AROUND = frozenset((*_CONSTRUCTS, "id", "name", "description", "dependencies", "condition", "renamed_from"))
 """What a container has itself; all else is what is done in it."""
@@ -190,6 +193,8 @@ def _rare(step: Values) -> dict[str, Any]:
         "migrate": step["migrate"],
         "renamed_from": step["renamed_from"],
         "undo": tuple(undo_of(each) for each in step["undo"] or ()),
+        "idle_timeout": step["idle_timeout"],
+        "limits": tuple(step["limits"]) or UNLIMITED,
         "cache": None if cache is None else CachePolicy(cache["ttl"], cache["key"], CacheScope(cache["scope"])),
     }
 

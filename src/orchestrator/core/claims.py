@@ -157,6 +157,7 @@ class Claims:
             project=self._adapters.project,
             saved=None if known.saved is None else await self._values.load(known.saved),
             timeout=task.timeout,
+            idle_timeout=task.idle_timeout,
             isolation=task.isolation,
             critical=task.critical,
             files=files,

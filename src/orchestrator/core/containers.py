@@ -216,6 +216,8 @@ def _fits(key: str) -> bool:
 
 def _checked(keys: Iterable[Any]) -> list[str]:
     """Return the keys as text; raise TaskError for one that can name no item, or two alike."""
+    if isinstance(keys, range):
+        return list(map(str, keys))
     found: dict[str, int] = {}
     fail: Callable[[str], TaskError] = lambda text: TaskError(f"for_each: {text}", kind="for_each", retryable=False)  # noqa: E731
     for index, key in enumerate(keys):

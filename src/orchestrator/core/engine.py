@@ -328,15 +328,13 @@ class Engine:
             adapters.store.renew(lease)
 
     async def _wait(self) -> None:
-        """Sleep until something arrives or a retry is due."""
+        """Sleep until something arrives, a retry is due, or a limit lets the next attempt through."""
         if self._inbox:
             await asyncio.sleep(0)
             return
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
-        free = len(self.state.running) < self._adapters.capacity  # if not, an outcome comes before any claim
-        waits_for = self.state.waits.due() if not free else None
-        due = next_at(self.state) if free else waits_for[0] if waits_for is not None else None
+        due = next_at(self.state, self._adapters.capacity)
         cancelled = self.state.aborted or (self.state.cancel_requested is not None and not self.state.ending)
         if due is not None and self._stopping is None and not cancelled:
             timer = loop.call_later(min(max(0.0, due - self._time()), LONGEST_SLEEP_SECONDS), self._wake)

@@ -56,9 +56,10 @@ class Containers:
         expansion = graph.expansions[name]
         if not isinstance(graph[name].control, ForEach):
             return f"{self._runs[name]} of the steps in it run"
-        done = 0
-        for key in expansion.keys:
-            states = [self._recorded.state(each) for each in graph.members(name, key, expansion.branch)]
+        done, names = 0, graph.listed(name)
+        width = len(names) // max(len(expansion.keys), 1)
+        for first in range(0, len(names), max(width, 1)):
+            states = [self._recorded.state(each) for each in names[first : first + width]]
             done += all(state is not None and state.status in DONE for state in states)
         return f"{done} of {len(expansion.keys)} items are done"
 

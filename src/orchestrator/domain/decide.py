@@ -75,10 +75,11 @@ _OUTCOMES = {
 def decide(
     state: ExecutionState, now: float, capacity: int, *, stopping: bool, letting_go: bool = False
 ) -> list[Command]:
-    """Return what to do next; empty means wait for an outcome, for a signal, or for ``next_at(state)``.
+    """Return what to do next; empty means wait for an outcome, for a signal, or until ``next_at``.
 
-    ``capacity`` is how many attempts may run at once. ``stopping``: claim nothing more, finish when all has ended.
-    ``letting_go``: leave the execution once nothing but waits is left in it, rather than wait with it.
+    ``capacity`` is how many attempts may run at once; the definition may allow fewer of its own. ``stopping``: claim
+    nothing more, finish when all has ended. ``letting_go``: leave the execution once nothing but waits is left in it,
+    rather than wait with it.
     """
     if state.finished:
         return []
@@ -91,9 +92,9 @@ def decide(
         return []  # what is in the way has been asked to end
     if state.gatherable:
         return [Gather(name) for name in state.gatherable]
-    if claims := _claims(state, now, capacity - len(state.running)):
+    if claims := _claims(state, now, _free(state, capacity)):
         return claims
-    if state.running or state.ready or state.next_retry_at() is not None:
+    if state.running or state.has_more():
         return []
     return _at_the_end(state, letting_go=letting_go)
 
@@ -105,7 +106,7 @@ def _cut_short(state: ExecutionState, cut_off: ExecutionStatus | None) -> Comman
     if cut_off is not None:
         return _onward(state, cut_off)
     if state.ending:
-        over = not state.ready and state.next_retry_at() is None and not state.waits.tasks
+        over = not state.has_more() and not state.waits.tasks
         return _onward(state, ExecutionStatus(state.outcome)) if over else Finish(ExecutionStatus.STOPPED)
     # A stop that came during the last step stopped nothing.
     return _onward(state, ExecutionStatus.COMPLETED) if state.complete else Finish(ExecutionStatus.STOPPED)
@@ -120,10 +121,20 @@ def _at_the_end(state: ExecutionState, *, letting_go: bool) -> list[Command]:
     return [_onward(state, outcome) if outcome in _OUTCOMES else Finish(outcome)]
 
 
-def next_at(state: ExecutionState) -> float | None:
-    """Return when there is something to do by the passing of time: a retry, or the end of a wait; None: never."""
-    retry, wait = state.next_retry_at(), state.waits.due()
-    return retry if wait is None else wait[0] if retry is None else min(retry, wait[0])
+def next_at(state: ExecutionState, capacity: int) -> float | None:
+    """Return when there is something to do by the passing of time; None if something must happen first.
+
+    That is a retry that is due, a limit that lets the next attempt through, or the end of a wait.
+    """
+    wait = state.waits.due()
+    found = [] if wait is None else [wait[0]]
+    for queue in state.limits.queues.values() if _free(state, capacity) > 0 else ():
+        retry = state.next_retry(queue)
+        due = 0.0 if queue.ready else None if retry is None else retry[0]
+        opens = None if due is None else queue.opens_at()
+        if due is not None and opens is not None:
+            found.append(max(due, opens))
+    return min(found, default=None)
 
 
 def _answers(state: ExecutionState, now: float) -> list[Command]:
@@ -186,27 +197,52 @@ def tasks_of(state: ExecutionState, stage: Stage) -> list[TaskId]:
     return found
 
 
+def _free(state: ExecutionState, capacity: int) -> int:
+    """Return how many more attempts may run at once."""
+    own = state.pipeline.max_concurrency if state.pipeline is not None else None
+    return (capacity if own is None else min(capacity, own)) - len(state.running)
+
+
 def _claims(state: ExecutionState, now: float, free: int) -> list[Command]:
-    """Return what may begin now, at most so many; a retry that is due goes first."""
+    """Return what may begin now, at most so many: what keeps limits before what keeps none, and a due retry first.
+
+    Of each queue the front is looked at, never those behind it. One that shares a limit with another is asked again
+    once the claims of that are recorded.
+    """
     if state.stage is Stage.UNDO:
         return _undo(state, now) if free > 0 else []
     if free <= 0:
         return []
-    due = state.next_retry_at()
-    if due is not None and due <= now:
-        task = state.next_retry()
-        if task is not None:
-            return [Claim(task)]
-    return [Claim(name) for name in islice(state.ready, free)]
+    shared: set[str] = set()
+    found: list[Command] = []
+    for names, queue in reversed(state.limits.queues.items()):  # those that keep none are the first there
+        if not queue.ready and not queue.retries:
+            continue
+        if free <= 0 or not shared.isdisjoint(names):
+            continue
+        room = queue.room(now, free)
+        if room <= 0:
+            continue
+        retry = state.next_retry(queue)
+        if retry is not None and retry[0] <= now:
+            claims: list[Command] = [Claim(retry[1])]
+        else:
+            claims = [Claim(name) for name in islice(queue.ready, room)]
+        if claims:
+            found += claims
+            free -= len(claims)
+            shared.update(names)
+    return found
 
 
 def _undo(state: ExecutionState, now: float) -> list[Command]:
     """Return what is to be undone next: one after the other, and what is tried again before what comes after it."""
     if state.running:
         return []
-    due = state.next_retry_at()
-    name = next(iter(state.ready), None) if due is None else state.next_retry() if due <= now else None
-    return [] if name is None else [Claim(name)]
+    retry = state.next_retry(state.limits.unlimited)
+    if retry is not None:
+        return [Claim(retry[1])] if retry[0] <= now else []
+    return [Claim(name) for name in islice(state.ready, 1)]
 
 
 def _end(state: ExecutionState) -> ExecutionStatus:

@@ -6,14 +6,16 @@ They are in the graph from the fact on that enters their stage, until an owner b
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from orchestrator.domain.limits import Limits, Queue
 from orchestrator.domain.members import Members
 from orchestrator.domain.stage import Stage, undone_by
 from orchestrator.domain.tasks import STUCK, TaskState, TaskStatus
 
 if TYPE_CHECKING:
+    from collections import OrderedDict
+
     from orchestrator.domain.events import ErrorInfo, StageEntered
     from orchestrator.domain.expansion import Graph
     from orchestrator.domain.ids import TaskId
@@ -33,19 +35,18 @@ class Endings(Members):
         "aborted",
         "ending_counts",
         "ending_error",
+        "limits",
         "outcome",
         "pipeline",
         "ready",
-        "retry_heap",
         "stage",
     )
 
     def __init__(self, graph: Graph, pipeline: Pipeline | None) -> None:
         super().__init__(graph)
         self.pipeline = pipeline
-        # Taken from the front again and again: a plain dict would walk over its own holes to find its first key.
-        self.ready: OrderedDict[TaskId, None] = OrderedDict()
-        self.retry_heap: list[tuple[float, TaskId]] = []
+        self.limits = Limits(pipeline.limits if pipeline else {})
+        self.ready: OrderedDict[TaskId, None] = self.limits.unlimited.ready
         self.stage = Stage.MAIN
         self.outcome = ""
         self.ending_error: ErrorInfo | None = None
@@ -58,7 +59,7 @@ class Endings(Members):
         if self.pipeline is None:
             raise ValueError("an execution without a definition has no stages")
         self.ending = True
-        for name in (*self.ready, *self._held_back()):
+        for name in (*self._all_ready(), *self._held_back()):
             self._unready(name)
         self.gatherable.clear()
         self.stage, self.outcome, self.ending_error = Stage(event.stage), event.outcome, event.error
@@ -73,10 +74,11 @@ class Endings(Members):
         for name in event.tasks:
             needs = self.graph[name].needs
             self.tasks[name].unmet = len(needs)
+            self.tasks[name].limits = self.graph[name].limits
             for need in needs:
                 self.dependents.setdefault(need, []).append(name)
             if not needs:
-                self.ready[name] = None
+                self._queue(self.tasks[name]).ready[name] = None
 
     def _add_ending(self, name: TaskId) -> None:
         if name in self.tasks:
@@ -89,6 +91,14 @@ class Endings(Members):
             task.anew = True
         self.ending_counts[TaskStatus.PENDING] += 1
 
+    def _queue(self, task: TaskState) -> Queue:
+        """Return the queue that a task belongs to."""
+        return self.limits.queue(task.limits) if task.limits else self.limits.unlimited
+
+    def _all_ready(self) -> list[TaskId]:
+        """Return the tasks that may begin, whatever limits they keep."""
+        return [name for queue in self.limits.queues.values() for name in queue.ready]
+
     def _held_back(self) -> tuple[TaskId, ...]:
         return ()
 
@@ -100,12 +110,15 @@ class Endings(Members):
             self._former[name] = self.tasks.pop(name)
             self.dependents.pop(name, None)
         self.graph.endings.clear()
-        self.ready.clear()
+        for queue in self.limits.queues.values():
+            queue.ready.clear()
+            queue.retries.clear()
         self.ending_counts = dict.fromkeys(TaskStatus, 0)
         self.stage, self.outcome, self.ending_error = Stage.MAIN, "", None
         self.ending = self.aborted = False
-        self.retry_heap = [(known.retry_at, name) for name, known in self.tasks.items() if known.retry_at is not None]
-        heapq.heapify(self.retry_heap)
+        for name, known in self.tasks.items():
+            if known.retry_at is not None:
+                heapq.heappush(self._queue(known).retries, (known.retry_at, name))
         for name, known in self.tasks.items():
             if known.status is TaskStatus.PENDING and not known.unmet:
                 self._make_ready(name)

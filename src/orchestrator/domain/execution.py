@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -52,6 +51,7 @@ from orchestrator.domain.events import (
 from orchestrator.domain.expansion import Graph
 from orchestrator.domain.files import Trace
 from orchestrator.domain.ids import TaskId
+from orchestrator.domain.limits import Queue
 from orchestrator.domain.members import Group
 from orchestrator.domain.stage import Stage
 from orchestrator.domain.tasks import DONE, STUCK, Call, TaskState, TaskStatus
@@ -94,7 +94,8 @@ class ExecutionState(Endings):
     ``pipeline`` None is an execution that only a caller's checkpoints know: it has no tasks. ``graph`` holds the tasks
     of the pipeline and those that its containers were expanded to, ``tasks`` what is known of each; ``roots_left`` is
     how many of the pipeline's are not done. ``gatherable`` are containers whose members have all ended.
-    ``ready`` holds the tasks that may begin, in the order they became so; ``running`` those claimed and not ended.
+    ``ready`` holds the tasks that may begin and keep no limits, in the order they became so; ``limits`` has those that
+    do, in queues. ``running`` are those claimed and not ended.
     ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
     ``waits`` are those that wait, and the signals that came. ``calls`` are what calls meant last. ``versions`` counts
     the definitions so far; ``definition`` refers to the present one, ``definition_source`` is the file it came from, or
@@ -164,10 +165,12 @@ class ExecutionState(Endings):
         self.changed_inputs: frozenset[str] = frozenset()
         self.calls: dict[tuple[str, str | None], Call] = {}
         self._offered: dict[bytes, Pipeline] = {}
-        self.tasks = {name: TaskState(len(task.needs)) for name, task in tasks.items()}
+        self.tasks = {name: TaskState(len(task.needs), limits=task.limits) for name, task in tasks.items()}
         self.roots_left = len(tasks)
         self.dependents = _dependents(tasks)
-        self.ready = OrderedDict((name, None) for name, task in tasks.items() if not task.needs)
+        for name, task in tasks.items():
+            if not task.needs:
+                self.limits.queue(task.limits).ready[name] = None
         self.held: dict[TaskId, None] = {}
         self.running: dict[TaskId, None] = {}
         self.waits = Waits()
@@ -201,15 +204,18 @@ class ExecutionState(Endings):
         return timeout is not None and not self.ending and now >= self.began_at + timeout
 
     def next_retry_at(self) -> float | None:
-        """Return when the earliest waiting retry is due, or None."""
-        heap = self.retry_heap
-        while heap and not self._waits(heap[0]):
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
+        """Return when the earliest waiting retry is due, or None; its limits may let it begin later."""
+        return min(
+            (found[0] for queue in self.limits.queues.values() if (found := self.next_retry(queue))), default=None
+        )
 
-    def next_retry(self) -> TaskId | None:
-        """Return the task whose retry is due first, or None."""
-        return self.retry_heap[0][1] if self.next_retry_at() is not None else None
+    def has_more(self) -> bool:
+        """Tell whether something may begin, now or later, without anything else having to happen."""
+        return any(queue.ready or self.next_retry(queue) for queue in self.limits.queues.values())
+
+    def next_retry(self, queue: Queue) -> tuple[float, TaskId] | None:
+        """Return when the earliest retry of a queue is due, and its task; None without any."""
+        return queue.next_retry(self._waits) if queue.retries else None
 
     def _waits(self, entry: tuple[float, TaskId]) -> bool:
         task = self.tasks.get(entry[1])
@@ -287,7 +293,7 @@ class ExecutionState(Endings):
         if task.ending is not self.ending or (task.within is not None and not self._may_begin(task)):
             return
         if self.wanted is None or self.is_wanted(name):
-            self.ready[name] = None
+            (self._queue(task).ready if task.limits else self.ready)[name] = None
             if self.stage is Stage.UNDO:
                 self.ready.move_to_end(name, last=False)  # what is begun is ended before the next step is undone
             if task.within is not None:
@@ -296,17 +302,34 @@ class ExecutionState(Endings):
             self.held[name] = None
 
     def _unready(self, name: TaskId) -> None:
-        self.ready.pop(name, None)
+        task = self.tasks[name]
+        (self._queue(task).ready if task.limits else self.ready).pop(name, None)
         if self.held:
             self.held.pop(name, None)
         if self.waits.tasks:
             self.waits.end(name)
-        task = self.tasks[name]
         if task.active:
             self._count_active(task, active=False)
 
+    def _run(self, name: TaskId, at: float) -> None:
+        """Count a task among those that run."""
+        self.running[name] = None
+        task = self.tasks[name]
+        if task.limits:
+            for gate in self._queue(task).gates:
+                gate.claim(at)
+
+    def _stop(self, name: TaskId) -> None:
+        """Count a task among those that run no more, if it was."""
+        if name in self.running:
+            del self.running[name]
+            task = self.tasks[name]
+            if task.limits:
+                for gate in self._queue(task).gates:
+                    gate.release()
+
     def _make_pending(self, name: TaskId, task: TaskState) -> None:
-        self.running.pop(name, None)
+        self._stop(name)
         self.waits.end(name)
         self._set(task, TaskStatus.PENDING)
         task.retry_at = None
@@ -337,6 +360,7 @@ class ExecutionState(Endings):
             self.cancel_requested = None
         self.finished_at = None
         self.error = None
+        self.limits.set_clock(event.at)
         self._want(None)
 
     def _held_back(self) -> tuple[TaskId, ...]:
@@ -347,7 +371,7 @@ class ExecutionState(Endings):
         if wanted == self.wanted:
             return
         self.wanted = wanted
-        open_ = [*self.ready, *self.held]
+        open_ = [*self._all_ready(), *self.held]
         for name in open_:
             self._unready(name)
         for name in open_:
@@ -358,14 +382,16 @@ class ExecutionState(Endings):
         """Return what the task's call means just now, as recorded."""
         if self.pipeline is None:
             return None
-        task = self.graph[name]
+        task = self.graph.template(name)
         return self.calls.get((task.tool, task.action))
 
     def _claimed(self, event: TaskClaimed) -> None:
         name = event.task
         task = self.tasks[name]
-        self._unready(name)
-        self.running[name] = None
+        # Not by _unready: in its container it stays among those at work.
+        (self._queue(task).ready if task.limits else self.ready).pop(name, None)
+        self.held.pop(name, None)
+        self._run(name, event.at)
         self._set(task, TaskStatus.RUNNING)
         if task.anew or task.kept is not None or self._given_else(name, task, event):
             task.generation += 1
@@ -410,7 +436,7 @@ class ExecutionState(Endings):
         self._satisfy(name)
 
     def _end(self, name: TaskId, task: TaskState, status: TaskStatus, at: float) -> None:
-        self.running.pop(name, None)
+        self._stop(name)
         self._unready(name)
         self._set(task, status)
         task.ended_at = at
@@ -422,7 +448,7 @@ class ExecutionState(Endings):
     def _failed(self, event: TaskFailed) -> None:
         name = event.task
         task = self.tasks[name]
-        self.running.pop(name, None)
+        self._stop(name)
         self._unready(name)
         task.attempt = event.attempt
         task.error = event.error
@@ -434,7 +460,7 @@ class ExecutionState(Endings):
         if event.retry_at is not None:
             task.retry_at = event.retry_at
             self._set(task, TaskStatus.RETRYING)
-            heapq.heappush(self.retry_heap, (event.retry_at, name))
+            heapq.heappush(self._queue(task).retries, (event.retry_at, name))
         else:
             self._set(task, TaskStatus.PARKED if event.parked else TaskStatus.FAILED)
         self.gatherable.pop(name, None)
@@ -445,7 +471,7 @@ class ExecutionState(Endings):
         if event.outcome == "rerun":
             self._make_pending(event.task, task)
             return
-        self.running.pop(event.task, None)
+        self._stop(event.task)
         task.error = ErrorInfo("interrupted", event.reason)
         if event.outcome == "fail":
             task.failures += 1
@@ -641,23 +667,29 @@ class ExecutionState(Endings):
         self.inputs = event.inputs
         self.tasks = found
         self.dependents = _dependents(graph)
-        self.ready.clear()
+        self.limits = self.limits.redefined(after.limits)
+        self.ready = self.limits.unlimited.ready
         self.held.clear()
         self.running.clear()
-        self.retry_heap = [(task.retry_at, name) for name, task in found.items() if task.retry_at is not None]
-        heapq.heapify(self.retry_heap)
         self.counts = dict.fromkeys(TaskStatus, 0)
         self.roots_left = sum(found[name].status not in DONE for name in after.tasks)
         for task in found.values():
             self._recount(task)
+        self._requeue()
+
+    def _requeue(self) -> None:
+        """Put all tasks where they wait: for what they need, a time, a signal, or to begin."""
         self.waits.clear()
-        for name, task in found.items():
+        for name, task in self.tasks.items():
+            task.limits = self.graph[name].limits
             task.unmet = self._unmet(name)
+            if task.retry_at is not None:
+                heapq.heappush(self._queue(task).retries, (task.retry_at, name))
             if task.status is TaskStatus.WAITING and task.wait is not None:
                 if task.wait.kind == APPROVAL:
                     task.wait = task.wait._replace(name=name)
                 self.waits.begin(name, task.wait)
-        for name, task in found.items():
+        for name, task in self.tasks.items():
             if not task.unmet and task.status is TaskStatus.PENDING:
                 self._make_ready(name)
 

@@ -130,9 +130,11 @@ class Members(ABC):
         within = task.within
         if within is None:
             return
+        if task.active and new in _AT_WORK and old not in STUCK:
+            return  # it was counted when it became ready
         self._touched[within] = None
         group, item = self.groups[within], task.item
-        if item >= group.count:
+        if item >= len(group.busy):
             return  # of a round that a loop has not got to again
         if (old in STUCK) is not (new in STUCK):
             before = group.stuck[item]
@@ -149,11 +151,15 @@ class Members(ABC):
             return
         task.active = active
         self._touched[task.within] = None
-        group = self.groups[task.within]
-        if task.item < group.count:
-            before = group.busy[task.item]
-            group.busy[task.item] = before + (1 if active else -1)
-            group.working += bool(group.busy[task.item]) - bool(before)
+        group, item = self.groups[task.within], task.item
+        busy = group.busy
+        if item >= len(busy):
+            return
+        busy[item] += 1 if active else -1
+        if active and busy[item] == 1:
+            group.working += 1
+        elif not active and not busy[item]:
+            group.working -= 1
 
     def _may_begin(self, task: TaskState) -> bool:
         """Tell whether a task may begin, as far as the container says that it is in."""
@@ -221,8 +227,9 @@ class Members(ABC):
             first = group.count  # the next round of a loop
         else:
             group = self._new_group(container, name, event.branch)
-        for item, key in enumerate(keys[first:], first):
-            self._add_item(group, name, item, key, event.branch)
+        names = self.graph.listed(name)
+        for item in range(first, len(keys)):
+            self._add_item(group, name, item, names[item * group.width : (item + 1) * group.width])
         self._set_tolerated(group, container)
         self.total = event.total
         self._set(self.tasks[name], TaskStatus.EXPANDED)
@@ -240,8 +247,7 @@ class Members(ABC):
         control = container.control
         group.tolerated = control.tolerated(group.count) if isinstance(control, ForEach) else 0
 
-    def _add_item(self, group: Group, name: TaskId, item: int, key: str, branch: str) -> None:
-        members = self.graph.members(name, key, branch)
+    def _add_item(self, group: Group, name: TaskId, item: int, members: list[TaskId]) -> None:
         group.members += members
         group.busy.append(0)
         group.stuck.append(0)
@@ -252,13 +258,16 @@ class Members(ABC):
             else:
                 self._take_over(member, task, item)
         for member in members:
-            self.tasks[member].unmet = self._unmet(member)
+            if self.graph.template(member).needs:
+                self.tasks[member].unmet = self._unmet(member)
 
     def _add(self, member: TaskId, container: TaskId, item: int) -> None:
-        self.tasks[member] = TaskState(0, container, item)
+        template = self.graph.template(member)
+        self.tasks[member] = TaskState(0, container, item, template.limits)
         self.counts[TaskStatus.PENDING] += 1
-        for need in self.graph[member].needs:
-            self.dependents.setdefault(need, []).append(member)
+        if template.needs:
+            for need in self.graph[member].needs:
+                self.dependents.setdefault(need, []).append(member)
 
     def _unmet(self, member: TaskId) -> int:
         return sum(self.tasks[need].status not in DONE for need in self.graph[member].needs)

@@ -27,7 +27,8 @@ def in_order(graph: Graph) -> Iterable[TaskId]:
 
 def _with_members(graph: Graph, names: Iterable[TaskId]) -> Iterator[TaskId]:
     for name in names:
-        yield from _members(graph, name)
+        if name in graph.expansions:
+            yield from _members(graph, name)
         yield name
 
 
@@ -38,9 +39,9 @@ def _members(graph: Graph, name: TaskId) -> Iterator[TaskId]:
     body = body_of(graph[name], expansion.branch)
     places = {task: number for number, task in enumerate(task.id for task in body)}
     order = [places[task] for task in _sorted(body)]
-    for key in expansion.all_keys:
-        members = graph.members(name, key, expansion.branch)
-        yield from _with_members(graph, [members[place] for place in order])
+    names = graph.listed(name)
+    for first in range(0, len(names), len(order)):
+        yield from _with_members(graph, [names[first + place] for place in order])
 
 
 def _sorted(tasks: Sequence[Task]) -> list[TaskId]:

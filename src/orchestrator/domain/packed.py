@@ -1,11 +1,12 @@
 """A compiled pipeline as plain data, small and quick to read, for the store.
 
-Format 2 adds fields of tasks to format 1, format 3 adds containers, and format 4 what comes after the main part; the
-lowest that will do is written, so that older versions read what they can. It is a mapping
-of text, numbers, true, false, null, lists and mappings only::
+Format 2 adds fields of tasks to format 1, format 3 adds containers and limits, and format 4 what comes after the main
+part; the lowest that will do is written, so that older versions read what they can. It is a mapping of text, numbers,
+true, false, null, lists and mappings only::
 
     v             4, 3, 2 or 1
     id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled
+    max_concurrency, limits (each a list of its fields)
     schedule      its fields, in order; older versions do not look at it, and need not: it runs nothing by itself
     input_schemas {name: JSON Schema}; older versions do not look at it: values were held against it on their entry
     calls         [[tool, action], ...]: each pair once
@@ -34,6 +35,7 @@ from typing import Any
 
 from orchestrator.domain.control import WORDS, Control, Switch
 from orchestrator.domain.ids import TaskId
+from orchestrator.domain.limits import Limit
 from orchestrator.domain.pipeline import (
     NO_FILES,
     ONCE,
@@ -56,7 +58,7 @@ from orchestrator.errors import StoreDamaged, StoreIncompatible, UsageError
 
 FORMAT = 4
 """The newest format that is written, and read."""
-_PLAIN_FIELDS = ("name", "description", "condition", "timeout", "critical", "migrate", "renamed_from")
+_PLAIN_FIELDS = ("name", "description", "condition", "timeout", "critical", "migrate", "renamed_from", "idle_timeout")
 _ENUMS: dict[str, Any] = {
     "checkpoint": CheckpointWhen,
     "on_interrupted": OnInterrupted,
@@ -64,11 +66,11 @@ _ENUMS: dict[str, Any] = {
     "on_change": OnChange,
 }
 _SINCE_2 = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_from", "cache"))
-_SINCE_3 = frozenset(("control", "body"))
+_SINCE_3 = frozenset(("control", "body", "idle_timeout", "limits"))
 _CONTROLS: dict[str, type[Control]] = {word: kind for kind, word in WORDS.items()}
 _TEXTS = ("name", "version", "description")
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Task)}
-_SETTINGS = (*_PLAIN_FIELDS, *_ENUMS, "retry", "files", "output_schema", "cache")
+_SETTINGS = (*_PLAIN_FIELDS, *_ENUMS, "retry", "files", "output_schema", "cache", "limits")
 _settings = attrgetter(*_SETTINGS)
 _input_parts = attrgetter("name", "type", "required", "default", "description")
 _USUAL = tuple(_DEFAULTS[name] for name in _SETTINGS)
@@ -91,7 +93,8 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
             more.append((number, extra))
     fields_used = frozenset(name for _, extra in more for name in extra)
     since = 1 if _SINCE_2.isdisjoint(fields_used) else 2
-    since = since if _SINCE_3.isdisjoint(fields_used) else 3
+    paced = pipeline.limits or pipeline.max_concurrency is not None
+    since = since if _SINCE_3.isdisjoint(fields_used) and not paced else 3
     since = 4 if pipeline.has_endings or pipeline.timeout is not None else since
     packed: dict[str, Any] = {"v": since, "id": pipeline.id}
     packed |= {key: value for key in _TEXTS if (value := getattr(pipeline, key)) is not None}
@@ -108,6 +111,8 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
         "outputs": dict(pipeline.outputs),
         "output_reads": [index[task] for task in pipeline.output_reads],
         "resume": _changed(pipeline.resume),
+        "max_concurrency": pipeline.max_concurrency,
+        "limits": {name: list(astuple(limit)) for name, limit in pipeline.limits.items()},
         "schedule": [_word(each) for each in astuple(pipeline.schedule)] if pipeline.schedule is not None else None,
     }
     rest["timeout"] = pipeline.timeout
@@ -195,6 +200,8 @@ def _changed_settings(task: Task) -> dict[str, Any]:
         changed["output_schema"] = dict(task.output_schema)
     if task.cache is not None:
         changed["cache"] = [task.cache.ttl_seconds, task.cache.key, str(task.cache.scope)]
+    if task.limits:
+        changed["limits"] = list(task.limits)
     return changed
 
 
@@ -219,6 +226,8 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
         output_reads=_tuple(ids, packed.get("output_reads", ())),
         resume=ResumeStrategy(**packed.get("resume", {})),
         resume_enabled=bool(packed.get("resume_enabled", True)),
+        max_concurrency=packed.get("max_concurrency"),
+        limits={_text(name): Limit(*limit) for name, limit in packed.get("limits", {}).items()},
         schedule=_schedule(packed.get("schedule")),
         timeout=packed.get("timeout"),
         on_failure=_stage(packed, Stage.ON_FAILURE),
@@ -340,6 +349,7 @@ _UNPACK: dict[str, Callable[[Any], Any]] = {
     "retry": _retry,
     "files": _files,
     "cache": _cache,
+    "limits": lambda value: tuple(map(_text, value)),
     "control": _control,
     "body": lambda value: tuple(map(_unpacked_body, value)),
     "undo": lambda value: tuple(map(_unpacked_body, value)),

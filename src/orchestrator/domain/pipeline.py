@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.domain.control import Control
+from orchestrator.domain.limits import UNLIMITED, Limit
 from orchestrator.domain.stage import Stage
 from orchestrator.domain.strategy import ResumeStrategy
 
@@ -128,7 +129,8 @@ class Task:
     ``parameters`` and ``condition`` may hold ``{{ ... }}`` templates. ``dependencies`` are those written down;
     ``needs`` adds every task whose result a template reads (filled in by compile; order of first mention).
     ``reads`` is None when nothing is templated, else the tasks whose results the templates read.
-    ``action`` None means the tool's default action. ``timeout`` is in seconds for one attempt.
+    ``action`` None means the tool's default action. ``timeout`` is in seconds for one attempt; ``idle_timeout`` is how
+    long an attempt may go without telling progress or saving. ``limits`` are the pipeline's limits that it keeps.
 
     What a plan asks: ``on_change`` None leaves it to the resume; ``migrate`` (``module:function``) makes a new result
     or saved state out of the old one where the step has changed; ``renamed_from`` is the id it had before.
@@ -168,6 +170,8 @@ class Task:
     migrate: str | None = None
     renamed_from: TaskId | None = None
     cache: CachePolicy | None = None
+    idle_timeout: float | None = None
+    limits: tuple[str, ...] = UNLIMITED
     control: Control | None = None
     body: tuple[Task, ...] = ()
     undo: tuple[Task, ...] = ()
@@ -207,8 +211,9 @@ class Pipeline:
 
     ``tasks`` maps task id to Task. ``outputs`` maps names to templates over inputs and results;
     ``output_reads`` are the tasks whose results they read (filled in by compile). ``timeout`` is in seconds, for one
-    run. ``on_failure`` and ``finally_`` are the tasks of these stages (see domain.stage), as ``tasks``. ``schedule`` is
-    when servers run it.
+    run. ``on_failure`` and ``finally_`` are the tasks of these stages (see domain.stage), as ``tasks``.
+    ``max_concurrency`` is how many attempts of one execution run at once, where that is fewer than the process allows;
+    ``limits`` are those that tasks keep by name. ``schedule`` is when servers run it.
     """
 
     id: str
@@ -221,6 +226,8 @@ class Pipeline:
     output_reads: tuple[TaskId, ...] = ()
     resume: ResumeStrategy = ResumeStrategy()
     resume_enabled: bool = True
+    max_concurrency: int | None = None
+    limits: Mapping[str, Limit] = field(default_factory=dict)
     schedule: Schedule | None = None
     timeout: float | None = None
     on_failure: Mapping[TaskId, Task] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from orchestrator.domain.changes import MISSING, Change, differences, same
 from orchestrator.domain.control import WORDS, Control, ForEach, Switch
 from orchestrator.domain.ids import TaskId
+from orchestrator.domain.limits import Limit
 from orchestrator.domain.pipeline import CachePolicy, DeclaredFiles, Input, Pipeline, RetryPolicy, Task
 from orchestrator.domain.schedule import Schedule
 
@@ -175,6 +176,8 @@ def _settings(pipeline: Pipeline) -> dict[str, Any]:
     return {
         **{key: text for key, text in texts.items() if text is not None},
         "inputs": {name: _input(item) for name, item in pipeline.inputs.items()},
+        "max_concurrency": MISSING if pipeline.max_concurrency is None else pipeline.max_concurrency,
+        "limits": {name: _limit(limit) for name, limit in pipeline.limits.items()},
         "resume": {"enabled": pipeline.resume_enabled, **resume},
         "outputs": pipeline.outputs,
         **({} if pipeline.timeout is None else {"timeout": pipeline.timeout}),
@@ -182,6 +185,11 @@ def _settings(pipeline: Pipeline) -> dict[str, Any]:
         "finally": {name: _step(task) for name, task in pipeline.finally_.items()},
         **({"schedule": _schedule(pipeline.schedule)} if pipeline.schedule is not None else {}),
     }
+
+
+def _limit(limit: Limit) -> dict[str, Any]:
+    found = {"at_once": limit.at_once, "rate": limit.rate}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _schedule(schedule: Schedule) -> dict[str, Any]:

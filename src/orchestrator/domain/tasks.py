@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.domain.limits import UNLIMITED
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -86,7 +88,7 @@ class TaskState:
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
     that it is counted there among those at work. ``ending``: it belongs to a later stage than the main part. ``life``
     is how often what it did has been undone, ``undone`` the last attempt of which that is so. ``sent_back`` is why the
-    task runs again, if an approval sent it back.
+    task runs again, if an approval sent it back. ``limits`` are those that it keeps.
     """
 
     __slots__ = (
@@ -104,6 +106,7 @@ class TaskState:
         "item",
         "kept",
         "life",
+        "limits",
         "parameters",
         "pinned",
         "progress",
@@ -127,11 +130,14 @@ class TaskState:
         "within",
     )
 
-    def __init__(self, unmet: int, within: TaskId | None = None, item: int = 0) -> None:
+    def __init__(
+        self, unmet: int, within: TaskId | None = None, item: int = 0, limits: tuple[str, ...] = UNLIMITED
+    ) -> None:
         self.status = TaskStatus.PENDING
         self.unmet = unmet
         self.within = within
         self.item = item
+        self.limits = limits
         self.active = False
         self.ending = False
         self.life = 0

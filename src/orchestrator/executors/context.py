@@ -29,10 +29,10 @@ class Context:
 
     ``snapshot`` copies a state as the store would give it back, or raises UnstorableValue. Reports made after
     ``end`` are dropped: a thread that outlives its attempt changes nothing any more. ``notes`` are of what is read and
-    written, None while there is nothing to tell.
+    written, None while there is nothing to tell; ``on_alive`` hears of every sign that the attempt is getting on.
     """
 
-    __slots__ = ("_attempt", "_cancelled", "_ended", "_logger", "_reporter", "_saved", "_snapshot", "notes")
+    __slots__ = ("_attempt", "_cancelled", "_ended", "_logger", "_reporter", "_saved", "_snapshot", "notes", "on_alive")
 
     def __init__(self, attempt: Attempt, reporter: Reporter, snapshot: Callable[[Any], Any]) -> None:
         self._attempt = attempt
@@ -40,6 +40,7 @@ class Context:
         self._snapshot = snapshot
         self._saved = attempt.saved
         self.notes: Notes | None = None
+        self.on_alive: Callable[[], None] | None = None
         self._logger: logging.Logger | None = None
         self._cancelled = False
         self._ended = False
@@ -120,6 +121,7 @@ class Context:
 
     def progress(self, done: float | None = None, total: float | None = None, message: str = "") -> None:
         """Say how far the step is; any thread."""
+        self.alive()
         if not self._ended:
             self._reporter.progressed(self._attempt, _number(done), _number(total), str(message)[:MESSAGE_LIMIT])
 
@@ -127,8 +129,14 @@ class Context:
         """Keep a copy of ``state`` as it is now; raise UnstorableValue if it cannot be kept."""
         copy = self._snapshot(state)
         self._saved = copy
+        self.alive()
         if not self._ended:
             self._reporter.saved(self._attempt, copy)
+
+    def alive(self) -> None:
+        """Say that the attempt is getting on, and no more: what a shipped tool does that cannot say how far."""
+        if self.on_alive is not None and not self._ended:
+            self.on_alive()
 
     def begin_with(self, saved: Any) -> None:
         """Make this the state that was saved last, before the tool is called."""

@@ -24,6 +24,8 @@ _OWN = str(Path(__file__).parent)
 TIMEOUT = "timeout"
 """The kind of an attempt that took longer than its step allows."""
 
+IDLE = "idle"
+"""The kind of an attempt that told nothing for longer than its step allows."""
 _WORDS = {TimeoutError: TIMEOUT, ConnectionError: "connection"}
 """What retry filters may call an exception of Python's own by: the same as for the shipped tools."""
 
@@ -60,6 +62,11 @@ def _retry_after(error: BaseException) -> float | None:
 def timed_out(seconds: float) -> Failed:
     """Return the outcome of an attempt whose time is over."""
     return Failed(ErrorInfo(TIMEOUT, f"no result after {seconds:g} s, the step's timeout"))
+
+
+def idled(seconds: float) -> Failed:
+    """Return the outcome of an attempt that has told nothing for so long."""
+    return Failed(ErrorInfo(IDLE, f"no progress for {seconds:g} s, the step's idle_timeout"))
 
 
 def describe(error: BaseException) -> ErrorInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,8 +14,9 @@ from orchestrator.crashpoints import point
 from orchestrator.domain.pipeline import NO_FILES
 from orchestrator.errors import TaskError
 from orchestrator.executors.context import Context
-from orchestrator.executors.failure import outcome_of, timed_out
+from orchestrator.executors.failure import outcome_of
 from orchestrator.executors.migration import migrated
+from orchestrator.executors.patience import Patience, is_limited
 from orchestrator.executors.threads import ThreadPool
 from orchestrator.executors.traces import Notes, declares
 from orchestrator.ports.executor import Cancelled, Succeeded
@@ -42,6 +44,7 @@ class _Run:
         "key",
         "loop",
         "notes",
+        "patience",
         "reporter",
         "task",
         "timer",
@@ -59,6 +62,7 @@ class _Run:
         self.task: asyncio.Task[None] | None = None
         self.job: Job | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.patience: Patience | None = None
         self.verdict: Outcome | None = None  # once the attempt was asked to end: its outcome, whatever it does now
 
 
@@ -111,8 +115,8 @@ class LocalExecutor:
             if call.is_async:
                 run.coroutine = self._on_loop(run, call.function, arguments)
                 run.task = loop.create_task(run.coroutine, name=attempt.task_id)
-                if attempt.timeout is not None:
-                    run.timer = loop.call_later(attempt.timeout, self._expire, run)
+                if is_limited(attempt):
+                    self._arm(run)
             else:
                 run.job = self._threads.submit(partial(self._in_thread, run, call.function, arguments))
         except Exception as error:  # noqa: BLE001 - whatever a tool's validation raises is the attempt's failure
@@ -168,7 +172,7 @@ class LocalExecutor:
         outcome: Outcome
         try:
             if run.verdict is None:
-                if run.attempt.timeout is not None:
+                if is_limited(run.attempt):
                     run.loop.call_soon_threadsafe(self._arm, run)
                 if run.notes is not None:
                     run.notes.before(run.attempt)
@@ -213,7 +217,7 @@ class LocalExecutor:
         if self._runs.pop(run.key, None) is None:
             return
         if in_thread:
-            if run.attempt.timeout is not None or run.timer is not None:
+            if is_limited(run.attempt) or run.timer is not None:
                 run.loop.call_soon_threadsafe(_disarm, run)
         elif run.timer is not None:
             run.timer.cancel()
@@ -222,13 +226,24 @@ class LocalExecutor:
         run.reporter.finished(run.attempt, run.verdict or outcome)
 
     def _arm(self, run: _Run) -> None:
-        timeout = run.attempt.timeout
-        if timeout is not None and run.verdict is None and run.key in self._runs:
-            run.timer = run.loop.call_later(timeout, self._expire, run)
+        """Let the time of an attempt begin."""
+        if run.verdict is None and run.key in self._runs:
+            patience = run.patience = Patience(run.attempt, time.monotonic())
+            if run.context is not None and run.attempt.idle_timeout is not None:
+                run.context.on_alive = lambda: setattr(patience, "heard", time.monotonic())
+            self._expire(run)
 
     def _expire(self, run: _Run) -> None:
-        if run.attempt.timeout is not None and run.verdict is None and run.key in self._runs:
-            self._ask_to_end(run, timed_out(run.attempt.timeout))
+        """Look whether the time of an attempt is over; if not, look again when it may be."""
+        patience = run.patience
+        if patience is None or run.verdict is not None or run.key not in self._runs:
+            return
+        now = time.monotonic()
+        verdict, ends_at = patience.verdict(now), patience.ends_at()
+        if verdict is not None:
+            self._ask_to_end(run, verdict)
+        elif ends_at is not None:
+            run.timer = run.loop.call_later(ends_at - now, self._expire, run)
 
     def _ask_to_end(self, run: _Run, verdict: Outcome) -> None:
         run.verdict = verdict

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UnstorableValue
 from orchestrator.executors.child import Child, Stage
-from orchestrator.executors.failure import outcome_of, timed_out
+from orchestrator.executors.failure import outcome_of
+from orchestrator.executors.patience import Patience
 from orchestrator.observe.lines import TASK_LOGGER
 from orchestrator.ports.executor import Cancelled, Crashed
 
@@ -46,13 +47,14 @@ class Job:
 class _Worker:
     """A child, what it is doing, and when patience with it ends."""
 
-    __slots__ = ("begun", "broken", "called", "child", "deadline", "job")
+    __slots__ = ("begun", "broken", "called", "child", "deadline", "job", "patience")
 
     def __init__(self, child: Child, deadline: float) -> None:
         self.child = child
         self.job: Job | None = None
         self.begun = False
         self.called = False
+        self.patience: Patience | None = None
         self.deadline: float | None = deadline
         self.broken: str | None = None
 
@@ -136,6 +138,7 @@ class Supervisor:
             if worker.child.ready and worker.job is None:
                 job = worker.job = self._pending.popleft()
                 worker.begun = worker.called = False
+                worker.patience = None
                 worker.deadline = time.monotonic() + START_SECONDS
                 worker.child.send(job.order)
                 self._flush(worker)
@@ -191,6 +194,8 @@ class Supervisor:
             worker.begun = True
         elif what == "called":
             self._called(worker, job)
+        elif what == "alive":
+            self._alive(worker)
         elif what == "progressed":
             _tell(job.reporter.progressed, job.attempt, *data)
         elif what == "saved":
@@ -205,13 +210,21 @@ class Supervisor:
 
     def _called(self, worker: _Worker, job: Job) -> None:
         worker.called = True
+        worker.patience = Patience(job.attempt, time.monotonic())
         if worker.child.stage is Stage.ALIVE:
-            worker.deadline = None if job.attempt.timeout is None else time.monotonic() + job.attempt.timeout
+            worker.deadline = worker.patience.ends_at()
+
+    @staticmethod
+    def _alive(worker: _Worker) -> None:
+        patience = worker.patience
+        if patience is not None and worker.child.stage is Stage.ALIVE:
+            patience.heard = time.monotonic()
+            worker.deadline = patience.ends_at()
 
     def _finished(self, worker: _Worker, job: Job, outcome: Outcome, clean: bool) -> None:  # noqa: FBT001
         if job.verdict is not None:
             return  # too late: it is being ended, and told when it is gone
-        worker.job = None
+        worker.job = worker.patience = None
         worker.deadline = None
         if not clean:  # it left threads behind, which must not touch the next attempt
             self._end(worker, Stage.CUT_OFF)
@@ -222,8 +235,8 @@ class Supervisor:
         if worker.child.stage is Stage.ALIVE and job is None:
             worker.broken = f"it was not ready within {START_SECONDS:g} s"
         elif worker.child.stage is Stage.ALIVE and job is not None:
-            if worker.called and job.attempt.timeout is not None:
-                job.verdict = timed_out(job.attempt.timeout)
+            if worker.called and worker.patience is not None:
+                job.verdict = worker.patience.verdict(time.monotonic())
             else:
                 job.verdict = Crashed(f"the worker did not get to call the tool within {START_SECONDS:g} s")
         self._end(worker, Stage(min(worker.child.stage + 1, Stage.KILLED)))

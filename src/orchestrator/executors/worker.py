@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +168,8 @@ class Worker:
             context = self._context = arguments[call.context_parameter] = Context(
                 attempt, self._channel, self._snapshot
             )
+            if attempt.idle_timeout is not None:
+                context.on_alive = partial(self._channel.send, "alive")
         function = _plain(call.function) if call.is_async else call.function
         self._channel.send("called")
         notes = Notes(attempt.project) if declares(attempt) else None

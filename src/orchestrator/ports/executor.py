@@ -21,13 +21,13 @@ class Attempt:
     """Everything an executor needs to run one attempt; plain data but for nothing.
 
     ``parameters`` are rendered. ``saved`` is the state last saved by an earlier attempt, or None. ``timeout`` is in
-    seconds, None for no limit. ``inputs`` are the execution's. ``project`` is the folder that relative paths mean.
-    ``files`` are those the step declares, rendered: those read are looked at before the tool is called, those written
-    after it has returned (one that is not there fails the attempt with kind ``missing_output``). ``migrate``
-    (``module:function``): what makes the saved state of the present definition out of ``saved`` before the tool sees
-    it. ``completed_attempt`` is the number of the task's last attempt that completed, 0 for none;
-    ``created_at`` is when the execution was made, in seconds since 1970. ``generation``: attempts of the
-    same one go on from where the last one was (see TaskState).
+    seconds, None for no limit; so is ``idle_timeout``, the longest time without progress or a saved state. ``inputs``
+    are the execution's. ``project`` is the folder that relative paths mean. ``files`` are those the step declares,
+    rendered: those read are looked at before the tool is called, those written after it has returned (one that is not
+    there fails the attempt with kind ``missing_output``). ``migrate`` (``module:function``): what makes the saved state
+    of the present definition out of ``saved`` before the tool sees it. ``completed_attempt`` is the number of
+    the task's last attempt that completed, 0 for none; ``created_at`` is when the execution was made, in seconds since
+    1970. ``generation``: attempts of the same one go on from where the last one was (see TaskState).
     """
 
     execution_id: ExecutionId
@@ -41,6 +41,7 @@ class Attempt:
     project: Path
     saved: Any = None
     timeout: float | None = None
+    idle_timeout: float | None = None
     isolation: Isolation = Isolation.NONE
     critical: bool = False
     files: DeclaredFiles = NO_FILES
@@ -60,7 +61,7 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt failed by its own fault (an exception, a timeout: ``kind`` is ``timeout``).
+    """The attempt failed by its own fault (an exception, a timeout: ``kind`` is ``timeout`` or ``idle``).
 
     ``kinds`` are further names that retry filters may call it by: those that the tool says, and those of the
     exception's base classes. ``retry_after``: seconds that the tool asks to wait before a retry, None if it does not.
@@ -105,7 +106,8 @@ class Executor(Protocol):
     ``start`` begins an attempt and returns at once; its end is told to ``reporter.finished``. ``cancel`` asks a
     running attempt to end: an async function is cancelled, a process is killed (TERM, then KILL of its group), a
     thread cannot be killed: it is abandoned, its later result dropped. In all cases ``finished(Cancelled())`` follows
-    soon. A timeout is the executor's to keep: ``finished(Failed(kind='timeout'))`` and the attempt ended likewise.
+    soon. Timeouts are the executor's to keep: ``finished(Failed(kind='timeout'))`` (or ``idle``) and the attempt ended
+    likewise.
     ``close`` ends everything that still runs and gives back all threads and processes; idempotent.
     """
 

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 from orchestrator.errors import TaskError
 from orchestrator.ports.context import TaskContext
@@ -124,7 +124,7 @@ async def _run(
         for keep, line in zip(kept, lines, strict=True):
             read, write = os.pipe()
             writing.append(_Once(write, streams))
-            drains.append(Drain(read, _both(keep, line)))
+            drains.append(Drain(read, _all(keep, line, context)))
             streams.callback(drains[-1].close)
         reading = None
         if data is not None:
@@ -155,6 +155,14 @@ async def _run(
     return code
 
 
+@runtime_checkable
+class TellsAlive(Protocol):
+    """What a context can do besides: hear that the attempt is getting on, without being told how far."""
+
+    def alive(self) -> None:
+        """Take note."""
+
+
 class _Once:
     """A descriptor that is closed once, at the latest with the stack."""
 
@@ -169,10 +177,14 @@ class _Once:
             os.close(self.descriptor)
 
 
-def _both(kept: Kept, lines: Lines) -> Callable[[bytes], None]:
+def _all(kept: Kept, lines: Lines, context: TaskContext) -> Callable[[bytes], None]:
+    """Return what takes output: it is kept, logged, and a sign that the command is getting on."""
+
     def take(data: bytes) -> None:
         kept.add(data)
         lines.add(data)
+        if isinstance(context, TellsAlive):
+            context.alive()
 
     return take
 

@@ -17,6 +17,7 @@ from orchestrator.compiler.expressions import RESERVED
 from orchestrator.compiler.inputs import fits, type_of
 from orchestrator.compiler.schema import PIPELINE, RESUME, RETRY, STEP
 from orchestrator.domain.ids import TaskId
+from orchestrator.domain.limits import Limit
 from orchestrator.domain.packed import pack, unpack
 from orchestrator.domain.pipeline import (
     NO_FILES,
@@ -101,6 +102,9 @@ retries = st.builds(
 paths = st.lists(texts.filter(lambda path: bool(path.strip()) and "\0" not in path), max_size=2).map(tuple)
 caches = st.builds(CachePolicy, st.none() | seconds, names, st.sampled_from(CacheScope))
 
+spans = st.sampled_from([0.25, 1.0, 60.0, 90.0, 3600.0, 86400.0])
+limits = st.builds(Limit, st.integers(1, 9)) | st.builds(Limit, st.none() | st.integers(1, 9), st.integers(1, 9), spans)
+
 
 schedules = st.none() | st.builds(
     Schedule,
@@ -136,6 +140,8 @@ def changing(draw: st.DrawFn) -> dict[str, Any]:
         "on_change": draw(st.none() | st.sampled_from(OnChange)),
         "migrate": draw(st.sampled_from([None, "moving:both"])),
         "cache": draw(st.none() | caches),
+        "idle_timeout": draw(st.none() | seconds),
+        "limits": draw(st.sampled_from([(), ("few",), ("few", "slow")])),
     }
 
 
@@ -187,6 +193,8 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
         outputs=draw(st.dictionaries(texts, values, max_size=2)) | {"o": f"{{{{ steps['{tasks[0].id}'].status }}}}"},
         resume=draw(st.just(ResumeStrategy()) | st.just(resume)),
         resume_enabled=draw(st.booleans()),
+        max_concurrency=draw(st.none() | st.integers(1, 9)),
+        limits={"few": draw(limits), "slow": draw(limits)},
         schedule=None if any(item.required for item in declared.values()) else draw(schedules),
     )
 

@@ -135,6 +135,7 @@ def step(name: str, tool: str = "echo", *, after: str | list[str] = (), **rest: 
     """Return a step; what is no key of the language is a parameter."""
     keys = {
         "condition", "timeout", "retry", "resume", "on_interrupted", "isolation", "action", "name", "description",
+        "limits", "idle_timeout", "for_each",
     }  # fmt: skip
     parameters = {key: value for key, value in rest.items() if key not in keys}
     return {

@@ -86,11 +86,15 @@ def failed(
 def facts(state: ExecutionState) -> dict[str, Any]:
     """Return everything that a state knows, to compare two of them."""
     known: dict[str, Any] = {
-        name: getattr(state, name) for name in state.__slots__ if name not in ("pipeline", "tasks", "retry_heap")
+        name: getattr(state, name) for name in state.__slots__ if name not in ("pipeline", "tasks", "limits")
     }
     known["ready"] = list(state.ready)
     known["running"] = list(state.running)
-    known["retries"] = sorted(filter(state._waits, state.retry_heap))
+    queues = state.limits.queues
+    known["waiting"] = {names: list(queue.ready) for names, queue in queues.items() if queue.ready}
+    retries = (each for queue in queues.values() for each in queue.retries)
+    known["retries"] = sorted(filter(state._waits, retries))
+    known["gates"] = {name: (gate.working, list(gate.begun)) for name, gate in state.limits.gates.items()}
     known["tasks"] = {name: task_facts(task) for name, task in state.tasks.items()}
     return known
 

@@ -136,9 +136,9 @@ def test_a_failure_counts_and_keeps_its_error() -> None:
     known = task(state, "a")
     assert (known.status, known.failures, known.crashes) == (TaskStatus.RETRYING, 1, 0)
     assert known.error == ErrorInfo("Boom", "it failed")
-    assert (state.next_retry_at(), state.next_retry()) == (9.0, "a")
+    assert (state.next_retry_at(), state.next_retry(state.limits.unlimited)) == (9.0, (9.0, "a"))
     state.apply(claimed("a", 2))
-    assert (state.next_retry_at(), state.next_retry()) == (None, None)
+    assert (state.next_retry_at(), state.next_retry(state.limits.unlimited)) == (None, None)
     state.apply(failed("a", 2, crashed=True, parked=True))
     assert (known.status, known.failures, known.crashes, known.tries) == (TaskStatus.PARKED, 1, 1, 2)
 

@@ -51,6 +51,8 @@ EDITS: list[tuple[dict[str, Any], bool, list[str]]] = [
     ({"on_change": OnChange.KEEP}, True, ["on_change: (none) → 'keep'"]),
     ({"migrate": "m:f"}, True, ["migrate: (none) → 'm:f'"]),
     ({"renamed_from": "b"}, True, ["renamed_from: (none) → 'b'"]),
+    ({"idle_timeout": 5.0}, True, ["idle_timeout: (none) → 5.0"]),
+    ({"limits": ("api",)}, True, ["limits: (none) → ('api')"]),
     ({"cache": CachePolicy(60.0)}, True, ["cache: (none) → {ttl: 60.0, scope: 'pipeline'}"]),
     ({"control": Block()}, False, []),
     ({"control": Loop(until="last.done")}, False, ["until: (none) → 'last.done'", "max_iterations: (none) → 1000"]),

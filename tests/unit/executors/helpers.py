@@ -100,6 +100,7 @@ def attempt(
     task: str = "t",
     number: int = 1,
     timeout: float | None = None,
+    idle_timeout: float | None = None,
     saved: Any = None,
     isolation: Isolation = Isolation.NONE,
 ) -> Attempt:
@@ -115,5 +116,6 @@ def attempt(
         project=Path.cwd(),
         saved=saved,
         timeout=timeout,
+        idle_timeout=idle_timeout,
         isolation=isolation,
     )

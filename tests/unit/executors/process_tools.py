@@ -93,6 +93,14 @@ async def nap_async(seconds: float, mark: str) -> None:
         Path(mark).write_text("cleaned up")
 
 
+def telling(context: TaskContext, seconds: float) -> str:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        context.progress(1)
+        time.sleep(0.001)
+    return "told"
+
+
 def deaf(seconds: float, mark: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Path(mark).write_text(str(os.getpid()))
@@ -221,8 +229,8 @@ async def going_on_async(context: TaskContext) -> Any:
 FUNCTIONS = {
     function.__name__: function
     for function in (
-        add, add_async, who, told, fail, leave_async, die, nap, nap_async, deaf, swallowing, polite, native_hang,
-        family, big, flood, unpicklable, unreadable, save_unpicklable, litter, wander, look_around, fork,
+        add, add_async, who, told, fail, leave_async, die, nap, nap_async, telling, deaf, swallowing, polite,
+        native_hang, family, big, flood, unpicklable, unreadable, save_unpicklable, litter, wander, look_around, fork,
         use_files, use_files_async, use_files_unsaid, use_files_unsaid_async, going_on, going_on_async,
     )
 }  # fmt: skip

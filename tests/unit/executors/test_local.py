@@ -327,6 +327,33 @@ async def test_a_timeout_ends_every_kind_of_task_once(tool: Callable[..., Any]) 
 
 
 @pytest.mark.parametrize("tool", ENDLESS)
+async def test_an_attempt_that_says_nothing_is_ended_as_idle(tool: Callable[..., Any]) -> None:
+    HANG.clear()
+    recorder = Recorder()
+    async with running(tool=tool) as executor:
+        executor.start(attempt("tool", timeout=20, idle_timeout=0.03), recorder)
+        outcome = await recorder.outcome()
+        assert isinstance(outcome, Failed)
+        assert (outcome.error.kind, outcome.error.retryable) == ("idle", True)
+        HANG.set()
+
+
+@pytest.mark.parametrize("way", ["progress", "save"])
+async def test_an_attempt_that_tells_something_is_not_idle(way: str) -> None:
+    async def getting_on(context: TaskContext) -> str:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            context.progress(1) if way == "progress" else context.save(1)
+            await asyncio.sleep(0)
+        return "done"
+
+    recorder = Recorder()
+    async with running(tool=getting_on) as executor:
+        executor.start(attempt("tool", idle_timeout=0.4), recorder)
+        assert await recorder.outcome() == Succeeded("done")
+
+
+@pytest.mark.parametrize("tool", ENDLESS)
 @pytest.mark.parametrize("pause", [None, 0.02], ids=["at once", "later"])
 async def test_cancel_ends_every_kind_of_task_once(tool: Callable[..., Any], pause: float | None) -> None:
     HANG.clear()

@@ -258,14 +258,14 @@ async def test_an_idle_worker_that_is_killed_is_replaced_and_crashes_nothing() -
 
 
 @pytest.mark.parametrize("tool", ["nap", "deaf", "swallowing"])
-@pytest.mark.parametrize("way", ["timeout", "cancel", "close"])
+@pytest.mark.parametrize("way", ["timeout", "idle", "cancel", "close"])
 async def test_timeout_cancel_and_close_really_end_the_process(tool: str, way: str, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     recorder = Recorder()
     async with running(max_workers=1) as executor:
         await one(executor, "who", recorder, task="warm up")
-        timeout = 0.15 if way == "timeout" else None
-        item = attempt(tool, {"seconds": 30, "mark": str(mark)}, timeout=timeout)
+        timeout, idle = (0.15 if way == limit else None for limit in ("timeout", "idle"))
+        item = attempt(tool, {"seconds": 30, "mark": str(mark)}, timeout=timeout, idle_timeout=idle)
         executor.start(item, recorder)
         pid = int(await text_of(mark))
         asked = time.monotonic()
@@ -277,12 +277,17 @@ async def test_timeout_cancel_and_close_really_end_the_process(tool: str, way: s
         outcome = await recorder.outcome()
         assert time.monotonic() - asked < 0.15 + GRACE + 1
         assert not alive(pid)
-        if way == "timeout":
+        if way in ("timeout", "idle"):
             assert isinstance(outcome, Failed)
-            assert outcome.error.kind == "timeout"
+            assert outcome.error.kind == way
         else:
             assert outcome == Cancelled()
     assert len(recorder.ends) == 2
+
+
+async def test_a_process_that_tells_something_is_not_idle(shared: ProcessExecutor) -> None:
+    found = await one(shared, "telling", parameters={"seconds": 0.6}, idle_timeout=0.5)
+    assert found == Succeeded("told")
 
 
 async def test_sigterm_lets_finally_blocks_run_and_save(shared: ProcessExecutor, tmp_path: Path) -> None:
