@@ -22,6 +22,7 @@ from orchestrator.core.live import LiveExecutions
 from orchestrator.core.pipeline_resume_manager import PipelineResumeManager
 from orchestrator.core.signals import StopSignals
 from orchestrator.core.system import SystemChance, SystemClock, user_name
+from orchestrator.domain.events import AT_ONCE
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.ids import CHILD, chosen_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
@@ -435,14 +436,19 @@ class Orchestrator(RevisionMethods, FleetMethods, AnswerMethods):
             raise ResumeError(f"step {task!r} of execution {execution_id!r} has no result: it is {known.status.value}")
         return self._adapters.codec.decode(await self._adapters.store.get(known.value))
 
-    async def cancel(self, execution_id: str, *, by: str | None = None, wait_seconds: float = 15.0) -> bool:
+    async def cancel(
+        self, execution_id: str, *, by: str | None = None, wait_seconds: float = 15.0, at_once: bool = False
+    ) -> bool:
         """Cancel an execution; True once it is recorded: from then on no attempt begins (I12).
 
+        Before that, completed steps are undone, and the steps of ``finally`` run, but with ``at_once``.
+
         With an owner at work it is asked, and waited for ``wait_seconds``; False means that it has not answered yet.
-        An execution nobody works on is cancelled at once. Raises ResumeError if it has ended already.
+        Of an execution nobody works on this is done here. Raises ResumeError if it has ended already, or fails then.
         """
         name = valid_execution_id(execution_id)
-        return await cancel_execution(self._adapters, self._live, name, by or user_name(), wait_seconds)
+        who = (by or user_name()) + (AT_ONCE if at_once else "")
+        return await cancel_execution(self._adapters, self._live, name, who, wait_seconds)
 
     # -- the sync door -------------------------------------------------------------------------------------------
 

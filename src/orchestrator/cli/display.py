@@ -16,6 +16,7 @@ from orchestrator.cli import output
 from orchestrator.cli.output import duration, moment, one_line, plural
 from orchestrator.core.ending import answer_command
 from orchestrator.domain.events import (
+    UNDONE,
     CancelRequested,
     CheckpointMade,
     DecisionMade,
@@ -30,6 +31,7 @@ from orchestrator.domain.events import (
     ResultSet,
     ResumePlanned,
     SignalReceived,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -98,7 +100,7 @@ class Display:
         """Take note of what a resume will do, before it does it."""
         self._of = execution_id
         self.done = plan.counts().get(Verb.REUSE, 0)
-        self.total = len(plan.decisions)
+        self.total = len(plan.decisions) - plan.later
 
     def notify(self, event: Event, execution_id: str, seq: int) -> None:  # noqa: ARG002
         """See core.recorder.Listener."""
@@ -128,7 +130,7 @@ class Display:
     def close(self) -> None:
         """Write what is left."""
 
-    def _count(self, event: Event) -> Running | None:
+    def _count(self, event: Event) -> Running | None:  # noqa: C901 - one case for each event
         """Keep the counts; return the step that ended with this fact."""
         match event:
             case ExecutionCreated():
@@ -150,6 +152,10 @@ class Display:
                 return self.running.pop(event.task, None)
             case TaskInterrupted():
                 return self.running.pop(event.task, None)
+            case StageEntered():
+                self.total += len(event.tasks)
+            case TasksReset():
+                self.done -= len(event.tasks) if event.reason == UNDONE else 0
             case _:
                 pass
         return None
@@ -280,6 +286,14 @@ class PlainDisplay(Written):
         return True
 
 
+STAGES = {
+    "undo": "undoing what completed steps did",
+    "on_failure": "steps for after a failure",
+    "finally": "steps for the end",
+}
+"""What is said when a later stage begins."""
+
+
 def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str | None:  # noqa: C901, PLR0912 - one case for each event
     """Return one line for a fact, None where nothing needs saying; ``took`` like `` after 1.2 s``."""
     match event:
@@ -327,6 +341,8 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
             return f"execution {execution_id}: cancel asked for by {one_line(event.by, MESSAGE_LIMIT)}"
         case ExecutionFinished():
             return f"execution {execution_id}: {event.status}{took}"
+        case StageEntered():
+            return f"execution {execution_id}: {STAGES[event.stage]}, {plural(len(event.tasks), 'step')}"
         case ExecutionWaiting():
             return f"execution {execution_id}: waiting"
         case _:

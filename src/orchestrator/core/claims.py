@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.containers import Containers
-from orchestrator.core.scope import RecordedValues, Scope
+from orchestrator.core.scope import RecordedValues, Scope, failure_of
 from orchestrator.core.weighing import Weighing
 from orchestrator.domain.events import (
     CONDITION_FALSE,
@@ -65,7 +65,9 @@ class Claims:
             return {"id": execution_id, "is_resume": state.resumed, "context": context}
 
         inputs = await self._values.load(state.inputs) or {}
-        self._scope = Scope(self._values, inputs, facts, lambda name: state.tasks[name], lambda: state.graph)
+        self._scope = Scope(
+            self._values, inputs, facts, lambda name: state.tasks[name], lambda: state.graph, lambda: failure_of(state)
+        )
         self.containers = Containers(self._recorder, self._adapters.renderer, self._adapters.codec, self._scope)
         self._inputs_shared = all(type(value) in _IMMUTABLE for value in inputs.values())
 
@@ -150,7 +152,7 @@ class Claims:
             tool=task.tool,
             action=task.action,
             parameters=parameters,
-            idempotency_key=idempotency_key(execution_id, task.id),
+            idempotency_key=idempotency_key(execution_id, task.id, known.life),
             inputs=self._scope.inputs if self._inputs_shared else await self._own_inputs(),
             project=self._adapters.project,
             saved=None if known.saved is None else await self._values.load(known.saved),

@@ -104,13 +104,13 @@ def _failure(name: str, state: ExecutionState, command: str) -> ExecutionFailed:
         lines.append(f"step {task!r} {known.status.value.replace('_', ' ')} (attempt {known.attempt}): {text}")
         node = state.graph[task] if state.pipeline is not None else None
         # Under a lower maximum than it failed under, a failed task is parked from now on.
-        if node is not None and is_exhausted(node, known.failures, known.crashes, strategy):
+        if node is not None and not known.ending and is_exhausted(node, known.failures, known.crashes, strategy):
             parked.append(task)
             why = exhaustion(node, known, strategy)
             lines.append(f"  parked: {why}; release it with --retry {task}, --skip {task} or a higher maximum")
         if known.status is TaskStatus.IN_DOUBT:
             lines.append(f"  it may have had its effect; decide with --retry {task} or --skip {task}")
-    if not failures and state.error is not None:
+    if state.error is not None and (not failures or state.error.kind == "timeout"):
         lines.append(state.error.message)
     blocked = len(state.blocked())
     if blocked:

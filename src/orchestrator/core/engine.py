@@ -22,22 +22,27 @@ from orchestrator.core.claims import Claims
 from orchestrator.core.progress import ProgressBook
 from orchestrator.core.waits import Waiters
 from orchestrator.crashpoints import point
-from orchestrator.domain.decide import Answer, Claim, Command, Finish, Gather, LetGo, SendBack, decide, next_at
+from orchestrator.domain.decide import Answer, Claim, Command, Enter, Finish, Gather, LetGo, SendBack, decide, next_at
 from orchestrator.domain.events import (
+    AT_ONCE,
+    UNDONE,
     CancelRequested,
     CheckpointMade,
     ErrorInfo,
     ExecutionFinished,
     ExecutionWaiting,
+    StageEntered,
     TaskCompleted,
     TaskFailed,
     TaskInterrupted,
     TaskProgressed,
+    TasksReset,
     TaskTraced,
 )
 from orchestrator.domain.execution import ExecutionStatus, TaskStatus
 from orchestrator.domain.planner import interruption
 from orchestrator.domain.retry import after_failure
+from orchestrator.domain.stage import undo_id
 from orchestrator.domain.waits import waits
 from orchestrator.errors import OrchestratorError, ResumeError, TaskError, UnstorableValue
 from orchestrator.ports.executor import Attempt, Cancelled, Crashed, Failed, Outcome, Succeeded
@@ -50,11 +55,13 @@ if TYPE_CHECKING:
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Pipeline, Task
+    from orchestrator.domain.stage import Stage
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.ports.store import Request
 
 _log = logging.getLogger("orchestrator.engine")
 
+_A_LITTLE = 0.01
 LONGEST_SLEEP_SECONDS = 60.0
 """So long at most is slept for a time that is to come: a machine that was suspended meanwhile must not oversleep it."""
 CANCEL_PATIENCE_SECONDS = 5.0
@@ -209,6 +216,9 @@ class Engine:
         await self._claims.open()
         self._has_mail = bool(self.state.waits.tasks)
         self._every("checkpoint", self._strategy.checkpoint_interval_seconds, self._on_interval)
+        if self.pipeline.timeout is not None and not self.state.ending:
+            left = self.state.began_at + self.pipeline.timeout - self._time()
+            self._later("overtime", max(0.0, left), self._on_overtime)
         try:
             while not self.state.finished:
                 await self._turn()
@@ -284,6 +294,8 @@ class Engine:
                 if not await self._waiters.take_mail(self._now):
                     point("before_finish")
                     self.recorder.record(ExecutionWaiting(self._now, due))
+            case Enter(stage, outcome, tasks):
+                self._enter(stage, outcome, tasks)
             case Finish(status):
                 await self._finish(status)
 
@@ -325,7 +337,8 @@ class Engine:
         free = len(self.state.running) < self._adapters.capacity  # if not, an outcome comes before any claim
         waits_for = self.state.waits.due() if not free else None
         due = next_at(self.state) if free else waits_for[0] if waits_for is not None else None
-        if due is not None and self._stopping is None and self.state.cancel_requested is None:
+        cancelled = self.state.aborted or (self.state.cancel_requested is not None and not self.state.ending)
+        if due is not None and self._stopping is None and not cancelled:
             timer = loop.call_later(min(max(0.0, due - self._time()), LONGEST_SLEEP_SECONDS), self._wake)
             try:
                 await self._waiter
@@ -451,8 +464,15 @@ class Engine:
             traced = TaskTraced(self._now, task.id, number, list(trace.reads), list(trace.writes), trace.inputs)
             self.recorder.record(traced)
         self.recorder.record(TaskCompleted(self._now, task.id, number, encoded.ref), encoded, durable=task.critical)
+        if task.undoes is not None and task.id == undo_id(task.undoes, *self._last_undo(task.undoes)):
+            self.recorder.record(TasksReset(self._now, [task.undoes], UNDONE, forgive=True))
         if task.cache is not None:
             self._claims.completed(task.id, trace)
+
+    def _last_undo(self, step: TaskId) -> tuple[int, int]:
+        """Return the place of the last of the tasks that undo a step, and how many there are."""
+        count = len(self.state.graph[step].undo)
+        return count - 1, count
 
     def _record_failure(
         self, task: Task, number: int, error: ErrorInfo, *, crashed: bool, failed: Failed | None = None
@@ -471,8 +491,10 @@ class Engine:
         self.recorder.record(TaskFailed(self._now, task.id, number, error, verdict.retry_at, crashed, verdict.parked))
 
     def _record_interruption(self, task: Task, number: int) -> None:
-        if self.state.cancel_requested is not None:
+        if self.state.cancel_requested is not None and (self.state.aborted or not self.state.ending):
             reason = f"cancelled by {self.state.cancel_requested}"
+        elif self.state.overdue(self._now):
+            reason = "the run took longer than its timeout"
         elif self._stopping is not None:
             reason = (
                 f"stopped by signal {self._stopping}" if self._paused_by is None else f"paused by {self._paused_by}"
@@ -537,11 +559,37 @@ class Engine:
             child.stop(number)
 
     def _on_cancel(self, by: str) -> None:
-        if self.state.cancel_requested is None:
+        state = self.state
+        if not (state.aborted if by.endswith(AT_ONCE) else state.cancel_requested):
             self.recorder.record(CancelRequested(self._now, by))
-            for child in self._children:
-                child.cancel(by)
+            if not state.ending or state.aborted:
+                for child in self._children:
+                    child.cancel(by)
+                self._end_running()
+
+    def _on_overtime(self) -> None:
+        """End the main part, if it has really taken as long as it may: timers and the clock differ a little."""
+        if self.state.overdue(self._now):
             self._end_running()
+        elif not self.state.ending:
+            self._later("overtime", _A_LITTLE, self._on_overtime)
+
+    def _enter(self, stage: Stage, outcome: ExecutionStatus, tasks: list[TaskId]) -> None:
+        """Record that a later stage begins."""
+        state = self.state
+        patience = self._timers.pop("patience", None)
+        if patience is not None:
+            patience.cancel()  # it was for attempts of the main part
+        error = state.ending_error if state.ending else self._why_ended(outcome)
+        self.recorder.record(StageEntered(self._now, stage.value, outcome.value, tasks, error))
+
+    def _why_ended(self, outcome: ExecutionStatus) -> ErrorInfo | None:
+        """Return why the main part ended, where no task tells."""
+        if outcome is ExecutionStatus.CANCELLED:
+            return ErrorInfo("cancelled", f"cancelled by {self.state.cancel_requested}", retryable=False)
+        if self.state.overdue(self._now):
+            return ErrorInfo("timeout", f"the run took longer than {self.pipeline.timeout:g} s", retryable=False)
+        return None
 
     def _on_mail(self) -> None:
         self._has_mail = True
@@ -586,16 +634,17 @@ class Engine:
             except TaskError as failure:
                 status, error = ExecutionStatus.FAILED, _error_info(failure)
         elif status is ExecutionStatus.FAILED:
-            error = self._why_failed()
+            late = self.state.ending_error if self.state.ending else self._why_ended(status)
+            error = late if late is not None and late.kind == "timeout" else self._why_failed()
         event = ExecutionFinished(self._now, status.value, outputs.ref if outputs else None, error)
         self.recorder.record(event, *([outputs] if outputs else []))
 
     def _why_failed(self) -> ErrorInfo:
         counts = self.state.counts
         parts = [
-            f"{counts[status]} {status.value.replace('_', ' ')}"
+            f"{number} {status.value.replace('_', ' ')}"
             for status in (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
-            if counts[status]
+            if (number := counts[status] + self.state.ending_counts[status])
         ]
         return ErrorInfo("tasks", ", ".join(parts) or "some tasks could not run")
 

@@ -22,19 +22,22 @@ from orchestrator.core.recorder import Recorder
 from orchestrator.core.recovery import state_at, verify_values
 from orchestrator.crashpoints import point
 from orchestrator.domain.events import (
+    PROCESS_ENDED,
+    CancelRequested,
     CheckpointMade,
     DefinitionChanged,
     ExecutionFinished,
     ExecutionStarted,
     ResultSet,
     ResumePlanned,
+    TaskInterrupted,
     TaskProgressed,
     TaskTraced,
 )
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
 from orchestrator.domain.plan import Plan, PlanRequest
-from orchestrator.domain.planner import plan
+from orchestrator.domain.planner import interruption, plan
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
     StoreDamaged,
@@ -159,6 +162,26 @@ class LiveExecutions(Ledger):
             return state
         point("after_resume")
         return await self._drive(engine, admitted, letting_go=letting_go)
+
+    async def end(self, execution_id: ExecutionId, by: str) -> ExecutionState:
+        """Cancel an execution that nobody is at work on, and carry out the stages that come after that."""
+        adapters = self._adapters
+        lease = await adapters.store.acquire(execution_id, describe_owner(adapters.clock.now()))
+        try:
+            recorder = await self.recorder_for(lease)
+            now, pipeline = adapters.clock.now(), _resumable(execution_id, recorder.state)
+            strategy = pipeline.resume
+            recorder.record(
+                ExecutionStarted(now, lease.epoch, describe_owner(now), resumed=True, strategy=strategy.to_dict())
+            )
+            if not recorder.state.ending:
+                recorder.record(CancelRequested(now, by))
+            record_interruptions(recorder, now)
+            engine = Engine(pipeline, recorder, adapters, strategy)
+        except BaseException:
+            await _release(adapters, lease)
+            raise
+        return await self._drive(engine, None, letting_go=False)
 
     async def revise(
         self, execution_id: ExecutionId, request: PlanRequest, planned: Callable[[Plan], None] | None = None
@@ -327,6 +350,17 @@ def _plan_facts(
         elif isinstance(event, ResultSet):
             values = (request.results[event.task],)
         yield event, values
+
+
+def record_interruptions(recorder: Recorder, now: float) -> None:
+    """Record of steps that ran when their process died that they do so no more."""
+    state = recorder.state
+    pipeline = state.pipeline
+    if pipeline is None:
+        return
+    for name in list(state.running):
+        policy = interruption(state.graph[name], pipeline.resume)
+        recorder.record(TaskInterrupted(now, name, state.tasks[name].attempt, policy.value, PROCESS_ENDED))
 
 
 def _ignore(_told: object) -> None:

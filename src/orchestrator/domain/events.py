@@ -19,6 +19,14 @@ CONDITION_FALSE = "condition is false"
 """How the reason of a TaskSkipped begins where the task's own condition says so, and no person."""
 
 
+AT_ONCE = " (at once)"
+"""How ``by`` of a CancelRequested ends that wants no later stage."""
+
+
+UNDONE = "undone"
+"""The reason of a TasksReset that says that what a step did was taken back."""
+
+
 PROCESS_ENDED = "it was running when the process ended"
 """The reason of a TaskInterrupted that somebody records on behalf of a process that is gone."""
 
@@ -154,7 +162,7 @@ class CheckpointMade(NamedTuple):
 
 
 class CancelRequested(NamedTuple):
-    """Somebody asked to cancel; from here on no attempt begins."""
+    """Somebody asked to cancel; from here on no attempt begins but those of later stages, and none AT_ONCE."""
 
     at: float
     by: str
@@ -383,6 +391,20 @@ class TaskGathered(NamedTuple):
     lost: list[str]
 
 
+class StageEntered(NamedTuple):
+    """The stage before can go no further: the tasks of this one are there now, and only they begin.
+
+    ``outcome`` is how the main part ended: ``completed``, ``failed`` or ``cancelled``; ``error`` is why, where no task
+    tells. ``tasks`` are those of the stage: of ``undo`` in the order in which they begin, one after the other.
+    """
+
+    at: float
+    stage: str
+    outcome: str
+    tasks: list[TaskId]
+    error: ErrorInfo | None
+
+
 Event = (
     ExecutionCreated
     | ExecutionStarted
@@ -411,6 +433,7 @@ Event = (
     | ExecutionWaiting
     | SignalReceived
     | TaskWaiting
+    | StageEntered
     | ExecutionLinked
 )
 
@@ -442,5 +465,6 @@ TAGS: dict[type[Event], int] = {
     ExecutionWaiting: 25,
     SignalReceived: 26,
     TaskWaiting: 27,
+    StageEntered: 28,
     ExecutionLinked: 30,
 }

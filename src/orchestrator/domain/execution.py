@@ -11,9 +11,12 @@ from collections import OrderedDict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from orchestrator.domain.endings import Endings
 from orchestrator.domain.events import (
     AFRESH,
+    AT_ONCE,
     CONDITION_FALSE,
+    UNDONE,
     CancelRequested,
     CheckpointMade,
     DecisionMade,
@@ -30,6 +33,7 @@ from orchestrator.domain.events import (
     ResultSet,
     ResumePlanned,
     SignalReceived,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -48,7 +52,8 @@ from orchestrator.domain.events import (
 from orchestrator.domain.expansion import Graph
 from orchestrator.domain.files import Trace
 from orchestrator.domain.ids import TaskId
-from orchestrator.domain.members import Group, Members
+from orchestrator.domain.members import Group
+from orchestrator.domain.stage import Stage
 from orchestrator.domain.tasks import DONE, STUCK, Call, TaskState, TaskStatus
 from orchestrator.domain.waits import APPROVAL, Received, SentBack, Waiting, Waits
 
@@ -80,7 +85,10 @@ class ExecutionStatus(StrEnum):
     PAUSED = "paused"
 
 
-class ExecutionState(Members):
+_ENDS = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
+
+
+class ExecutionState(Endings):
     """The state of one execution: the fold of its events over its pipeline.
 
     ``pipeline`` None is an execution that only a caller's checkpoints know: it has no tasks. ``graph`` holds the tasks
@@ -98,6 +106,7 @@ class ExecutionState(Members):
 
     __slots__ = (
         "_offered",
+        "began_at",
         "calls",
         "cancel_requested",
         "changed_inputs",
@@ -115,11 +124,8 @@ class ExecutionState(Members):
         "link",
         "outputs",
         "owner",
-        "pipeline",
         "pipeline_id",
-        "ready",
         "resumed",
-        "retry_heap",
         "roots_left",
         "running",
         "seq",
@@ -132,8 +138,7 @@ class ExecutionState(Members):
 
     def __init__(self, pipeline: Pipeline | None) -> None:
         tasks = pipeline.tasks if pipeline else {}
-        super().__init__(Graph(tasks))
-        self.pipeline = pipeline
+        super().__init__(Graph(tasks), pipeline)
         self.pipeline_id = pipeline.id if pipeline else ""
         self.seq = 0
         self.epoch = 0
@@ -142,6 +147,7 @@ class ExecutionState(Members):
         self.resumed = False
         self.cancel_requested: str | None = None
         self.created_at = 0.0
+        self.began_at = 0.0
         self.updated_at = 0.0
         self.finished_at: float | None = None
         self.inputs: ValueRef | None = None
@@ -161,13 +167,9 @@ class ExecutionState(Members):
         self.tasks = {name: TaskState(len(task.needs)) for name, task in tasks.items()}
         self.roots_left = len(tasks)
         self.dependents = _dependents(tasks)
-        # Taken from the front again and again: a plain dict would walk over its own holes to find its first key.
-        self.ready: OrderedDict[TaskId, None] = OrderedDict(
-            (name, None) for name, task in tasks.items() if not task.needs
-        )
+        self.ready = OrderedDict((name, None) for name, task in tasks.items() if not task.needs)
         self.held: dict[TaskId, None] = {}
         self.running: dict[TaskId, None] = {}
-        self.retry_heap: list[tuple[float, TaskId]] = []
         self.waits = Waits()
         self.counts[TaskStatus.PENDING] = len(self.tasks)
 
@@ -188,6 +190,16 @@ class ExecutionState(Members):
         """Whether the present owner's run has ended (well or not)."""
         return self.finished_at is not None
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left of the last run: it has ended well, badly or by a cancel, its later stages too."""
+        return self.status in _ENDS
+
+    def overdue(self, now: float) -> bool:
+        """Tell whether the main part of this run takes longer than the pipeline allows."""
+        timeout = self.pipeline.timeout if self.pipeline is not None else None
+        return timeout is not None and not self.ending and now >= self.began_at + timeout
+
     def next_retry_at(self) -> float | None:
         """Return when the earliest waiting retry is due, or None."""
         heap = self.retry_heap
@@ -201,7 +213,9 @@ class ExecutionState(Members):
 
     def _waits(self, entry: tuple[float, TaskId]) -> bool:
         task = self.tasks.get(entry[1])
-        return task is not None and task.status is TaskStatus.RETRYING and task.retry_at == entry[0]
+        if task is None or task.ending is not self.ending:
+            return False
+        return task.status is TaskStatus.RETRYING and task.retry_at == entry[0]
 
     def blocked(self) -> set[TaskId]:
         """Return the pending tasks that cannot begin because something they need is stuck. O(tasks + edges).
@@ -239,14 +253,14 @@ class ExecutionState(Members):
             self.apply(event)
 
     def _set(self, task: TaskState, status: TaskStatus) -> None:
-        counts, old = self.counts, task.status
+        counts, old = self.ending_counts if task.ending else self.counts, task.status
         counts[old] -= 1
         counts[status] += 1
         task.status = status
         task.seq = self.seq
         if task.within is not None:
             self._moved(task, old, status)
-        elif (status in DONE) is not (old in DONE):
+        elif (status in DONE) is not (old in DONE) and not task.ending:
             self.roots_left += -1 if status in DONE else 1
 
     def _satisfy(self, name: TaskId) -> None:
@@ -270,10 +284,12 @@ class ExecutionState(Members):
 
     def _make_ready(self, name: TaskId) -> None:
         task = self.tasks[name]
-        if task.within is not None and not self._may_begin(task):
+        if task.ending is not self.ending or (task.within is not None and not self._may_begin(task)):
             return
         if self.wanted is None or self.is_wanted(name):
             self.ready[name] = None
+            if self.stage is Stage.UNDO:
+                self.ready.move_to_end(name, last=False)  # what is begun is ended before the next step is undone
             if task.within is not None:
                 self._count_active(task, active=True)
         else:
@@ -308,15 +324,23 @@ class ExecutionState(Members):
         self.definition = event.definition
 
     def _started(self, event: ExecutionStarted) -> None:
+        if self.ended:
+            self.leave_ending()
+        self.began_at = event.at
+        self.aborted = False
         self.status = ExecutionStatus.RUNNING
         self.epoch = event.epoch
         self.owner = event.owner
         self.resumed = event.resumed
         self.strategy = event.strategy
-        self.cancel_requested = None
+        if not self.ending:
+            self.cancel_requested = None
         self.finished_at = None
         self.error = None
         self._want(None)
+
+    def _held_back(self) -> tuple[TaskId, ...]:
+        return tuple(self.held)
 
     def _want(self, wanted: frozenset[TaskId] | None) -> None:
         """Have only these tasks begin from here on; None: all."""
@@ -452,6 +476,9 @@ class ExecutionState(Members):
                 self._unsatisfy(name)
             task.kept = None
             task.pinned = ""
+            if event.reason == UNDONE:
+                task.life += 1
+                task.undone = task.attempt
             if event.forgive:
                 task.failures = task.crashes = 0
             if task.status in STUCK and name in self.groups and not self.groups[name].closed:
@@ -471,6 +498,7 @@ class ExecutionState(Members):
             self.context = event.state
 
     def _cancel(self, event: CancelRequested) -> None:
+        self.aborted = self.aborted or event.by.endswith(AT_ONCE)
         self.cancel_requested = event.by
 
     def _finished(self, event: ExecutionFinished) -> None:
@@ -515,6 +543,12 @@ class ExecutionState(Members):
             )
 
     # -- waiting -------------------------------------------------------------------------------------------------
+
+    def _entered(self, event: StageEntered) -> None:
+        for name in list(self.waits.tasks):  # nobody is waited for any more, until the main part goes on
+            self.waits.end(name)
+            self._set(self.tasks[name], TaskStatus.PENDING)
+        self.enter(event)
 
     def _signalled(self, event: SignalReceived) -> None:
         self.waits.receive(Received(event.id, event.name, event.payload, event.by, event.sent_at))
@@ -699,6 +733,7 @@ class ExecutionState(Members):
         TaskExpanded: _expanded,
         TaskGathered: _gathered,
         ExecutionWaiting: _waiting,
+        StageEntered: _entered,
         SignalReceived: _signalled,
         TaskWaiting: _wait_began,
         ExecutionLinked: _linked,

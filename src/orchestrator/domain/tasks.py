@@ -84,7 +84,9 @@ class TaskState:
     than the last.
 
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
-    that it is counted there among those at work. ``sent_back`` is why the task runs again, if an approval sent it back.
+    that it is counted there among those at work. ``ending``: it belongs to a later stage than the main part. ``life``
+    is how often what it did has been undone, ``undone`` the last attempt of which that is so. ``sent_back`` is why the
+    task runs again, if an approval sent it back.
     """
 
     __slots__ = (
@@ -95,11 +97,13 @@ class TaskState:
         "completed_attempt",
         "crashes",
         "ended_at",
+        "ending",
         "error",
         "failures",
         "generation",
         "item",
         "kept",
+        "life",
         "parameters",
         "pinned",
         "progress",
@@ -116,6 +120,7 @@ class TaskState:
         "tries",
         "tries_epoch",
         "under",
+        "undone",
         "unmet",
         "value",
         "wait",
@@ -128,6 +133,9 @@ class TaskState:
         self.within = within
         self.item = item
         self.active = False
+        self.ending = False
+        self.life = 0
+        self.undone = 0
         self.attempt = 0
         self.completed_attempt = 0
         self.failures = 0

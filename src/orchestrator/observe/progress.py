@@ -95,6 +95,7 @@ from orchestrator.domain.events import (
     ResultSet,
     ResumePlanned,
     SignalReceived,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -275,10 +276,23 @@ def _of_a_container(event: DecisionMade | TaskExpanded | TaskGathered) -> tuple[
 
 
 def _of_the_execution(
-    event: ToolsResolved | DefinitionChanged | ResumePlanned | DefinitionLoaded | ExecutionForked | ExecutionLinked,
+    event: StageEntered
+    | ToolsResolved
+    | DefinitionChanged
+    | ResumePlanned
+    | DefinitionLoaded
+    | ExecutionForked
+    | ExecutionLinked,
 ) -> tuple[str, dict[str, JSON]]:
     """Name and tell a fact that is about no single task."""
     match event:
+        case StageEntered():
+            return "stage_entered", {
+                "stage": event.stage,
+                "outcome": event.outcome,
+                "tasks": list(event.tasks),
+                "error": _error(event.error),
+            }
         case ToolsResolved():
             calls: list[JSON] = [
                 {"tool": tool, "action": action, "version": version, "code": dict(code)}

@@ -29,6 +29,7 @@ from orchestrator.domain.events import (
     ResultSet,
     ResumePlanned,
     SignalReceived,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -299,6 +300,7 @@ _READERS: dict[Any, _Reader] = {
     TAGS[ExecutionWaiting]: _reader(ExecutionWaiting, _real, _opt_real),
     TAGS[SignalReceived]: _reader(SignalReceived, _real, _str, _str, _ref, _str, _real),
     TAGS[TaskWaiting]: _reader(TaskWaiting, _real, _str, _int, _str, _str, _opt_real, _str, _ref),
+    TAGS[StageEntered]: _reader(StageEntered, _real, _str, _str, _strs, _or_none(_error)),
     TAGS[ExecutionLinked]: _reader(ExecutionLinked, _real, _str, _str, _int),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})
