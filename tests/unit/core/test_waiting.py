@@ -26,6 +26,12 @@ NAP: dict[str, Any] = {"id": "nap", "tool": "wait", "parameters": {"for": 0.01}}
 
 
 @pytest.fixture
+def url(request: pytest.FixtureRequest) -> str:
+    """One store is enough here: tests/contract has the mailbox of each, tests/e2e has SQLite."""
+    return f"memory://{request.node.name}"
+
+
+@pytest.fixture
 def orchestrator(bench: Bench) -> Orchestrator:
     bench.tools.register("wait", wait)
     bench.tools.register("approval", approval)
