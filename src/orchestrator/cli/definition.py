@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,17 @@ from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution, complete_tool
 from orchestrator.cli.inspect import as_json_option
 from orchestrator.cli.output import plural, style
+from orchestrator.domain.expansion import body_of
 from orchestrator.errors import DefinitionError, Diagnostic, TaskError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchestrator.cli.drawing import Node
     from orchestrator.domain.execution import TaskStatus
+    from orchestrator.domain.expansion import Graph
     from orchestrator.domain.ids import TaskId
-    from orchestrator.domain.pipeline import Pipeline
+    from orchestrator.domain.pipeline import Task
     from orchestrator.tools.registry import ActionDescription, ToolDescription
 
 MARKS = {
@@ -26,9 +32,12 @@ MARKS = {
     "parked": "✗",
     "in_doubt": "?",
     "running": "▶",
+    "expanded": "▶",
     "skipped": "○",
     "blocked": "·",
 }
+_WORST = ("failed", "parked", "in_doubt", "running", "retrying", "interrupted", "expanded", "blocked", "pending")
+"""Of many tasks that a step was made into, the first of these stands for all."""
 
 
 @click.command(
@@ -78,54 +87,100 @@ async def graph_command(common: Common, name: str, form: str) -> None:
     """Draw the steps and what they depend on.
 
     For an execution, the status of each stands with it. Read the lanes downwards: they lead from a step to those that
-    need it.
+    need it. Steps in others are drawn once, under these; of those made of one, there stands how many have which status.
     """
-    pipeline, shown = await _graph_of(common, name)
     from orchestrator.cli import drawing
 
-    tasks = {str(step): task for step, task in pipeline.tasks.items()}
-    needs = {step: task.needs for step, task in tasks.items()}
-    status = {str(step): known.value for step, known in shown.items()}
+    nodes = await _graph_of(common, name)
+    for line in drawing.mermaid(nodes) if form == "mermaid" else _drawn(nodes):
+        output.say(line)
 
-    def described(step: str) -> str:
-        task = tasks[step]
-        tool = output.one_line(f"{task.tool}{f'.{task.action}' if task.action else ''}", 60)
-        return f"{step}  {tool}" + (f"  {status[step].replace('_', ' ')}" if status else "")
 
-    if form == "mermaid":
-        for line in drawing.mermaid(needs, described, status):
-            output.say(line)
-        return
+def _drawn(nodes: Mapping[str, Node]) -> list[str]:
+    """Return the lines of a drawing of steps, with those in others under them."""
+    from orchestrator.cli import drawing
 
     def label(step: str) -> str:
-        name, _, rest = described(step).partition("  ")
-        return f"{style(name, 'bold')}  {style(rest, output.STATUS_COLOUR.get(status.get(step, ''), 'dim'))}"
+        name, _, rest = nodes[step].label.partition("  ")
+        return f"{style(name, 'bold')}  {style(rest, output.STATUS_COLOUR.get(nodes[step].status, 'dim'))}"
 
     def mark(step: str) -> str:
-        known: str = status.get(step, "")
+        known = nodes[step].status
         return style(MARKS.get(known, "●"), output.STATUS_COLOUR.get(known, "bold"))
 
-    for line in drawing.draw(needs, label, mark):
-        output.say(line)
+    def below(step: str) -> list[str]:
+        return _drawn(nodes[step].inside) if nodes[step].inside else []
+
+    return drawing.draw({step: node.needs for step, node in nodes.items()}, label, mark, below)
 
 
 def _is_file(path: Path) -> bool:
     return path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
 
 
-async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, TaskStatus]]:
-    """Return the pipeline of a file, or of an execution with the statuses of its steps."""
+async def _graph_of(common: Common, name: str) -> Mapping[str, Node]:
+    """Return the steps of a file, or of an execution with their statuses."""
     from orchestrator.cli.show import statuses
     from orchestrator.compiler.compile import compile_file
 
     if _is_file(Path(name)):
-        return compile_file(name, tools=common.orchestrator().tools), {}
+        return _nodes(compile_file(name, tools=common.orchestrator().tools).tasks.values(), {})
     async with common.reading(name) as orchestrator:
         summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)
     if state.pipeline is None:
         raise UsageError(f"execution {name!r} was saved without a pipeline: there is nothing to draw")
-    return state.pipeline, statuses(state, summary)
+    found: _Counts = {}
+    _count(state.graph, {name: name for name in state.graph.written}, (), statuses(state, summary), found)
+    return _nodes(state.pipeline.tasks.values(), found)
+
+
+_Counts = dict[tuple[str, ...], "Counter[str]"]
+"""How many tasks have which status, by the ids of the step as it is written and of those around it."""
+
+
+def _count(
+    graph: Graph,
+    names: Mapping[TaskId, TaskId],
+    around: tuple[str, ...],
+    shown: Mapping[TaskId, TaskStatus],
+    found: _Counts,
+) -> None:
+    """Count the statuses of tasks; ``names`` tells the id of each as it is written."""
+    for name, written in names.items():
+        place = (*around, written)
+        found.setdefault(place, Counter())[shown[name].value] += 1
+        expansion = graph.expansions.get(name)
+        if expansion is None:
+            continue
+        body = [task.id for task in body_of(graph[name], expansion.branch)]
+        for key in expansion.all_keys:
+            inner = dict(zip(graph.members(name, key, expansion.branch), body, strict=True))
+            _count(graph, inner, place, shown, found)
+
+
+def _nodes(tasks: Iterable[Task], found: _Counts, around: tuple[str, ...] = ()) -> dict[str, Node]:
+    """Return tasks as they are drawn, with the statuses of all that were made of them."""
+    from orchestrator.cli.drawing import Node
+
+    tasks = list(tasks)
+    nodes = {}
+    for task in tasks:
+        place = (*around, task.id)
+        counts = found.get(place, Counter())
+        alone = task.control is not None and [inner.id for inner in task.body] == [""]
+        inner = task.body[0] if alone else task
+        tool = f"{inner.tool}{f'.{inner.action}' if inner.action else ''}"
+        label = f"{task.id}  {output.one_line(f'{task.tool} {tool}' if alone else tool, 60)}"
+        if alone and found:
+            counts = counts if not found.get((*place, "")) else found[*place, ""]
+        total, told = counts.total(), [(status.replace("_", " "), count) for status, count in counts.items()]
+        words = told[0][0] if total == 1 else ", ".join(f"{count:,} {status}" for status, count in told)
+        status = next((each for each in _WORST if each in counts), next(iter(counts), ""))
+        needs = [need for need in task.needs if need in {each.id for each in tasks}]
+        inside = {} if alone else _nodes(task.body, found, place)
+        nodes[str(task.id)] = Node(f"{label}  {words}" if counts else label, needs, status, inside)
+    return nodes
 
 
 @click.command(

@@ -10,14 +10,17 @@ from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution, complete_steps
 from orchestrator.cli.display import far, reused
+from orchestrator.cli.folding import ITEMS, Inside, counted, folded, inside
 from orchestrator.cli.inspect import as_json_option, summary_object
 from orchestrator.cli.output import duration, iso, moment, plural
 from orchestrator.domain.events import (
+    DecisionMade,
     DefinitionChanged,
     ResultSet,
     TaskClaimed,
     TaskCompleted,
     TaskFailed,
+    TaskGathered,
     TaskInterrupted,
     TaskReused,
     TasksInvalidated,
@@ -25,21 +28,23 @@ from orchestrator.domain.events import (
     TasksReset,
 )
 from orchestrator.domain.execution import DONE, STUCK, ExecutionState, ExecutionStatus, TaskStatus
+from orchestrator.domain.ids import TaskId
 from orchestrator.domain.words import did_you_mean
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from orchestrator.domain.events import Event
     from orchestrator.domain.execution import TaskState
-    from orchestrator.domain.ids import TaskId
     from orchestrator.orchestrator import Orchestrator
     from orchestrator.ports.store import ExecutionSummary
 
 ROWS = 200
 """Steps shown of a large execution; those that are not done go first."""
 
+_FIRST = STUCK | {TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.EXPANDED, TaskStatus.INTERRUPTED}
+"""What is looked at first of many items."""
 CHANGES = 20
 """Of what was done about a step besides its attempts, the last ones are shown."""
 
@@ -50,24 +55,41 @@ CHANGES = 20
     examples=(
         "orchestrator show exec_1a2b3c",
         "orchestrator show exec_1a2b3c clean",
+        "orchestrator show exec_1a2b3c 'resize[a.png]' --result",
         "orchestrator show exec_1a2b3c --json",
     ),
 )
 @click.argument("execution", shell_complete=complete_execution)
 @click.argument("step", required=False, shell_complete=complete_steps)
-@click.option("--all", "everything", is_flag=True, help=f"Show all steps, where there are more than {ROWS}.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help=f"Show all steps, where there are more than {ROWS}, or than {ITEMS} items.",
+)
+@click.option("--result", "only_result", is_flag=True, help="Print the step's result, and nothing else.")
 @as_json_option
 @pass_common
-async def show_command(common: Common, execution: str, step: str | None, *, everything: bool, as_json: bool) -> None:
+async def show_command(
+    common: Common, execution: str, step: str | None, *, everything: bool, only_result: bool, as_json: bool
+) -> None:
     """Show an execution, or one step of it.
 
     Of an execution: the status of each step, its attempts, times, and the head of its result or error. Of a step: its
-    parameters as they were rendered, its result, attempts, error, progress and saved state.
+    parameters as they were rendered, its result, attempts, error, progress and saved state. Steps in others stand under
+    these (resize[a.png].crop); of a for_each with many items, the first and those that failed or are at work are shown.
     """
+    if only_result and step is None:
+        raise UsageError("--result: name the step whose result is asked for")
     async with common.reading(execution) as orchestrator:
         summary = await orchestrator.get_summary(execution)
         state = await orchestrator.get_state(execution)
-        if step is not None:
+        if only_result and step is not None:
+            if step not in state.tasks:
+                raise no_step(execution, state, step)
+            result = await orchestrator.get_result(execution, step)
+            output.emit(result) if as_json else output.say(output.pretty(result))
+        elif step is not None:
             found = await step_object(orchestrator, summary, state, step)
             output.emit(found) if as_json else _print_step(found)
         elif as_json:
@@ -115,8 +137,9 @@ async def _execution_object(
                 "result_bytes": task.value.size if task.value else None,
                 "result_from": task.source or None,
                 "by_hand": task.pinned or None,
+                "within": task.within,
             }
-            for name, task in state.tasks.items()
+            for name, task in _in_order(state)
         ],
     }
 
@@ -151,27 +174,7 @@ async def _print_execution(
             ("inputs", output.head(await orchestrator.get_value(state.inputs) or {}, 200)),
         ]
     )
-    names = list(state.tasks)
-    if len(names) > ROWS and not everything:
-        names = sorted(names, key=lambda name: shown[name] in DONE)[:ROWS]
-    rows = []
-    for name in names:
-        task = state.tasks[name]
-        rows.append(
-            (
-                name,
-                shown[name].value.replace("_", " "),
-                str(task.attempt or ""),
-                moment(task.started_at) if task.started_at is not None else "",
-                _took(task),
-                await _remark(orchestrator, state, name, shown),
-            )
-        )
-    output.say("")
-    headings = ("step", "status", "attempts", "started", "took", "result, error or reason")
-    output.table(headings, rows, paint=output.paint_status)
-    if len(names) < len(state.tasks):
-        output.say(f"and {plural(len(state.tasks) - len(names), 'step')} more (--all shows them)")
+    await _print_steps(orchestrator, state, shown, everything=everything)
     outputs = await orchestrator.get_value(state.outputs)
     if outputs:
         output.say("", "outputs")
@@ -179,6 +182,39 @@ async def _print_execution(
     if await orchestrator.resume_manager.can_resume(summary.execution_id):
         command = orchestrator.resume_command(summary.execution_id)
         output.say("", f"resume with: {output.clean(command)}")
+
+
+def _in_order(state: ExecutionState) -> Iterator[tuple[TaskId, TaskState]]:
+    """Yield what is known of each task, each container followed by what is in it."""
+    return ((name, state.tasks[name]) for name in state.graph)
+
+
+async def _print_steps(
+    orchestrator: Orchestrator, state: ExecutionState, shown: Mapping[TaskId, TaskStatus], *, everything: bool
+) -> None:
+    found = list(folded(state.graph, lambda name: shown[name] in _FIRST, everything=everything))
+    kept = found
+    if len(found) > ROWS and not everything:
+        kept = sorted(found, key=lambda row: not row.hidden and shown[row.name] in DONE)[:ROWS]
+        if state.graph.expansions:  # then the order says what is in what
+            chosen = {(row.name, row.items) for row in kept}
+            kept = [row for row in found if (row.name, row.items) in chosen]
+    rows = []
+    for row in kept:
+        if row.hidden:
+            rows.append((row.shown, "", "", "", "", f"{counted(row.hidden, shown)} (--all shows them)"))
+            continue
+        task = state.tasks[row.name]
+        started = moment(task.started_at) if task.started_at is not None else ""
+        remark = await _remark(orchestrator, state, row.name, shown)
+        status = shown[row.name].value.replace("_", " ")
+        rows.append((row.shown, status, str(task.attempt or ""), started, _took(task), remark))
+    output.say("")
+    headings = ("step", "status", "attempts", "started", "took", "result, error or reason")
+    output.table(headings, rows, paint=output.paint_status)
+    left = sum(not row.hidden for row in found) - sum(not row.hidden for row in kept)
+    if left:
+        output.say(f"and {plural(left, 'step')} more (--all shows them)")
 
 
 def _version(state: ExecutionState) -> str:
@@ -200,10 +236,11 @@ async def _remark(
 ) -> str:
     """Return the head of a step's result, its error, or what it is blocked by."""
     task = state.tasks[name]
+    within = inside(state, name)
     match shown[name]:
         case TaskStatus.COMPLETED:
             if task.value is None:
-                return ""
+                return within.told() if within is not None else ""
             by_hand = f"{output.one_line(task.pinned, 60)}: " if task.pinned else ""
             source = f" ({output.one_line(task.source)})" if task.source else ""
             inline = task.value.inline
@@ -214,15 +251,17 @@ async def _remark(
         case TaskStatus.PENDING if task.kept is not None:
             return "has a result, and keeps it if it is given the same again"
         case TaskStatus.FAILED | TaskStatus.PARKED | TaskStatus.IN_DOUBT | TaskStatus.RETRYING:
-            return output.one_line(f"{task.error.kind}: {task.error.message}" if task.error else "", 200)
+            error = f"{task.error.kind}: {task.error.message}" if task.error else ""
+            return output.one_line(f"{error} ({within.told()})" if within is not None else error, 200)
         case TaskStatus.BLOCKED:
-            needs = state.pipeline.tasks[name].needs if state.pipeline else ()
+            around = [task.within] if task.within is not None else []
+            needs = [*state.graph[name].needs, *around]
             stuck = [need for need in needs if shown[need] in STUCK or shown[need] is TaskStatus.BLOCKED]
             return f"behind {', '.join(stuck)}"
         case TaskStatus.RUNNING | TaskStatus.INTERRUPTED if task.progress is not None:
             return output.one_line(f"{far(task.progress[0], task.progress[1])} {task.progress[2]}", 100)
         case _:
-            return ""
+            return within.told() if within is not None else ""
 
 
 # -- a step ------------------------------------------------------------------------------------------------------
@@ -242,7 +281,8 @@ async def step_object(
     if step not in state.tasks or state.pipeline is None:
         raise no_step(execution, state, step)
     name: TaskId = step
-    task, definition = state.tasks[name], state.pipeline.tasks[name]
+    task, definition = state.tasks[name], state.graph[name]
+    within = inside(state, name)
     attempts, changes = await _happenings(orchestrator, state, execution, name)
     status = statuses(state, summary)[name]
     if status is TaskStatus.INTERRUPTED:
@@ -258,6 +298,8 @@ async def step_object(
         "execution_id": execution,
         "task": step,
         "status": status.value,
+        "within": task.within,
+        "inside": within._asdict() if within is not None else None,
         "tool": definition.tool,
         "action": definition.action,
         "needs": list(definition.needs),
@@ -270,7 +312,7 @@ async def step_object(
         "crashes": task.crashes,
         "parameters": parameters,
         "parameters_are_templates": templated and rendered is None,
-        "result": await orchestrator.get_value(task.value),
+        "result": await orchestrator.get_result(execution, name) if task.status in DONE else None,
         "error": task.error._asdict() if task.error else None,
         "progress": dict(zip(("done", "total", "message"), task.progress, strict=True)) if task.progress else None,
         "saved": await orchestrator.get_value(task.saved),
@@ -314,8 +356,13 @@ async def _names(orchestrator: Orchestrator, state: ExecutionState, execution: s
         renames = [
             event.renamed async for _seq, event in orchestrator.facts(execution) if isinstance(event, DefinitionChanged)
         ]
+        outer = step
+        while (around := state.tasks[outer].within) is not None:
+            outer = around
         for renamed in reversed(renames):
-            names.append(renamed.get(names[-1], names[-1]))
+            was = renamed.get(outer, outer)
+            names.append(TaskId(was + names[-1][len(outer) :]))
+            outer = was
     return names[::-1]
 
 
@@ -332,10 +379,21 @@ def _change(event: Event, execution: str, name: TaskId, new: TaskId) -> str:
             return f"is to run again: {event.reason}"
         case TasksInvalidated() if name in event.tasks:
             return f"is looked at again: {event.reason}"
+        case DecisionMade() if event.task == name:
+            return _decision(event)
+        case TaskGathered() if event.task == name:
+            return "its result is made of what is in it" + (f", without {', '.join(event.lost)}" if event.lost else "")
         case DefinitionChanged() if name != new:
             return f"was renamed: {name} → {new}"
         case _:
             return ""
+
+
+def _decision(event: DecisionMade) -> str:
+    """Say what was decided, and on what."""
+    kind = f"{event.kind}, round {event.round}" if event.round else event.kind
+    reads = ", ".join(f"{name} = {value}" for name, value in event.reads.items())
+    return f"{kind}: {event.value}" + (f" ({reads})" if reads else "")
 
 
 def _print_step(found: dict[str, Any]) -> None:
@@ -349,6 +407,8 @@ def _print_step(found: dict[str, Any]) -> None:
         [
             ("status", output.style(status.replace("_", " "), output.STATUS_COLOUR.get(status, "bold"))),
             ("tool", f"{found['tool']} {found['action'] or ''}".rstrip()),
+            ("in", output.one_line(found["within"] or "")),
+            ("holds", Inside(**found["inside"]).told() if found["inside"] is not None else ""),
             ("needs", ", ".join(found["needs"])),
             ("took", duration(found["seconds"]) if found["seconds"] is not None else ""),
             ("failed", ", ".join(counts)),

@@ -13,6 +13,7 @@ from orchestrator.domain.tasks import DONE, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.expansion import Graph
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Task
@@ -66,6 +67,11 @@ class RecordedValues:
         self._cached += len(payload)
         while self._cached > CACHE_BYTES:
             self._cached -= len(self._cache.popitem(last=False)[1])
+
+
+def recorded_scope(values: RecordedValues, state: ExecutionState) -> Scope:
+    """Return a scope over what is recorded of an execution, for those who only look at results."""
+    return Scope(values, {}, dict, state.tasks.__getitem__, lambda: state.graph)
 
 
 class Scope:

@@ -138,6 +138,7 @@ class _Planner:
             definition.data if definition is not None else b"",
             Source(self.state.definition_source, self.state.definition_digest) if revision is None else revision.source,
             self.pipeline.id,
+            graph,
         )
 
     def _facts(self, removed: Mapping[TaskId, TaskState]) -> list[Event]:
