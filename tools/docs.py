@@ -98,6 +98,8 @@ def _type(about: dict[str, Any]) -> str:
     if "$ref" in about:
         heading = sections()[about["$ref"].rpartition("/")[2]].lower()
         return f"[{re.sub('^an? ', '', heading)}](#{heading.replace(' ', '-')})"
+    if "const" in about:
+        return f"`{str(about['const']).lower()}`"
     if "enum" in about:
         return ", ".join(f"`{choice}`" for choice in about["enum"])
     if "anyOf" in about:

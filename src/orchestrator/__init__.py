@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.diff import Diff
     from orchestrator.domain.execution import ExecutionStatus, TaskStatus
     from orchestrator.domain.pipeline import Input, RetryPolicy, Task
+    from orchestrator.domain.schedule import Schedule
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.errors import (
         CheckpointUnreadable,
@@ -72,6 +73,7 @@ _HOMES = {
     "ResumeStrategy": "domain.strategy",
     "Result": "core.ending",
     "RetryPolicy": "domain.pipeline",
+    "Schedule": "domain.schedule",
     "StateManager": "state.manager",
     "StoreError": "errors",
     "Task": "domain.pipeline",
@@ -107,6 +109,7 @@ __all__ = [
     "ResumeState",
     "ResumeStrategy",
     "RetryPolicy",
+    "Schedule",
     "StateManager",
     "StoreError",
     "Task",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +12,14 @@ from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution, complete_tool
 from orchestrator.cli.inspect import as_json_option
 from orchestrator.cli.output import plural, style
-from orchestrator.domain.expansion import body_of
 from orchestrator.errors import DefinitionError, Diagnostic, TaskError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from orchestrator.cli.drawing import Node
-    from orchestrator.domain.execution import TaskStatus
-    from orchestrator.domain.expansion import Graph
-    from orchestrator.domain.ids import TaskId
-    from orchestrator.domain.pipeline import Task
+    from orchestrator.cli.nodes import Counts
+    from orchestrator.domain.pipeline import Pipeline
     from orchestrator.tools.registry import ActionDescription, ToolDescription
 
 MARKS = {
@@ -36,8 +32,6 @@ MARKS = {
     "skipped": "○",
     "blocked": "·",
 }
-_WORST = ("failed", "parked", "in_doubt", "running", "retrying", "interrupted", "expanded", "blocked", "pending")
-"""Of many tasks that a step was made into, the first of these stands for all."""
 
 
 @click.command(
@@ -55,17 +49,19 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
     """
     from orchestrator.compiler.compile import compile_file
 
-    tools = common.orchestrator().tools
+    orchestrator = common.orchestrator()
     mistakes: list[Diagnostic] = []
     for file in files:
         try:
-            pipeline = compile_file(Path(file), tools=tools)
+            pipeline = compile_file(Path(file), tools=orchestrator.tools, library=orchestrator.library)
         except DefinitionError as error:
             mistakes += error.diagnostics
             continue
         counts = [plural(len(pipeline.tasks), "step")]
         counts += [plural(len(pipeline.inputs), "input")] * bool(pipeline.inputs)
         counts += [plural(len(pipeline.outputs), "output")] * bool(pipeline.outputs)
+        if pipeline.schedule is not None:
+            counts.append(f"schedule {output.one_line(pipeline.schedule.cron)} in {pipeline.schedule.timezone}")
         output.say(f"{output.clean(file)}: {style('OK', 'green')}, pipeline {pipeline.id}, {', '.join(counts)}")
     if mistakes:
         raise DefinitionError(mistakes)
@@ -90,8 +86,10 @@ async def graph_command(common: Common, name: str, form: str) -> None:
     need it. Steps in others are drawn once, under these; of those made of one, there stands how many have which status.
     """
     from orchestrator.cli import drawing
+    from orchestrator.cli.nodes import nodes_of
 
-    nodes = await _graph_of(common, name)
+    pipeline, counts = await _graph_of(common, name)
+    nodes = nodes_of(pipeline.tasks.values(), counts)
     for line in drawing.mermaid(nodes) if form == "mermaid" else _drawn(nodes):
         output.say(line)
 
@@ -118,69 +116,26 @@ def _is_file(path: Path) -> bool:
     return path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
 
 
-async def _graph_of(common: Common, name: str) -> Mapping[str, Node]:
-    """Return the steps of a file, or of an execution with their statuses."""
-    from orchestrator.cli.show import statuses
+async def pipeline_of(common: Common, name: str) -> Pipeline:
+    """Return the pipeline of a file, or of an execution."""
+    return (await _graph_of(common, name))[0]
+
+
+async def _graph_of(common: Common, name: str) -> tuple[Pipeline, Counts]:
+    """Return the pipeline of a file, or of an execution with the statuses of its steps."""
+    from orchestrator.cli.folding import statuses
+    from orchestrator.cli.nodes import counts_of
     from orchestrator.compiler.compile import compile_file
 
     if _is_file(Path(name)):
-        return _nodes(compile_file(name, tools=common.orchestrator().tools).tasks.values(), {})
+        orchestrator = common.orchestrator()
+        return compile_file(name, tools=orchestrator.tools, library=orchestrator.library), {}
     async with common.reading(name) as orchestrator:
         summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)
     if state.pipeline is None:
-        raise UsageError(f"execution {name!r} was saved without a pipeline: there is nothing to draw")
-    found: _Counts = {}
-    _count(state.graph, {name: name for name in state.graph.written}, (), statuses(state, summary), found)
-    return _nodes(state.pipeline.tasks.values(), found)
-
-
-_Counts = dict[tuple[str, ...], "Counter[str]"]
-"""How many tasks have which status, by the ids of the step as it is written and of those around it."""
-
-
-def _count(
-    graph: Graph,
-    names: Mapping[TaskId, TaskId],
-    around: tuple[str, ...],
-    shown: Mapping[TaskId, TaskStatus],
-    found: _Counts,
-) -> None:
-    """Count the statuses of tasks; ``names`` tells the id of each as it is written."""
-    for name, written in names.items():
-        place = (*around, written)
-        found.setdefault(place, Counter())[shown[name].value] += 1
-        expansion = graph.expansions.get(name)
-        if expansion is None:
-            continue
-        body = [task.id for task in body_of(graph[name], expansion.branch)]
-        for key in expansion.all_keys:
-            inner = dict(zip(graph.members(name, key, expansion.branch), body, strict=True))
-            _count(graph, inner, place, shown, found)
-
-
-def _nodes(tasks: Iterable[Task], found: _Counts, around: tuple[str, ...] = ()) -> dict[str, Node]:
-    """Return tasks as they are drawn, with the statuses of all that were made of them."""
-    from orchestrator.cli.drawing import Node
-
-    tasks = list(tasks)
-    nodes = {}
-    for task in tasks:
-        place = (*around, task.id)
-        counts = found.get(place, Counter())
-        alone = task.control is not None and [inner.id for inner in task.body] == [""]
-        inner = task.body[0] if alone else task
-        tool = f"{inner.tool}{f'.{inner.action}' if inner.action else ''}"
-        label = f"{task.id}  {output.one_line(f'{task.tool} {tool}' if alone else tool, 60)}"
-        if alone and found:
-            counts = counts if not found.get((*place, "")) else found[*place, ""]
-        total, told = counts.total(), [(status.replace("_", " "), count) for status, count in counts.items()]
-        words = told[0][0] if total == 1 else ", ".join(f"{count:,} {status}" for status, count in told)
-        status = next((each for each in _WORST if each in counts), next(iter(counts), ""))
-        needs = [need for need in task.needs if need in {each.id for each in tasks}]
-        inside = {} if alone else _nodes(task.body, found, place)
-        nodes[str(task.id)] = Node(f"{label}  {words}" if counts else label, needs, status, inside)
-    return nodes
+        raise UsageError(f"execution {name!r} was saved without a pipeline: there are no steps to look at")
+    return state.pipeline, counts_of(state.graph, statuses(state, summary))
 
 
 @click.command(

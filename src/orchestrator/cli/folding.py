@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.cli.output import one_line, plural
 from orchestrator.domain.control import ForEach, Loop, Switch
-from orchestrator.domain.execution import DONE, STUCK, TaskStatus
+from orchestrator.domain.execution import DONE, STUCK, ExecutionState, ExecutionStatus, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.expansion import Graph
     from orchestrator.domain.ids import TaskId
+    from orchestrator.ports.store import ExecutionSummary
 
 ITEMS = 10
 """Items shown of a container that has more."""
@@ -71,6 +71,19 @@ def counted(tasks: Sequence[TaskId], shown: Mapping[TaskId, TaskStatus]) -> str:
     """Say how many of the tasks have which status."""
     counts = Counter(shown[name].value.replace("_", " ") for name in tasks)
     return ", ".join(f"{count:,} {status}" for status, count in counts.items())
+
+
+def statuses(state: ExecutionState, summary: ExecutionSummary) -> dict[TaskId, TaskStatus]:
+    """Return the status of each step as people see it.
+
+    That is blocked behind a failed one, not pending; and interrupted, not running, where the process is gone.
+    """
+    shown = {name: task.status for name, task in state.tasks.items()} | dict.fromkeys(
+        state.blocked(), TaskStatus.BLOCKED
+    )
+    if summary.status in (ExecutionStatus.INTERRUPTED, ExecutionStatus.PAUSED):
+        shown |= dict.fromkeys(state.running, TaskStatus.INTERRUPTED)
+    return shown
 
 
 class Inside(NamedTuple):

@@ -130,7 +130,9 @@ async def _inputs(
     state = await reader.get_state(execution)
     pipeline = state.pipeline
     if request.pipeline is not None:
-        pipeline = compile_file(request.pipeline, tools=reader.tools, default_id=state.pipeline_id or None)
+        pipeline = compile_file(
+            request.pipeline, tools=reader.tools, default_id=state.pipeline_id or None, library=reader.library
+        )
     if pipeline is None:
         return {}  # the fork itself says why it cannot be
     recorded: Mapping[str, Any] = await reader.get_value(state.inputs) or {}

@@ -66,12 +66,12 @@ def run_command(
     """
     from orchestrator.cli.driving import Drive
     from orchestrator.compiler.compile import compile_file
-    from orchestrator.domain.ids import execution_id as valid_execution_id
+    from orchestrator.domain.ids import chosen_id
 
     if execution_id is not None:
-        valid_execution_id(execution_id)
+        chosen_id(execution_id)
     drive = Drive(common, Options(**options))
-    pipeline = compile_file(Path(file), tools=drive.orchestrator.tools)
+    pipeline = compile_file(Path(file), tools=drive.orchestrator.tools, library=drive.orchestrator.library)
     inputs = read_inputs(pipeline, given, input_file)
     run_async(_run(drive, pipeline, inputs, execution_id or drive.orchestrator.new_execution_id(), Path(file)))
 

@@ -9,33 +9,19 @@ import click
 from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution, complete_steps
-from orchestrator.cli.display import far, reused
-from orchestrator.cli.folding import ITEMS, Inside, counted, folded, inside
+from orchestrator.cli.display import far
+from orchestrator.cli.folding import ITEMS, counted, folded, inside, statuses
 from orchestrator.cli.inspect import as_json_option, summary_object
 from orchestrator.cli.output import duration, iso, moment, plural
-from orchestrator.domain.events import (
-    DecisionMade,
-    DefinitionChanged,
-    ResultSet,
-    TaskClaimed,
-    TaskCompleted,
-    TaskFailed,
-    TaskGathered,
-    TaskInterrupted,
-    TaskReused,
-    TasksInvalidated,
-    TaskSkipped,
-    TasksReset,
-)
-from orchestrator.domain.execution import DONE, STUCK, ExecutionState, ExecutionStatus, TaskStatus
+from orchestrator.cli.step import no_step, print_step, step_object
+from orchestrator.core.family import child_of
+from orchestrator.domain.execution import DONE, STUCK, ExecutionState, TaskStatus
 from orchestrator.domain.ids import TaskId
-from orchestrator.domain.words import did_you_mean
-from orchestrator.errors import UsageError
+from orchestrator.errors import UnknownExecution, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from orchestrator.domain.events import Event
     from orchestrator.domain.execution import TaskState
     from orchestrator.orchestrator import Orchestrator
     from orchestrator.ports.store import ExecutionSummary
@@ -45,8 +31,8 @@ ROWS = 200
 
 _FIRST = STUCK | {TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.EXPANDED, TaskStatus.INTERRUPTED}
 """What is looked at first of many items."""
-CHANGES = 20
-"""Of what was done about a step besides its attempts, the last ones are shown."""
+CHILDREN = 20
+"""Executions shown that steps began."""
 
 
 @click.command(
@@ -91,24 +77,11 @@ async def show_command(
             output.emit(result) if as_json else output.say(output.pretty(result))
         elif step is not None:
             found = await step_object(orchestrator, summary, state, step)
-            output.emit(found) if as_json else _print_step(found)
+            output.emit(found) if as_json else print_step(found)
         elif as_json:
             output.emit(await _execution_object(orchestrator, summary, state))
         else:
             await _print_execution(orchestrator, summary, state, everything=everything)
-
-
-def statuses(state: ExecutionState, summary: ExecutionSummary) -> dict[TaskId, TaskStatus]:
-    """Return the status of each step as people see it.
-
-    That is blocked behind a failed one, not pending; and interrupted, not running, where the process is gone.
-    """
-    shown = {name: task.status for name, task in state.tasks.items()} | dict.fromkeys(
-        state.blocked(), TaskStatus.BLOCKED
-    )
-    if summary.status in (ExecutionStatus.INTERRUPTED, ExecutionStatus.PAUSED):
-        shown |= dict.fromkeys(state.running, TaskStatus.INTERRUPTED)
-    return shown
 
 
 # -- an execution ------------------------------------------------------------------------------------------------
@@ -121,6 +94,7 @@ async def _execution_object(
     return summary_object(summary) | {
         "definition": {"version": state.versions, "source": state.definition_source or None},
         "forked_from": state.forked_from or None,
+        "started_by": {"execution_id": state.link.parent, "task": state.link.task} if state.link else None,
         "inputs": await orchestrator.get_value(state.inputs),
         "outputs": await orchestrator.get_value(state.outputs),
         "error": state.error._asdict() if state.error else None,
@@ -138,6 +112,7 @@ async def _execution_object(
                 "result_from": task.source or None,
                 "by_hand": task.pinned or None,
                 "within": task.within,
+                "child": child_of(summary.execution_id, state, name),
             }
             for name, task in _in_order(state)
         ],
@@ -163,6 +138,7 @@ async def _print_execution(
             ("pipeline", output.one_line(summary.pipeline_id)),
             ("definition", _version(state)),
             ("forked from", state.forked_from),
+            ("started by", f"step {state.link.task} of {state.link.parent}" if state.link else ""),
             ("status", output.style(status, output.STATUS_COLOUR.get(status, "bold"))),
             ("why", output.one_line(state.error.message) if state.error else ""),
             ("steps", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())),
@@ -175,6 +151,7 @@ async def _print_execution(
         ]
     )
     await _print_steps(orchestrator, state, shown, everything=everything)
+    await _print_children(orchestrator, summary.execution_id, state)
     outputs = await orchestrator.get_value(state.outputs)
     if outputs:
         output.say("", "outputs")
@@ -215,6 +192,23 @@ async def _print_steps(
     left = sum(not row.hidden for row in found) - sum(not row.hidden for row in kept)
     if left:
         output.say(f"and {plural(left, 'step')} more (--all shows them)")
+
+
+async def _print_children(orchestrator: Orchestrator, execution: str, state: ExecutionState) -> None:
+    """Print the executions that steps began last, the first ones of many."""
+    begun = [(name, child) for name in state.graph if (child := child_of(execution, state, name)) is not None]
+    rows = []
+    for name, child in begun[:CHILDREN]:
+        try:
+            found = await orchestrator.get_summary(child)
+        except UnknownExecution:  # claimed, and the process ended before it was created; or removed
+            continue
+        rows.append((name, child, found.status.value, f"{found.completed:,}/{found.total:,}"))
+    if rows:
+        output.say("")
+        output.table(("step", "its execution", "status", "done"), rows, paint=output.paint_status)
+    if len(begun) > CHILDREN:
+        output.say(f"and {len(begun) - CHILDREN:,} more (`orchestrator list --all`)")
 
 
 def _version(state: ExecutionState) -> str:
@@ -262,186 +256,3 @@ async def _remark(
             return output.one_line(f"{far(task.progress[0], task.progress[1])} {task.progress[2]}", 100)
         case _:
             return within.told() if within is not None else ""
-
-
-# -- a step ------------------------------------------------------------------------------------------------------
-
-
-def no_step(execution: str, state: ExecutionState, step: str) -> UsageError:
-    """Return the error for a name that no step of an execution has."""
-    hint = did_you_mean(step, state.tasks)
-    return UsageError(f"no step named {step!r} in execution {execution!r}{f' ({hint})' if hint else ''}")
-
-
-async def step_object(
-    orchestrator: Orchestrator, summary: ExecutionSummary, state: ExecutionState, step: str
-) -> dict[str, Any]:
-    """Return everything that is known of one step; raise UsageError if there is none of this name."""
-    execution = summary.execution_id
-    if step not in state.tasks or state.pipeline is None:
-        raise no_step(execution, state, step)
-    name: TaskId = step
-    task, definition = state.tasks[name], state.graph[name]
-    within = inside(state, name)
-    attempts, changes = await _happenings(orchestrator, state, execution, name)
-    status = statuses(state, summary)[name]
-    if status is TaskStatus.INTERRUPTED:
-        attempts[task.attempt]["outcome"] = status.value
-    parameters: Any = dict(definition.parameters)
-    prior, templated = task.prior, definition.reads is not None
-    rendered = prior.parameters if prior is not None else task.parameters
-    if isinstance(rendered, bytes):
-        parameters = {"…": "too large to be kept"}
-    elif rendered is not None:
-        parameters = await orchestrator.get_value(rendered)
-    return {
-        "execution_id": execution,
-        "task": step,
-        "status": status.value,
-        "within": task.within,
-        "inside": within._asdict() if within is not None else None,
-        "tool": definition.tool,
-        "action": definition.action,
-        "needs": list(definition.needs),
-        "started_at": iso(task.started_at),
-        "ended_at": iso(task.ended_at),
-        "seconds": task.ended_at - task.started_at if task.started_at and task.ended_at and not task.pinned else None,
-        "attempts": list(attempts.values()),
-        "changes": changes,
-        "failures": task.failures,
-        "crashes": task.crashes,
-        "parameters": parameters,
-        "parameters_are_templates": templated and rendered is None,
-        "result": await orchestrator.get_result(execution, name) if task.status in DONE else None,
-        "error": task.error._asdict() if task.error else None,
-        "progress": dict(zip(("done", "total", "message"), task.progress, strict=True)) if task.progress else None,
-        "saved": await orchestrator.get_value(task.saved),
-    }
-
-
-async def _happenings(
-    orchestrator: Orchestrator, state: ExecutionState, execution: str, step: TaskId
-) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
-    """Return the attempts of a step by their numbers, and what else was done about it, under all of its names."""
-    attempts: dict[int, dict[str, Any]] = {}
-    changes: list[dict[str, Any]] = []
-    names = await _names(orchestrator, state, execution, step)
-    version = 1
-    async for seq, event in orchestrator.facts(execution):
-        name = names[version - 1]
-        match event:
-            case TaskClaimed(at, found, number) if found == name:
-                attempts[number] = {"attempt": number, "version": version, "seq": seq, "started_at": iso(at)}
-                attempts[number]["outcome"] = "running"
-            case TaskCompleted(at, found, number) if found == name:
-                attempts.setdefault(number, {"attempt": number}).update(ended_at=iso(at), outcome="completed")
-            case TaskFailed(at, found, number, error) if found == name:
-                what = {"ended_at": iso(at), "outcome": "failed", "error": f"{error.kind}: {error.message}"}
-                attempts.setdefault(number, {"attempt": number}).update(what)
-            case TaskInterrupted(at, found, number, _, reason) if found == name:
-                attempts.setdefault(number, {"attempt": number}).update(
-                    ended_at=iso(at), outcome="interrupted", error=reason
-                )
-            case _:
-                version += isinstance(event, DefinitionChanged)
-                if text := _change(event, execution, name, names[version - 1]):
-                    changes.append({"seq": seq, "at": iso(event.at), "what": text})
-    return attempts, changes
-
-
-async def _names(orchestrator: Orchestrator, state: ExecutionState, execution: str, step: TaskId) -> list[TaskId]:
-    """Return what a step was called under each version of the definition."""
-    names = [step]
-    if state.versions > 1:
-        renames = [
-            event.renamed async for _seq, event in orchestrator.facts(execution) if isinstance(event, DefinitionChanged)
-        ]
-        outer = step
-        while (around := state.tasks[outer].within) is not None:
-            outer = around
-        for renamed in reversed(renames):
-            was = renamed.get(outer, outer)
-            names.append(TaskId(was + names[-1][len(outer) :]))
-            outer = was
-    return names[::-1]
-
-
-def _change(event: Event, execution: str, name: TaskId, new: TaskId) -> str:
-    """Say what a fact that is no attempt means to a step; empty if nothing."""
-    match event:
-        case TaskReused() if event.task == name:
-            return reused(event, execution)
-        case ResultSet() if event.task == name:
-            return f"was given its result by {event.by}" + (f": {event.reason}" if event.reason else "")
-        case TaskSkipped() if event.task == name:
-            return f"skipped: {event.reason}"
-        case TasksReset() if name in event.tasks:
-            return f"is to run again: {event.reason}"
-        case TasksInvalidated() if name in event.tasks:
-            return f"is looked at again: {event.reason}"
-        case DecisionMade() if event.task == name:
-            return _decision(event)
-        case TaskGathered() if event.task == name:
-            return "its result is made of what is in it" + (f", without {', '.join(event.lost)}" if event.lost else "")
-        case DefinitionChanged() if name != new:
-            return f"was renamed: {name} → {new}"
-        case _:
-            return ""
-
-
-def _decision(event: DecisionMade) -> str:
-    """Say what was decided, and on what."""
-    kind = f"{event.kind}, round {event.round}" if event.round else event.kind
-    reads = ", ".join(f"{name} = {value}" for name, value in event.reads.items())
-    return f"{kind}: {event.value}" + (f" ({reads})" if reads else "")
-
-
-def _print_step(found: dict[str, Any]) -> None:
-    status = found["status"]
-    progress, error = found["progress"], found["error"]
-    output.say(f"step {output.style(found['task'], 'bold')} of execution {found['execution_id']}")
-    counts = [
-        plural(found[name], name[:-1] if name == "failures" else "crash") for name in ("failures",) if found[name]
-    ]
-    output.facts(
-        [
-            ("status", output.style(status.replace("_", " "), output.STATUS_COLOUR.get(status, "bold"))),
-            ("tool", f"{found['tool']} {found['action'] or ''}".rstrip()),
-            ("in", output.one_line(found["within"] or "")),
-            ("holds", Inside(**found["inside"]).told() if found["inside"] is not None else ""),
-            ("needs", ", ".join(found["needs"])),
-            ("took", duration(found["seconds"]) if found["seconds"] is not None else ""),
-            ("failed", ", ".join(counts)),
-            (
-                "progress",
-                output.one_line(f"{far(progress['done'], progress['total'])} {progress['message']}")
-                if progress
-                else "",
-            ),
-        ]
-    )
-    if found["attempts"]:
-        keys = {"attempt": "attempt", "outcome": "outcome", "started_at": "started", "ended_at": "ended"}
-        if any(each.get("version", 1) > 1 for each in found["attempts"]):
-            keys["version"] = "version"
-        keys["error"] = "error"
-        rows = [[output.one_line(each.get(key) or "", 200) for key in keys] for each in found["attempts"]]
-        output.say("")
-        output.table(list(keys.values()), rows, paint=output.paint_status)
-    if found["changes"]:
-        output.say("", "what else was done")
-        output.facts((each["at"], output.one_line(each["what"], 200)) for each in found["changes"][-CHANGES:])
-    note = " (as templates: the rendered ones are kept up to 1 KiB, once an attempt began)"
-    _section(f"parameters{note if found['parameters_are_templates'] else ''}", found["parameters"])
-    if status == TaskStatus.COMPLETED.value:
-        output.say("", "result", output.pretty(found["result"]))
-    _section("saved state", found["saved"])
-    if error:
-        output.say("", "error", output.clean(f"{error['kind']}: {error['message']}"))
-        if error["trace"]:
-            output.say(output.clean(error["trace"]).rstrip())
-
-
-def _section(name: str, value: Any) -> None:
-    if value not in (None, {}):
-        output.say("", name, output.pretty(value))

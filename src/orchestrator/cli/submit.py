@@ -45,7 +45,7 @@ def submit_command(
     from orchestrator.compiler.compile import compile_file
 
     orchestrator = common.orchestrator()
-    pipeline = compile_file(Path(file), tools=orchestrator.tools)
+    pipeline = compile_file(Path(file), tools=orchestrator.tools, library=orchestrator.library)
     inputs = read_inputs(pipeline, given, input_file)
     run_async(_submit(orchestrator, pipeline, inputs, execution_id, source=Path(file), **options))
 

@@ -35,10 +35,14 @@ _AROUND = frozenset((*_CONSTRUCTS, "id", "name", "description", "dependencies", 
 def step_of(step: Values, path: Path, reading: Reading) -> Task:
     """Return the task that a step means; notes what does not go together in it."""
     if _CONSTRUCTS.isdisjoint(step):
-        if "tool" not in step and (*path, "tool") not in reading.places:
-            reading.wrong((*path, "tool"), "this key is missing", "a step has a tool, or steps, or a switch")
+        _check_tool(step, path, reading, "a step has a tool, or steps, or a switch")
         return _task(step, step["id"])
     return _container(step, path, reading)
+
+
+def _check_tool(step: Values, path: Path, reading: Reading, hint: str) -> None:
+    if "tool" not in step and (*path, "tool") not in reading.places and path not in reading.places:
+        reading.wrong((*path, "tool"), "this key is missing", hint)
 
 
 def _task(step: Values, name: str) -> Task:
@@ -111,8 +115,7 @@ def _body(step: Values, path: Path, reading: Reading) -> tuple[Task, ...] | None
         if not found and (*path, "steps") not in reading.places:
             reading.wrong((*path, "steps"), "there are no steps in it")
     else:
-        if "tool" not in step and (*path, "tool") not in reading.places:
-            reading.wrong((*path, "tool"), "this key is missing", "it is what is done, or `steps` are")
+        _check_tool(step, path, reading, "it is what is done, or `steps` are")
         return None
     for key in step:
         if key not in _AROUND and key != "max_iterations" and (*path, key) not in reading.places:

@@ -56,6 +56,17 @@ def find(action: str) -> Action:
     return made
 
 
+def load(reference: str) -> Any:
+    """Import what ``package.module:name`` names, whatever it is; raise TaskError (kind ``tool``) if it cannot be."""
+    module_name, name = _parts(reference)
+    return _attribute(_import(module_name), module_name, name)
+
+
+def is_reference(text: str) -> bool:
+    """Tell whether a text is of the form ``package.module:name``."""
+    return _FORM.fullmatch(text) is not None
+
+
 def identify(action: str) -> Identity:
     """Return what calling the function means now, without importing it: the digests of its code.
 
