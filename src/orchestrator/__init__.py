@@ -42,6 +42,9 @@ if TYPE_CHECKING:
         TaskError,
         UsageError,
     )
+    from orchestrator.functions.handles import expression, item, last
+    from orchestrator.functions.pipeline import pipeline, subpipeline
+    from orchestrator.functions.task import Step, task
     from orchestrator.models import init_models
     from orchestrator.orchestrator import Orchestrator
     from orchestrator.ports.context import TaskContext
@@ -75,6 +78,7 @@ _HOMES = {
     "RetryPolicy": "domain.pipeline",
     "Schedule": "domain.schedule",
     "StateManager": "state.manager",
+    "Step": "functions.task",
     "StoreError": "errors",
     "Task": "domain.pipeline",
     "TaskContext": "ports.context",
@@ -82,8 +86,14 @@ _HOMES = {
     "TaskStatus": "domain.execution",
     "UsageError": "errors",
     "compile": "api",
+    "expression": "functions.handles",
     "init_models": "models",
+    "item": "functions.handles",
+    "last": "functions.handles",
+    "pipeline": "functions.pipeline",
     "register": "state.registry",
+    "subpipeline": "functions.pipeline",
+    "task": "functions.task",
     "tool": "tools.decorator",
 }
 
@@ -111,6 +121,7 @@ __all__ = [
     "RetryPolicy",
     "Schedule",
     "StateManager",
+    "Step",
     "StoreError",
     "Task",
     "TaskContext",
@@ -118,8 +129,14 @@ __all__ = [
     "TaskStatus",
     "UsageError",
     "compile",
+    "expression",
     "init_models",
+    "item",
+    "last",
+    "pipeline",
     "register",
+    "subpipeline",
+    "task",
     "tool",
 ]
 

@@ -69,7 +69,7 @@ class Pipeline:
         )
 
     def _take(self, definition: Definition) -> None:
-        self.definition = definition
+        self._definition = definition
         self.execution_id: str | None = None
         self.source: Path | None = None
 
@@ -82,6 +82,11 @@ class Pipeline:
         return handle
 
     # -- what it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def definition(self) -> Definition:
+        """The compiled definition itself: frozen, checked."""
+        return self._definition
 
     @property
     def id(self) -> str:
@@ -188,7 +193,8 @@ def _stopper(runner: Orchestrator) -> Callable[[Engine], None]:
 def compile(path: str | Path, *, tools: Tools | None = None) -> Pipeline:  # noqa: A001 - the spec's word
     """Compile a pipeline file and return it, ready to run; needs no model, prints nothing.
 
-    Works alike inside and outside a running event loop. Raises DefinitionError with every mistake of the file, each
+    Works alike inside and outside a running event loop. ``path`` may also name a pipeline in Python, as
+    ``package.module:name`` or ``file.py:name``. Raises DefinitionError with every mistake of the file, each
     as ``file:line:column  path: what``.
 
     >>> compile("nowhere.yaml")
@@ -197,9 +203,9 @@ def compile(path: str | Path, *, tools: Tools | None = None) -> Pipeline:  # noq
     """
     if "\n" in str(path):
         raise UsageError("compile takes the path of a pipeline file; for YAML text use Pipeline.from_yaml(text)")
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
-    return Pipeline.of(compile_file(Path(path), **_means(tools)), Path(path))
+    return Pipeline.of(compile_at(Path(path), **_means(tools)), Path(path))
 
 
 class _Means(TypedDict):

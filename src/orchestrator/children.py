@@ -12,6 +12,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.compiler.places import file_at
 from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.ending import error_of
 from orchestrator.core.ledger import Link, Opening, describe_owner, process_of
@@ -305,8 +306,9 @@ class Children:
         adapters = self._wiring.adapters()
         reads: dict[str, FileSeen] = {}
         writes: dict[str, FileSeen] = {}
-        if state.definition_source and state.definition_digest:
-            reads[state.definition_source] = _as_read(adapters, state.definition_source, state.definition_digest)
+        file = file_at(state.definition_source) if state.definition_source else None
+        if file is not None and state.definition_digest:
+            reads[str(file)] = _as_read(adapters, str(file), state.definition_digest)
         for known in sorted(state.tasks.values(), key=lambda each: each.seq):
             if known.trace is not None:
                 writes |= {seen.path: seen for seen in known.trace.writes}

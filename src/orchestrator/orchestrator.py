@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.secret import SecretUse
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.domain.values import ValueRef
+    from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.store import ExecutionSummary, Store
     from orchestrator.ports.tools import Tools
@@ -92,8 +93,8 @@ class Orchestrator(RevisionMethods, FleetMethods):
             self._settings = replace(self._settings, max_concurrency=max_concurrency)
         self._tools = tools
         self._listeners = tuple(listeners)
-        self._clock = SystemClock()
-        self._chance = SystemChance()
+        self._clock: Clock = SystemClock()
+        self._chance: Chance = SystemChance()
         self._opened = False
 
     # -- wiring --------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
         from orchestrator.tools.looking import ProjectFiles
 
         settings = self._settings
-        store: Store = open_store(settings.store, options_of(settings, self._clock, self._chance))
+        store = self._make_store()
         secrets = self._secrets
         codec = RedactingCodec(secrets.redactor)
         self._opened = True
@@ -153,13 +154,19 @@ class Orchestrator(RevisionMethods, FleetMethods):
             schemas=ResultSchemas(),
             clock=self._clock,
             chance=self._chance,
-            keeper=LeaseKeeper(store, self._clock, settings.lease),
+            keeper=self._make_keeper(store),
             project=settings.project,
             capacity=settings.max_concurrency,
             grace_seconds=settings.grace,
             listeners=self._listeners,
             retention=settings.retention,
         )
+
+    def _make_store(self) -> Store:
+        return open_store(self._settings.store, options_of(self._settings, self._clock, self._chance))
+
+    def _make_keeper(self, store: Store) -> LeaseKeeper:
+        return LeaseKeeper(store, self._clock, self._settings.lease)
 
     @cached_property
     def _secrets(self) -> SecretLookup:

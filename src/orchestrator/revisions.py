@@ -29,7 +29,7 @@ from orchestrator.domain.pipeline import OnChange, Pipeline, definition_of
 from orchestrator.domain.plan import Plan, PlanRequest, Revision
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import DefinitionError, NoCheckpoint, PlanChanged, ResumeError, UnstorableValue, UsageError
-from orchestrator.wired import Wired, sha256_of
+from orchestrator.wired import Wired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -134,11 +134,16 @@ class RevisionMethods(Wired):
         An execution goes on with what is recorded, whatever became of the file: whoever edited it should know.
         """
         from orchestrator.compiler.compile import compile_file
+        from orchestrator.compiler.places import file_at, python_place, sha256_of
 
         source, digest = plan.source
-        path = self.settings.project / source
-        if not source or not path.is_file() or sha256_of(path) == digest:
+        file = file_at(source) if source else None
+        path = self.settings.project / (file or "")
+        if not path.is_file() or sha256_of(path) == digest:
             return ""
+        how = f"to go on with the file: --pipeline {source}"
+        if python_place(source) is not None:  # what it builds by now only running it could tell
+            return f"{file} has changed since; the recorded definition holds ({how})"
         try:
             found = compile_file(path, tools=self.tools, default_id=plan.pipeline_id, library=self.library)
         except DefinitionError as error:
@@ -146,7 +151,6 @@ class RevisionMethods(Wired):
             return f"{source} has {count} mistake{'s' if count > 1 else ''} by now; the recorded definition holds"
         if self._adapters.codec.encode_pipeline(found).ref.data == plan.definition:
             return ""
-        how = f"to go on with the file: --pipeline {source}"
         return f"{source} has changed since; the recorded definition holds ({how})"
 
     # -- forks ---------------------------------------------------------------------------------------------------
@@ -280,13 +284,11 @@ class RevisionMethods(Wired):
         self, state: ExecutionState, edited: Pipeline | Compiled | str | Path, given: Mapping[str, Any]
     ) -> Revision | None:
         """Return the revision that an edited pipeline is with these inputs; None if it is what is recorded."""
-        from orchestrator.compiler.compile import compile_file
+        from orchestrator.compiler.places import compile_at
 
         if isinstance(edited, (str, Path)):
             source = self._source_of(edited)
-            pipeline = compile_file(
-                edited, tools=self.tools, default_id=state.pipeline_id or None, library=self.library
-            )
+            pipeline = compile_at(edited, tools=self.tools, default_id=state.pipeline_id or None, library=self.library)
         else:
             pipeline = definition_of(edited)
             source = self._source_of(getattr(edited, "source", None))

@@ -300,7 +300,7 @@ WRONG = [
     ("lib/strict.yaml", {}, "must be given the input 'path'"),
     ("lib/self.yaml", {}, "the pipelines call each other: lib/self.yaml -> lib/self.yaml"),
     ("lib/round.yaml", {}, "the pipelines call each other: parent.yaml -> lib/round.yaml -> parent.yaml"),
-    ("json:dumps", {}, "'json:dumps' is function, not a pipeline"),
+    ("json:dumps", {}, "json:dumps  this is a function, not a pipeline"),
 ]
 
 

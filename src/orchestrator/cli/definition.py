@@ -37,23 +37,27 @@ MARKS = {
 @click.command(
     "validate",
     cls=Command,
-    examples=("orchestrator validate pipeline.yaml", "orchestrator validate pipelines/*.yaml"),
+    examples=(
+        "orchestrator validate pipeline.yaml",
+        "orchestrator validate pipelines/*.yaml",
+        "orchestrator validate flow.py:nightly",
+    ),
 )
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.argument("files", metavar="FILE|MODULE:NAME...", nargs=-1, required=True, type=click.Path())
 @pass_common
 def validate_command(common: Common, files: tuple[str, ...]) -> None:
-    """Check pipeline files and report every mistake.
+    """Check pipelines, of files or in Python, and report every mistake.
 
     A mistake is told as file:line:column, the place in the document, what is wrong and what may have been meant.
     Tools and their parameters are checked too. Nothing is run.
     """
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
     orchestrator = common.orchestrator()
     mistakes: list[Diagnostic] = []
     for file in files:
         try:
-            pipeline = compile_file(Path(file), tools=orchestrator.tools, library=orchestrator.library)
+            pipeline = compile_at(Path(file), tools=orchestrator.tools, library=orchestrator.library)
         except DefinitionError as error:
             mistakes += error.diagnostics
             continue
@@ -76,7 +80,7 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
         "orchestrator graph exec_1a2b3c",
     ),
 )
-@click.argument("name", metavar="FILE|EXECUTION", type=click.Path(), shell_complete=complete_execution)
+@click.argument("name", metavar="FILE|MODULE:NAME|EXECUTION", type=click.Path(), shell_complete=complete_execution)
 @click.option("--format", "form", type=click.Choice(["text", "mermaid"]), default="text", show_default=True)
 @pass_common
 async def graph_command(common: Common, name: str, form: str) -> None:
@@ -113,7 +117,10 @@ def _drawn(nodes: Mapping[str, Node]) -> list[str]:
 
 
 def _is_file(path: Path) -> bool:
-    return path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+    from orchestrator.compiler.places import python_place
+
+    named = path.suffix in (".yaml", ".yml", ".py") or len(path.parts) > 1
+    return named or path.exists() or python_place(path) is not None
 
 
 async def pipeline_of(common: Common, name: str) -> Pipeline:
@@ -125,11 +132,11 @@ async def _graph_of(common: Common, name: str) -> tuple[Pipeline, Counts]:
     """Return the pipeline of a file, or of an execution with the statuses of its steps."""
     from orchestrator.cli.folding import statuses
     from orchestrator.cli.nodes import counts_of
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
     if _is_file(Path(name)):
         orchestrator = common.orchestrator()
-        return compile_file(name, tools=orchestrator.tools, library=orchestrator.library), {}
+        return compile_at(name, tools=orchestrator.tools, library=orchestrator.library), {}
     async with common.reading(name) as orchestrator:
         summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)

@@ -29,7 +29,6 @@ MISSING_EXIT_CODE = 2
         "orchestrator secrets list pipeline.yaml",
         "orchestrator secrets list exec_1a2b3c --json",
         "orchestrator secrets set TOKEN",
-        "orchestrator secrets set TOKEN < token.txt",
     ),
 )
 @click.argument("action", metavar="list|set", type=click.Choice(["list", "set"]))

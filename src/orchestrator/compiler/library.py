@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from orchestrator.compiler.calls import Found
 from orchestrator.compiler.compile import compile_text
 from orchestrator.compiler.load import MAX_BYTES
-from orchestrator.domain.pipeline import Pipeline
+from orchestrator.compiler.places import imported, python_place, source_at
 from orchestrator.domain.plan import Source
 from orchestrator.errors import DefinitionError, TaskError
 from orchestrator.tools.paths import Sandbox
-from orchestrator.tools.python import is_reference, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orchestrator.compiler.places import PythonPlace
     from orchestrator.ports.tools import Tools
 
 MOST_DEEP = 16
@@ -29,7 +29,7 @@ MOST_DEEP = 16
 class Library:
     """Finds pipelines by the names that steps call them by, and compiles each once, with all that it calls itself.
 
-    A name is a file of the project (or of an allowed folder), or ``package.module:name`` of a pipeline built in Python.
+    A name is a file of the project (or of an allowed folder), or ``MODULE:NAME`` or ``FILE.py:NAME`` of one in Python.
     Files are read when they are first asked for: a library is for one compilation, or one call.
     """
 
@@ -46,8 +46,9 @@ class Library:
         for one with mistakes.
         """
         if name not in self._found:
+            python = python_place(name)
             try:
-                self._found[name] = self._built(name) if is_reference(name) else self._compiled(name)
+                self._found[name] = self._compiled(name) if python is None else self._imported(name, python)
             except TaskError as error:
                 if error.kind == "recursion":  # so it is only for those that are being compiled just now
                     raise
@@ -86,9 +87,5 @@ class Library:
             pipeline = compile_text(text, file=shown, tools=self._tools, library=self)
         return Found(pipeline, Source(shown, hashlib.sha256(text).hexdigest()))
 
-    def _built(self, name: str) -> Found:
-        found = load(name)
-        pipeline = found if isinstance(found, Pipeline) else getattr(found, "definition", None)
-        if not isinstance(pipeline, Pipeline):
-            raise TaskError(f"{name!r} is {type(found).__name__}, not a pipeline", kind="tool", retryable=False)
-        return Found(pipeline)
+    def _imported(self, name: str, python: PythonPlace) -> Found:
+        return Found(imported(name, python), source_at(name, self._sandbox.project))

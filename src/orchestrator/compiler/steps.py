@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compiler.limits import TemplateFault
@@ -86,6 +87,30 @@ def _container(step: Values, path: Path, reading: Reading) -> Task:
         control=control,
         body=inner,
     )
+
+
+def contained(task: Task, control: ForEach | Loop) -> Task:
+    """Return the container of a step that holds nothing but what it does itself: the task is done in it.
+
+    A condition that asks for something of each item is asked in it, too.
+    """
+    inside = task.condition is not None and isinstance(control, ForEach) and _is_of_items(task.condition)
+    outside = replace(
+        Task(task.id, WORDS[type(control)], dependencies=task.dependencies, name=task.name, control=control),
+        description=task.description,
+        condition=None if inside else task.condition,
+        renamed_from=task.renamed_from,
+    )
+    inner = replace(
+        task,
+        id=TaskId(""),
+        dependencies=(),
+        name=None,
+        description=None,
+        condition=task.condition if inside else None,
+        renamed_from=None,
+    )
+    return replace(outside, body=(inner,))
 
 
 def _alone(step: Values, condition: str | None) -> tuple[Task, ...]:
