@@ -40,6 +40,8 @@ def step_of(step: Values, path: Path, reading: Reading) -> Task:
     """Return the task that a step means; notes what does not go together in it."""
     if _CONSTRUCTS.isdisjoint(step):
         _check_tool(step, path, reading, "a step has a tool, or steps, or a switch")
+        if "max_iterations" in step:
+            _no_rounds(path, reading)
         return _task(step, step["id"])
     return _container(step, path, reading)
 
@@ -156,7 +158,7 @@ def _control(step: Values, path: Path, reading: Reading) -> Control:
     given = {"for_each": "for_each" in step, "while": loops, "switch": "switch" in step}
     kinds = [kind for kind, is_given in given.items() if is_given]
     if "max_iterations" in step and not loops:
-        reading.wrong((*path, "max_iterations"), "only a loop has rounds", "it goes with while or until", key=True)
+        _no_rounds(path, reading)
     if len(kinds) > 1 or ("switch" in step and "steps" in step):
         hint = "write the one as a step inside the other, under `steps`"
         both = " and ".join(kinds if len(kinds) > 1 else ("switch", "steps"))
@@ -171,6 +173,10 @@ def _control(step: Values, path: Path, reading: Reading) -> Control:
         default = switch["default"]
         return Switch(switch["value"], cases, None if default is None else tuple(inner["id"] for inner in default))
     return Block()
+
+
+def _no_rounds(path: Path, reading: Reading) -> None:
+    reading.wrong((*path, "max_iterations"), "only a loop has rounds", "it goes with while or until", key=True)
 
 
 def _is_of_items(condition: str) -> bool:

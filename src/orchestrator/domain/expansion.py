@@ -12,13 +12,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.domain.control import DEFAULT_CASE, ForEach, Loop, Switch
+from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import Task
 from orchestrator.domain.stage import Stage, undo_id, undone_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.domain.ids import TaskId
     from orchestrator.domain.values import ValueRef
 
 
@@ -64,6 +64,44 @@ def name_of(container: Task, key: str, task: str) -> TaskId:
     """Return the id of a body's task in one place: ``resize[a.png]``, ``resize[a.png].crop``, ``route.notify``."""
     place = f"{container.id}[{key}]" if isinstance(container.control, (ForEach, Loop)) else container.id
     return f"{place}.{task}" if task else place
+
+
+def written_as(tasks: Mapping[TaskId, Task], name: str) -> Task | None:
+    """Return the task that one of this name is written as, by its name alone: also one in a container; None for none.
+
+    >>> crop = Task("crop", "image", parameters={})
+    >>> written_as({"resize": Task("resize", "for_each", control=ForEach(3), body=(crop,))}, "resize[a.png].crop").id
+    'crop'
+    """
+    found = tasks.get(TaskId(name))
+    if found is not None:
+        return found
+    for at, char in enumerate(name):
+        outer = tasks.get(TaskId(name[:at])) if char in "[." else None
+        found = _inside(outer, outer.id, name) if outer is not None else None
+        if found is not None:
+            return found
+    return None
+
+
+def _inside(container: Task, place: str, name: str) -> Task | None:
+    """Return the task in a container, called ``place``, that has this name."""
+    if container.control is None or not name.startswith(place):
+        return None
+    rest = name[len(place) :]
+    repeated = isinstance(container.control, (ForEach, Loop))
+    for task in container.body:
+        end = ("]" if repeated else "") + (f".{task.id}" if task.id else "")
+        if rest == end or (repeated and rest.startswith("[") and rest.endswith(end)):
+            return task
+        if task.control is not None:
+            at = rest.find(end)
+            while at >= 0:
+                found = _inside(task, place + rest[: at + len(end)], name)
+                if found is not None:
+                    return found
+                at = rest.find(end, at + 1)
+    return None
 
 
 class Graph(Mapping["TaskId", Task]):

@@ -169,6 +169,7 @@ class _Planner:
             Source(self.state.definition_source, self.state.definition_digest) if revision is None else revision.source,
             self.pipeline.id,
             len(later),
+            self.graph,
         )
 
     def _facts(self, removed: Mapping[TaskId, TaskState]) -> list[Event]:
