@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.domain.decide import Claim, Finish, Gather, decide
+from orchestrator.domain.decide import Claim, Enter, Finish, Gather, decide
 from orchestrator.domain.events import (
     ErrorInfo,
     Event,
@@ -113,6 +113,8 @@ def run_to_end(state: ExecutionState, capacity: int = 1 << 30) -> int:
                     names.append(name)
                 case Gather(name):
                     raise AssertionError(f"{name} holds no steps")
+                case Enter(stage):
+                    raise AssertionError(f"there is no stage {stage}")
                 case Finish(status):
                     state.apply(ExecutionFinished(0.0, status.value, None, None))
                     return asked

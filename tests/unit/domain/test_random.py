@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.decide import Claim, Finish, Gather, decide
+from orchestrator.domain.decide import Claim, Enter, Finish, Gather, decide
 from orchestrator.domain.events import (
     ErrorInfo,
     Event,
@@ -90,6 +90,8 @@ class Drive:
                         self.begin(name)
                     case Gather(name):
                         raise AssertionError(f"{name} holds no steps")
+                    case Enter(stage):
+                        raise AssertionError(f"there is no stage {stage}")
                     case Finish(status):
                         assert not self.state.running
                         self.record(ExecutionFinished(self.now, status.value, None, None))
