@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from orchestrator.answering import AnswerMethods
 from orchestrator.children import Children, Wiring
 from orchestrator.core.adapters import Adapters
 from orchestrator.core.cancelling import cancel_execution
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from orchestrator.secrets.lookup import Found, SecretLookup
 
 
-class Orchestrator(RevisionMethods, FleetMethods):
+class Orchestrator(RevisionMethods, FleetMethods, AnswerMethods):
     """Runs, resumes and inspects executions of one store.
 
     Without arguments it finds the store that ``pipeline.run()`` writes to: ``ORCHESTRATOR_STORE``, else
@@ -290,14 +291,16 @@ class Orchestrator(RevisionMethods, FleetMethods):
         execution_id: str | None = None,
         admitted: Callable[[Engine], None] | None = None,
         source: str | Path | None = None,
+        wait: bool = True,
     ) -> Result:
         """Run a pipeline as a new execution and return how it ended.
 
         ``inputs`` are checked against the declared ones. ``admitted`` is called with the engine once the execution
-        is durable. ``source`` is the file that the pipeline came from (None: what a compiled one says).
+        is durable. ``source`` is the file that the pipeline came from (None: what a compiled one says). Once nothing
+        but waits is left in it, it waits here for time, signals and answers; not with ``wait=False``.
 
         Raises DefinitionError for wrong inputs, ExecutionExists for a taken id, ExecutionFailed,
-        ExecutionCancelled, ExecutionStopped - each with the ``execution_id``; LeaseLost; StoreError.
+        ExecutionCancelled, ExecutionStopped, ExecutionWaiting - each with the ``execution_id``; LeaseLost; StoreError.
         """
         from orchestrator.compiler.inputs import bind_inputs
 
@@ -308,7 +311,8 @@ class Orchestrator(RevisionMethods, FleetMethods):
         file = self._source_of(source if source is not None else getattr(pipeline, "source", None))
 
         with self._steps_logged(name):
-            state = await self._live.run(definition, bound, name, _noting(engines, admitted), Opening(file))
+            noted = _noting(engines, admitted)
+            state = await self._live.run(definition, bound, name, noted, Opening(file), letting_go=not wait)
         return await self._conclude(name, state, engines)
 
     async def resume_pipeline(
@@ -320,6 +324,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
         expect: Plan | str | None = None,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
+        wait: bool = True,
         **options: Unpack[PlanOptions],
     ) -> Result:
         """Go on with an execution exactly where it was, and return how it ended; a completed one is not run again.
@@ -327,7 +332,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
         ``resume_strategy`` None means the pipeline's own. ``options`` are what may be asked of a plan (see
         PlanOptions): an edited definition, steps to run again, results given by hand, and so on. ``steal`` takes over
         from an owner that is stopped. ``expect`` is the plan that was looked at before, or its digest: any other one is
-        refused. ``planned`` is told the plan before it is carried out.
+        refused. ``planned`` is told the plan before it is carried out. ``wait`` as with ``run_pipeline``.
 
         Raises NoCheckpoint, CheckpointUnreadable, ExecutionOwned, PlanChanged, PipelineChanged, ResumeError, and what
         ``run_pipeline`` raises.
@@ -345,7 +350,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
 
         with self._steps_logged(name):
             state = await self._live.resume(
-                name, request, steal=steal, admitted=_noting(engines, admitted), planned=told
+                name, request, steal=steal, admitted=_noting(engines, admitted), planned=told, letting_go=not wait
             )
         return await self._conclude(name, state, engines)
 

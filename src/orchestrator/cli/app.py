@@ -24,6 +24,8 @@ COMMANDS = {
     "run": ("run", "Run a pipeline as a new execution."),
     "plan": ("plan", "Show what a resume would do with each step, and why."),
     "resume": ("resume", "Go on with an execution exactly where it was."),
+    "approve": ("answering", "Answer a step that asks for an approval, or list those that do."),
+    "signal": ("answering", "Send a signal to an execution, for a step that waits for it."),
     "fork": ("fork", "Make a new execution that begins with what another one has recorded, and run it."),
     "explain": ("explain", "Show what a step's result was computed of, and what of that has changed."),
     "submit": ("submit", "Give a pipeline to the servers of the store."),

@@ -81,7 +81,7 @@ def run_command(
 async def _run(drive: Drive, pipeline: Pipeline, inputs: dict[str, Any], execution_id: str, source: Path) -> None:
     async def start(admitted: Callable[[Engine], None]) -> Result:
         return await drive.orchestrator.run_pipeline(
-            pipeline, inputs, execution_id=execution_id, admitted=admitted, source=source
+            pipeline, inputs, execution_id=execution_id, admitted=admitted, source=source, wait=drive.waits
         )
 
     await drive.run(execution_id, start)

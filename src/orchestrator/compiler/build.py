@@ -28,12 +28,14 @@ from orchestrator.compiler.templates import (
     is_template,
     texts_of,
 )
+from orchestrator.compiler.waiting import check_waits
 from orchestrator.domain.graph import cycle_text, cycles
 from orchestrator.domain.ids import ID_RULE, TaskId, is_valid_id
 from orchestrator.domain.pipeline import PIPELINE, Input, Isolation, Pipeline, Task
 from orchestrator.domain.schedule import Schedule
 from orchestrator.domain.stage import Stage
 from orchestrator.domain.strategy import ResumeStrategy
+from orchestrator.domain.waits import TOOLS as WAITING_TOOLS
 from orchestrator.domain.words import Path, kind_of
 from orchestrator.errors import TaskError
 from orchestrator.ports.tools import Problem, Tools
@@ -109,6 +111,7 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     builder.endings.check(timeout)
     failing = builder.endings.stage(Stage.ON_FAILURE, on_failure, names)
     last = builder.endings.stage(Stage.FINALLY, finally_, names)
+    check_waits(builder.mistakes, built, lambda name: builder.base(builder.first[name], name))
     if not listed and not builder.mistakes:
         builder.mistakes.add(("steps",), "a pipeline needs at least one step")
     builder.mistakes.check()
@@ -261,7 +264,8 @@ class Builder:
 
     def _reads(self, base: Path, task: Any, parameters: Mapping[str, Any], names: Names) -> tuple[Any, ...] | None:
         """Return the tasks whose results the task's templates read; None if it has no templates."""
-        found = self.templates((*base, "parameters"), parameters, names, task.id, secrets=True)
+        secrets = task.tool not in WAITING_TOOLS  # what they are given is kept, and shown
+        found = self.templates((*base, "parameters"), parameters, names, task.id, secrets=secrets)
         if task.condition is None:
             return None if found is None else tuple(found)
         path = (*base, "condition")

@@ -13,7 +13,7 @@ from orchestrator.domain.stage import FAILURE
 from orchestrator.domain.words import Path, closest, did_you_mean
 
 _SEPARATORS = re.compile("[-.]")
-EXECUTION_FACTS = ("id", "is_resume", "context")
+EXECUTION_FACTS = ("id", "is_resume", "context", "sent_back")
 STEP_FACTS = ("result", "status", "failed")
 _MEANT: dict[Any, str] = {
     **dict.fromkeys(ITEM_NAMES, "in a step with for_each, and in the steps inside it"),

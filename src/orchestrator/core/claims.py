@@ -115,6 +115,24 @@ class Claims:
         self.note(task, number, now, reference)
         return await self._attempt(task, known, number, parameters, files)
 
+    async def asked(self, task: Task, now: float) -> tuple[int, Mapping[str, Any]] | None:
+        """Return the number and the rendered parameters of a task that is to wait; None if it is done without that.
+
+        Raises TaskError as ``claim`` does.
+        """
+        known = self._recorder.state.tasks[task.id]
+        number = known.attempt + 1
+        self._resolve(task, now)
+        if known.kept is not None and await self._settle(task, known, known.kept, now):
+            return None
+        renderer = self._adapters.renderer
+        if task.reads is None:
+            return number, renderer.render(task.parameters, {})
+        scope = await self._scope.build(task.reads, number, task)
+        if task.condition is not None and not self.containers.decide(task, "condition", task.condition, scope, now):
+            return None
+        return number, renderer.render(task.parameters, scope)
+
     def note(self, task: Task, number: int, now: float, parameters: ValueRef | bytes | None = None) -> None:
         """Record a claim."""
         if task.checkpoint in (CheckpointWhen.BEFORE, CheckpointWhen.BOTH):

@@ -85,14 +85,18 @@ class LiveExecutions(Ledger):
         execution_id: str,
         admitted: Callable[[Engine], None] | None = None,
         opening: Opening = NO_OPENING,
+        *,
+        letting_go: bool = False,
     ) -> ExecutionState:
         """Run a pipeline as a new execution to its end; ``admitted`` is called once the execution is durable.
 
-        ``opening`` is what is recorded of it to begin with.
+        ``opening`` is what is recorded of it to begin with. ``letting_go``: leave it waiting once nothing but waits is
+        left in it, rather than wait with it.
         """
         await self._demand(pipeline, inputs)
         recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", opening)
-        return await self._drive(Engine(pipeline, recorder, self._adapters, pipeline.resume), admitted)
+        engine = Engine(pipeline, recorder, self._adapters, pipeline.resume)
+        return await self._drive(engine, admitted, letting_go=letting_go)
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
@@ -115,11 +119,12 @@ class LiveExecutions(Ledger):
         steal: bool = False,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
+        letting_go: bool = False,
     ) -> ExecutionState:
         """Take an execution up where it is and run it to its end; one with nothing to run is returned as it is.
 
-        ``planned`` is told the plan before anything is recorded of it, and may raise to refuse it. Raises NoCheckpoint,
-        CheckpointUnreadable, ExecutionOwned, ResumeError.
+        ``planned`` is told the plan before anything is recorded of it, and may raise to refuse it. ``letting_go`` as
+        with ``run``. Raises NoCheckpoint, CheckpointUnreadable, ExecutionOwned, ResumeError.
         """
         point("before_resume")
         _log.debug("resume of %s: asked", execution_id)
@@ -129,7 +134,7 @@ class LiveExecutions(Ledger):
             )
         except UnknownExecution as error:
             raise no_checkpoint(execution_id, "there is no such execution in this store") from error
-        return await self.carry_on(lease, request, admitted=admitted, planned=planned)
+        return await self.carry_on(lease, request, admitted=admitted, planned=planned, letting_go=letting_go)
 
     async def carry_on(
         self,
@@ -138,6 +143,7 @@ class LiveExecutions(Ledger):
         *,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
+        letting_go: bool = False,
     ) -> ExecutionState:
         """Go on under a lease that was granted already, as ``resume`` does; gives it back, however it ends."""
         keeper = self._adapters.keeper
@@ -155,7 +161,7 @@ class LiveExecutions(Ledger):
             await self._adapters.store.release(lease)
             return state
         point("after_resume")
-        return await self._drive(engine, admitted)
+        return await self._drive(engine, admitted, letting_go=letting_go)
 
     async def end(self, execution_id: ExecutionId, by: str) -> ExecutionState:
         """Cancel an execution that nobody is at work on, and carry out the stages that come after that."""
@@ -175,7 +181,7 @@ class LiveExecutions(Ledger):
         except BaseException:
             await _release(adapters, lease)
             raise
-        return await self._drive(engine, None)
+        return await self._drive(engine, None, letting_go=False)
 
     async def revise(
         self, execution_id: ExecutionId, request: PlanRequest, planned: Callable[[Plan], None] | None = None
@@ -305,8 +311,12 @@ class LiveExecutions(Ledger):
 
     # -- driving -------------------------------------------------------------------------------------------------
 
-    async def _drive(self, engine: Engine, admitted: Callable[[Engine], None] | None) -> ExecutionState:
+    async def _drive(
+        self, engine: Engine, admitted: Callable[[Engine], None] | None, *, letting_go: bool
+    ) -> ExecutionState:
         lease = engine.recorder.lease
+        if letting_go:
+            engine.let_go()
         adapters = self._adapters
         adapters.keeper.keep(lease, engine.lost, engine.asked)
         self._engines[lease.execution_id] = engine

@@ -74,7 +74,8 @@ class Scope:
     """Builds the scopes of one execution's templates.
 
     ``find`` returns what is known of a task, ``graph`` what the tasks are; ``facts`` are the execution's ``id``,
-    ``is_resume`` and ``context``; ``failure`` tells later stages why they were entered (see ``failure_of``).
+    ``is_resume`` and ``context``, to which comes ``sent_back``; ``failure`` tells later stages why they were entered
+    (see ``failure_of``).
     """
 
     def __init__(
@@ -107,9 +108,18 @@ class Scope:
             "inputs": self.inputs,
             "parameters": self.inputs,
             "attempt": attempt,
-            "execution": self._facts(),
+            "execution": {**self._facts(), "sent_back": self._sent_back(task)},
             **names,
         }
+
+    def _sent_back(self, task: Task | None) -> dict[str, Any] | None:
+        """Return why a task, or a container around it, was sent back to; None if it was not."""
+        while task is not None:
+            found = self._find(task.id).sent_back
+            if found is not None:
+                return found._asdict()
+            task = self._graph()[task.within] if task.within is not None else None
+        return None
 
     async def _step(self, name: TaskId) -> dict[str, Any]:
         known = self._find(name)

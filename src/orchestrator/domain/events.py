@@ -187,6 +187,37 @@ class ExecutionWaiting(NamedTuple):
     due: float | None
 
 
+class SignalReceived(NamedTuple):
+    """A signal came for the execution: it is kept until a step takes it, which waits for one of this name.
+
+    ``id`` is its sender's: one that is offered twice is recorded once. ``sent_at`` is when it was sent, by whom ``by``.
+    """
+
+    at: float
+    id: str
+    name: str
+    payload: ValueRef
+    by: str
+    sent_at: float
+
+
+class TaskWaiting(NamedTuple):
+    """The task waits: for a time, for a signal of this name, for an answer to an approval (``name`` is the task then).
+
+    ``kind``: ``time``, ``signal`` or ``approval``. ``until`` is when it is over by itself (None: never), decided once.
+    ``text`` says in a line what is waited for; ``parameters`` are the rendered ones, whole.
+    """
+
+    at: float
+    task: TaskId
+    attempt: int
+    kind: str
+    name: str
+    until: float | None
+    text: str
+    parameters: ValueRef
+
+
 class ToolsResolved(NamedTuple):
     """What these calls mean from here on: ``[tool, action, version, code]``.
 
@@ -320,6 +351,10 @@ class DecisionMade(NamedTuple):
 
     ``kind``: ``condition``, ``for_each``, ``while``, ``until`` or ``switch``. ``value`` is what it yielded and
     ``reads`` what it read, in a few words each. ``round`` counts the rounds of a loop, from 1; else 0.
+
+    Of what waits: ``signal`` is a signal that the task takes, or that is refused (``value`` says so, ``reads`` names
+    it by its id); ``send_back`` is one that sends the execution back, for the ``round``-th time: to the task ``step``
+    by ``by`` at the time ``at``, with the comment ``value``.
     """
 
     at: float
@@ -396,6 +431,8 @@ Event = (
     | TaskExpanded
     | TaskGathered
     | ExecutionWaiting
+    | SignalReceived
+    | TaskWaiting
     | StageEntered
     | ExecutionLinked
 )
@@ -426,6 +463,8 @@ TAGS: dict[type[Event], int] = {
     TaskExpanded: 23,
     TaskGathered: 24,
     ExecutionWaiting: 25,
+    SignalReceived: 26,
+    TaskWaiting: 27,
     StageEntered: 28,
     ExecutionLinked: 30,
 }

@@ -32,6 +32,7 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    SignalReceived,
     StageEntered,
     TaskClaimed,
     TaskCompleted,
@@ -45,6 +46,7 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
     TaskTraced,
+    TaskWaiting,
     ToolsResolved,
 )
 from orchestrator.domain.expansion import Graph
@@ -53,6 +55,7 @@ from orchestrator.domain.ids import TaskId
 from orchestrator.domain.members import Group
 from orchestrator.domain.stage import Stage
 from orchestrator.domain.tasks import DONE, STUCK, Call, TaskState, TaskStatus
+from orchestrator.domain.waits import APPROVAL, Received, SentBack, Waiting, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -93,9 +96,10 @@ class ExecutionState(Endings):
     how many of the pipeline's are not done. ``gatherable`` are containers whose members have all ended.
     ``ready`` holds the tasks that may begin, in the order they became so; ``running`` those claimed and not ended.
     ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
-    ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
-    present one, ``definition_source`` is the file it came from, or empty, and ``definition_digest`` that file's.
-    ``forked_from`` is a position of another execution. ``link`` tells whose child it is (None: nobody's).
+    ``waits`` are those that wait, and the signals that came. ``calls`` are what calls meant last. ``versions`` counts
+    the definitions so far; ``definition`` refers to the present one, ``definition_source`` is the file it came from, or
+    empty, and ``definition_digest`` that file's. ``forked_from`` is a position of another execution. ``link`` tells
+    whose child it is (None: nobody's).
 
     A DefinitionChanged can be folded once ``offer`` has been given the definition that it speaks of.
     """
@@ -129,6 +133,7 @@ class ExecutionState(Endings):
         "strategy",
         "updated_at",
         "versions",
+        "waits",
     )
 
     def __init__(self, pipeline: Pipeline | None) -> None:
@@ -165,6 +170,7 @@ class ExecutionState(Endings):
         self.ready = OrderedDict((name, None) for name, task in tasks.items() if not task.needs)
         self.held: dict[TaskId, None] = {}
         self.running: dict[TaskId, None] = {}
+        self.waits = Waits()
         self.counts[TaskStatus.PENDING] = len(self.tasks)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -272,6 +278,8 @@ class ExecutionState(Endings):
             if task.status is TaskStatus.EXPANDED:
                 self._set(task, TaskStatus.PENDING)
                 self._close(dependent)
+            elif task.status is TaskStatus.WAITING:
+                self._set(task, TaskStatus.PENDING)
             self._unready(dependent)
 
     def _make_ready(self, name: TaskId) -> None:
@@ -291,12 +299,15 @@ class ExecutionState(Endings):
         self.ready.pop(name, None)
         if self.held:
             self.held.pop(name, None)
+        if self.waits.tasks:
+            self.waits.end(name)
         task = self.tasks[name]
         if task.active:
             self._count_active(task, active=False)
 
     def _make_pending(self, name: TaskId, task: TaskState) -> None:
         self.running.pop(name, None)
+        self.waits.end(name)
         self._set(task, TaskStatus.PENDING)
         task.retry_at = None
         self._close(name)
@@ -360,15 +371,19 @@ class ExecutionState(Endings):
             task.generation += 1
             task.anew = False
         task.attempt = event.attempt
+        self._begin(name, task, event.at, event.parameters)
+
+    def _begin(self, name: TaskId, task: TaskState, at: float, parameters: ValueRef | bytes | None) -> None:
+        """Note what an attempt begins with, or a wait."""
         if task.tries_epoch != self.epoch:
             task.tries_epoch = self.epoch
             task.tries = 0
         task.tries += 1
         task.retry_at = None
-        task.started_at = event.at
+        task.started_at = at
         task.ended_at = None
         task.progress = None
-        task.parameters = event.parameters
+        task.parameters = parameters
         task.call = self._call(name)
         if task.kept is not None:
             task.failures = task.crashes = 0  # they were of the result that is given up now
@@ -517,7 +532,37 @@ class ExecutionState(Endings):
         self._satisfy(name)
 
     def _decided(self, event: DecisionMade) -> None:
-        """Change nothing: what follows from a decision is a fact of its own."""
+        """Take note of what becomes of a signal; what follows from any other decision is a fact of its own."""
+        if event.kind in ("signal", "send_back"):
+            self.waits.take(event.reads["signal"])
+        if event.kind == "send_back":
+            step = TaskId(event.reads["step"])
+            self.waits.rewinds[event.task] = step
+            self.tasks[step].sent_back = SentBack(
+                event.task, event.reads["by"], event.value, event.reads["at"], event.round
+            )
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def _entered(self, event: StageEntered) -> None:
+        for name in list(self.waits.tasks):  # nobody is waited for any more, until the main part goes on
+            self.waits.end(name)
+            self._set(self.tasks[name], TaskStatus.PENDING)
+        self.enter(event)
+
+    def _signalled(self, event: SignalReceived) -> None:
+        self.waits.receive(Received(event.id, event.name, event.payload, event.by, event.sent_at))
+
+    def _wait_began(self, event: TaskWaiting) -> None:
+        name = event.task
+        task = self.tasks[name]
+        self._unready(name)
+        self._set(task, TaskStatus.WAITING)
+        task.attempt = event.attempt
+        # As of any other step, so that it can be weighed: large ones by their digest.
+        self._begin(name, task, event.at, event.parameters if event.parameters.inline else event.parameters.data)
+        task.wait = Waiting(event.kind, event.name, event.until, event.text, event.parameters)
+        self.waits.begin(name, task.wait)
 
     def _waiting(self, event: ExecutionWaiting) -> None:
         self.status = ExecutionStatus.WAITING
@@ -605,8 +650,13 @@ class ExecutionState(Endings):
         self.roots_left = sum(found[name].status not in DONE for name in after.tasks)
         for task in found.values():
             self._recount(task)
+        self.waits.clear()
         for name, task in found.items():
             task.unmet = self._unmet(name)
+            if task.status is TaskStatus.WAITING and task.wait is not None:
+                if task.wait.kind == APPROVAL:
+                    task.wait = task.wait._replace(name=name)
+                self.waits.begin(name, task.wait)
         for name, task in found.items():
             if not task.unmet and task.status is TaskStatus.PENDING:
                 self._make_ready(name)
@@ -683,7 +733,9 @@ class ExecutionState(Endings):
         TaskExpanded: _expanded,
         TaskGathered: _gathered,
         ExecutionWaiting: _waiting,
-        StageEntered: Endings.enter,
+        StageEntered: _entered,
+        SignalReceived: _signalled,
+        TaskWaiting: _wait_began,
         ExecutionLinked: _linked,
     }
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Task
 
-_AT_WORK = frozenset({TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.EXPANDED})
+_AT_WORK = frozenset({TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.EXPANDED, TaskStatus.WAITING})
 
 
 class Group:
@@ -308,7 +308,10 @@ class Members(ABC):
         group.closed = True
         self._touched[name] = None
         for member in group.members:
-            if self.tasks[member].status is TaskStatus.PENDING:
+            task = self.tasks[member]
+            if task.status is TaskStatus.WAITING:  # what it waits for is asked anew
+                self._set(task, TaskStatus.PENDING)
+            if task.status is TaskStatus.PENDING:
                 self._unready(member)
             self._close(member)
 

@@ -37,6 +37,7 @@ from orchestrator.domain.retry import CRASH_LIMIT, failure_limit, is_exhausted
 from orchestrator.domain.revision import called_alike, changed_parts
 from orchestrator.domain.stage import STAGES, Stage
 from orchestrator.domain.tasks import Call, Prior
+from orchestrator.domain.waits import APPROVAL
 from orchestrator.domain.words import did_you_mean
 from orchestrator.errors import NoCheckpoint, PipelineChanged, ResumeError
 
@@ -566,9 +567,24 @@ class _Planner:
         if status is TaskStatus.RETRYING:
             self.resets.setdefault(("retry", False), []).append(name)
             return Decision(name, Verb.RERUN, f"failed {known.failures}x, its retry was due")
+        if status is TaskStatus.WAITING:
+            return self._judge_waiting(task, known)
         if status is TaskStatus.IN_DOUBT:
             return Decision(name, Verb.WAIT, f"in doubt: {PROCESS_ENDED} ({_release(name)})")
         return self._judge_failed(task, known)
+
+    def _judge_waiting(self, task: Task, known: TaskState) -> Decision:
+        """Decide about a task that waits: it goes on to, unless what it asks has changed."""
+        name = task.id
+        old = self.recorded.before(task, known)
+        if not called_alike(old, task) or (self.other_inputs and task.reads is not None):
+            self.resets.setdefault(("what it waits for has changed", True), []).append(name)
+            return Decision(name, Verb.RERUN, "what it waits for has changed")
+        if (source := self._open_need(task)) is not None:
+            return Decision(name, Verb.RERUN, f"waits, and reads {source}, which may be another value then")
+        wait = known.wait
+        what = "" if wait is None else f" {wait.text}" if wait.kind != APPROVAL else f" for an answer: {wait.text}"
+        return Decision(name, Verb.WAIT, f"waits{what}")
 
     def _judge_running(self, task: Task, known: TaskState) -> Decision:
         name = task.id
