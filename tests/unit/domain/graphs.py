@@ -91,6 +91,7 @@ def facts(state: ExecutionState) -> dict[str, Any]:
     known["ready"] = list(state.ready)
     known["running"] = list(state.running)
     known["retries"] = sorted(filter(state._waits, state.retry_heap))
+    known["waits"] = {name: getattr(state.waits, name) for name in state.waits.__slots__}
     known["tasks"] = {name: task_facts(task) for name, task in state.tasks.items()}
     return known
 
