@@ -22,6 +22,7 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    SignalReceived,
     StageEntered,
     TaskClaimed,
     TaskCompleted,
@@ -35,6 +36,7 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
     TaskTraced,
+    TaskWaiting,
     ToolsResolved,
 )
 from orchestrator.domain.files import FileSeen
@@ -175,6 +177,22 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
     (
         ExecutionLinked(AT, "e0", "t", 1),
         {"event": "execution_linked", "parent": "e0", "task": "t", "depth": 1},
+    ),
+    (
+        SignalReceived(AT, "s1", "go", SECRET, "me", AT),
+        {"event": "signal_received", "id": "s1", "name": "go", "by": "me", "sent_at": ISO, "bytes": 6},
+    ),
+    (
+        TaskWaiting(AT, "w", 1, "signal", "go", None, "for the signal 'go'", SECRET),
+        {
+            "event": "task_waiting",
+            "task": "w",
+            "attempt": 1,
+            "kind": "signal",
+            "name": "go",
+            "until": None,
+            "text": "for the signal 'go'",
+        },
     ),
     (
         StageEntered(AT, "finally", "completed", ["clean"], None),
