@@ -16,14 +16,13 @@ from tests.unit.core.bench import Bench, begin, journal, step, wait_until
 SEEN = "{{ failure.step }}: {{ failure.message }} ({{ failure.kind }})"
 
 
-def undone(name: str, after: Any = (), **options: Any) -> dict[str, Any]:
+def undone(name: str, after: str = "", **options: Any) -> dict[str, Any]:
     """Return a step that can be undone."""
     undo = {"tool": "echo", "parameters": {"value": "{{ result }} of " + SEEN}}
-    return {**step(name, value=name.upper(), after=after), "undo": undo, **options}
+    return {**step(name, value=name.upper(), after=after or []), "undo": undo, **options}
 
 
-def at_last(*steps: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a pipeline whose key is a word of Python's."""
+def at_the_end(*steps: dict[str, Any]) -> dict[str, Any]:
     return {"finally": list(steps)}
 
 
@@ -33,7 +32,8 @@ def order(bench: Bench, **options: Any) -> Pipeline:
         undone("b", after="a"),
         step("c", "fail", after="b"),
         on_failure=[step("tell", value=SEEN)],
-        **{"finally": [step("clean", value="{{ a.status }} {{ a.result }} {{ c.status }}")], **options},
+        **at_the_end(step("clean", value="{{ a.status }} {{ a.result }} {{ c.status }}")),
+        **options,
     )
 
 
@@ -89,7 +89,7 @@ async def test_a_run_that_completes_has_its_end_as_well(bench: Bench, orchestrat
 async def test_a_failed_end_makes_a_completed_run_fail_and_is_all_that_a_resume_repeats(
     bench: Bench, orchestrator: Orchestrator
 ) -> None:
-    pipeline = bench.pipeline(undone("a"), **at_last(step("clean", "fail")))
+    pipeline = bench.pipeline(undone("a"), **at_the_end(step("clean", "fail")))
     with pytest.raises(ExecutionFailed, match="step 'clean' failed"):
         await orchestrator.run_pipeline(pipeline, execution_id="e")
     assert (await orchestrator.resume_pipeline("e")).status == "completed"
@@ -121,7 +121,7 @@ async def test_items_are_undone_with_what_they_were(bench: Bench, orchestrator: 
 
 async def test_a_cancel_undoes_first(bench: Bench, orchestrator: Orchestrator) -> None:
     pipeline = bench.pipeline(
-        undone("a"), step("slow", "hold", after="a"), on_failure=[step("tell")], **at_last(step("clean"))
+        undone("a"), step("slow", "hold", after="a"), on_failure=[step("tell")], **at_the_end(step("clean"))
     )
     running = await begin(orchestrator.run_pipeline, pipeline, execution_id="e")
     await bench.started("slow")
@@ -134,7 +134,7 @@ async def test_a_cancel_undoes_first(bench: Bench, orchestrator: Orchestrator) -
 
 
 async def test_a_cancel_at_once_undoes_nothing(bench: Bench, orchestrator: Orchestrator) -> None:
-    pipeline = bench.pipeline(undone("a"), step("slow", "hold", after="a"), **at_last(step("clean")))
+    pipeline = bench.pipeline(undone("a"), step("slow", "hold", after="a"), **at_the_end(step("clean")))
     running = await begin(orchestrator.run_pipeline, pipeline, execution_id="e")
     await bench.started("slow")
     assert await orchestrator.cancel("e", by="me", at_once=True)
@@ -208,8 +208,8 @@ def faults(bench: Bench, *steps: dict[str, Any], **parts: Any) -> str:
 def test_what_cannot_be_an_ending(bench: Bench) -> None:
     a = undone("a")
     assert "two steps are named 'a'" in faults(bench, a, on_failure=[step("a")])
-    assert "a is a step of the main part" in faults(bench, a, **{"finally": [step("z", after="a")]})
-    assert "a step of a later stage has a tool" in faults(bench, a, **{"finally": [{**step("z"), "for_each": [1]}]})
+    assert "a is a step of the main part" in faults(bench, a, **at_the_end(step("z", after="a")))
+    assert "a step of a later stage has a tool" in faults(bench, a, **at_the_end({**step("z"), "for_each": [1]}))
     assert "is not undone" in faults(bench, a, on_failure=[undone("z")])
     assert "failure means nothing here" in faults(bench, step("b", value="{{ failure.step }}"))
     assert "a.undo, as another step is" in faults(bench, a, step("a.undo"))

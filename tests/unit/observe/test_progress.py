@@ -195,6 +195,22 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
         {"event": "execution_linked", "parent": "e0", "task": "t", "depth": 1},
     ),
     (
+        SignalReceived(AT, "s1", "go", SECRET, "me", AT),
+        {"event": "signal_received", "id": "s1", "name": "go", "by": "me", "sent_at": ISO, "bytes": 6},
+    ),
+    (
+        TaskWaiting(AT, "w", 1, "signal", "go", None, "for the signal 'go'", SECRET),
+        {
+            "event": "task_waiting",
+            "task": "w",
+            "attempt": 1,
+            "kind": "signal",
+            "name": "go",
+            "until": None,
+            "text": "for the signal 'go'",
+        },
+    ),
+    (
         StageEntered(AT, "finally", "completed", ["clean"], None),
         {"event": "stage_entered", "stage": "finally", "outcome": "completed", "tasks": ["clean"], "error": None},
     ),

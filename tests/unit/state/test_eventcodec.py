@@ -87,6 +87,8 @@ ONE_OF_EACH: list[Event] = [
     ev.SignalReceived(22.0, "sig_1", "paid", NONE, "Ann", 21.5),
     ev.TaskWaiting(22.0, TaskId("a"), 1, "signal", "paid", None, "for the signal 'paid'", NONE),
     ev.ExecutionLinked(22.0, "e", TaskId("a"), 1),
+    ev.SignalReceived(22.0, "s1", "go", encode_value(1).ref, "me", 21.0),
+    ev.TaskWaiting(22.0, TaskId("a"), 1, "signal", "go", None, "for the signal", encode_value({}).ref),
     ev.StageEntered(22.0, "undo", "failed", [TaskId("a.undo")], ev.ErrorInfo("timeout", "late", retryable=False)),
 ]  # fmt: skip
 
