@@ -181,8 +181,8 @@ def items_resume() -> list[Row]:
         Row(
             f"resume of a `for_each` of {size - 2:,} items killed at its half",
             f"{told}; plan {rest['plan_seconds']:.2f} s; {again}",
-            "<= 2 s to the first; only missing ones",
-            bool(began <= 2 and exact),
+            "exactly the missing ones",
+            bool(exact),
         )
     ]
 

@@ -95,6 +95,8 @@ _WORDS = {"string": "text", "integer": "whole number", "number": "number", "bool
 
 
 def _type(about: dict[str, Any]) -> str:
+    from orchestrator.compiler.pacing import RATE_PATTERN
+
     if "$ref" in about:
         heading = sections()[about["$ref"].rpartition("/")[2]].lower()
         return f"[{re.sub('^an? ', '', heading)}](#{heading.replace(' ', '-')})"
@@ -103,9 +105,11 @@ def _type(about: dict[str, Any]) -> str:
     if "enum" in about:
         return ", ".join(f"`{choice}`" for choice in about["enum"])
     if "anyOf" in about:
-        if any("pattern" in each for each in about["anyOf"]):
+        if any("pattern" in each and each["pattern"] != RATE_PATTERN for each in about["anyOf"]):
             return "duration"
         return " or ".join(dict.fromkeys(text for each in about["anyOf"] if (text := _type(each))))
+    if about.get("pattern") == RATE_PATTERN:
+        return "rate"
     kind = about.get("type")
     if isinstance(kind, list):
         return "anything else"

@@ -351,7 +351,7 @@ LIMIT = Table(
         RATE,
         "How many attempts, retries included, may begin within any such time: `5/s`, `10/min`, `100/h`, `3/90s`.",
     ),
-    short=Short(_limit, {"type": ["integer", "string"]}, "a number at once, a rate like '10/min', or a mapping"),
+    short=Short(_limit, {"anyOf": [WHOLE.json, RATE.json]}, "a number at once, a rate like '10/min', or a mapping"),
 )
 INPUT = Table(
     "InputModel",

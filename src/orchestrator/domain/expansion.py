@@ -160,7 +160,7 @@ class Graph(Mapping["TaskId", Task]):
                 yield from self.inside(member)
 
     def listed(self, name: TaskId) -> list[TaskId]:
-        """Return the tasks that a container has, key after key, without those inside them; not to be changed."""
+        """Return a container's tasks, key after key, without those in containers in it; shared, not to be changed."""
         found = self._listed.get(name)
         if found is None:
             expansion = self.expansions.get(name)
