@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 RUN = "trial"
 FUNCTIONS = ("mix", "deal")
 MOST_RESUMES = 60
+PATIENCE_SECONDS = 60
 
 
 class Violated(Exception):
@@ -237,7 +238,7 @@ def case(seed: int) -> tuple[str, str]:
     trial = Trial(seed)
     try:
         with counting():
-            asyncio.run(trial.run())
+            asyncio.run(asyncio.wait_for(trial.run(), PATIENCE_SECONDS))
     except Exception as error:  # noqa: BLE001 - any other is a violation, too
         plain = isinstance(error, (Violated, Miscounted))
         what = f"{error}" if plain else f"{type(error).__name__}: {error}"

@@ -188,7 +188,7 @@ class Draw:
             tolerate = chance.choice((0, "continue", 1, "50%")) if self.tolerant else 0
             at_once = chance.choice((None, None, 1, 2))
             if len(inner) == 1 and not inner[0].name and chance.random() < 0.3:
-                inner = (replace(inner[0], test=self.test([], ("item", "index"))),)
+                inner = (replace(inner[0], test=(chance.choice(("item", "index")), chance.randrange(FEW))),)
             return Node("", kind, items=items, key=key, at_once=at_once, tolerate=tolerate, body=inner)
         if kind == "loop":
             inner = self.inside(names, _with(local, ("iteration", "last")), depth, alone=chance.random() < 0.5)
