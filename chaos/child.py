@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chaos import checks, editing, workload
+from chaos import checks, editing, nesting, workload
 from chaos.effects import append
 from chaos.files import Fault, watch
 from chaos.mutants import MUTANTS
@@ -47,8 +47,8 @@ class Order:
     """What a child shall do.
 
     ``action``: ``run``, ``resume``, ``submit``, ``serve``, ``prune`` (another execution than the trial's), ``audit``,
-    ``look``, ``edit`` (what ``facts`` say, see ``chaos.editing``). ``folder`` holds the trial's logs, ``store`` is the
-    URL of its store. ``answer`` is the file for what it
+    ``look``, ``edit`` and ``nest`` (what ``facts`` say, see ``chaos.editing`` and ``chaos.nesting``). ``folder`` holds
+    the trial's logs, ``store`` is the URL of its store. ``answer`` is the file for what it
     has to say. ``point`` is a crash point as in the environment variable (``NAME:N``). ``at`` (monotonic seconds) is
     when to begin: several children are let loose at once. ``pace`` is the length of a step in seconds. ``lease`` is
     how long an owner that is not heard of keeps the execution (0: as usual), ``patience`` for how long a resume tries
@@ -142,6 +142,8 @@ async def _perform(order: Order, answer: dict[str, Any]) -> int:
         (MUTANTS | PLANTED | PLANTED_ON_SERVERS)[order.mutant]()
     if order.action == "edit":
         return await editing.act(order, answer, [Listener(order.told)])
+    if order.action == "nest":
+        return await nesting.act(order, answer)
     if order.fault:
         answer["fault"] = _arm_fault(order.fault, Path(order.folder) / checks.STORE)
     while time.monotonic() < order.at:

@@ -98,6 +98,8 @@ def _type(about: dict[str, Any]) -> str:
     if "$ref" in about:
         heading = sections()[about["$ref"].rpartition("/")[2]].lower()
         return f"[{re.sub('^an? ', '', heading)}](#{heading.replace(' ', '-')})"
+    if "const" in about:
+        return f"`{str(about['const']).lower()}`"
     if "enum" in about:
         return ", ".join(f"`{choice}`" for choice in about["enum"])
     if "anyOf" in about:
@@ -275,6 +277,12 @@ def _api(*names: str) -> str:
     return "\n\n".join(_public(name, getattr(orchestrator, name)) for name in names)
 
 
+def _kit(*names: str) -> str:
+    from orchestrator import testing
+
+    return "\n\n".join(_public(name, getattr(testing, name)) for name in names)
+
+
 def _public(name: str, thing: Any) -> str:
     if not inspect.isclass(thing):
         return f"### {name}\n\n{_code(_signature(name, thing))}\n\n{_markdown(inspect.getdoc(thing) or '')}"
@@ -417,6 +425,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "tool": _tool,
     "table-options": _table_options,
     "api": _api,
+    "kit": _kit,
 }
 """First word of a mark -> what writes its part; the other words are its arguments."""
 

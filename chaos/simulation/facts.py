@@ -180,7 +180,7 @@ class Facts:
 
     # -- folding -------------------------------------------------------------------------------------------------
 
-    def apply(self, event: Event, granted: int, answered: Callable[[str, int], Any]) -> None:  # noqa: C901, PLR0912 - one case a fact
+    def apply(self, event: Event, granted: int, answered: Callable[[str, int], Any]) -> None:  # noqa: C901, PLR0912, PLR0915 - one case a fact
         """Fold a fact in. ``granted`` is the epoch that owns the execution, ``answered`` what an attempt answered."""
         self.seq += 1
         self.history.append(event)
@@ -212,6 +212,8 @@ class Facts:
                 self.cancelled, self.finished = True, False  # a run that ended, but not well, can still be cancelled
             case said.ExecutionFinished():
                 self._finished(event)
+            case said.DecisionMade() | said.TaskExpanded() | said.TaskGathered():
+                raise Violation("I4", f"{event.task} holds no other steps, and is treated as if it did")
             case said.ExecutionWaiting():
                 self.status, self.finished = "waiting", True
             case said.ToolsResolved():
@@ -229,7 +231,7 @@ class Facts:
                 self._reused(event)
             case said.ResultSet():
                 self._set(event)
-            case said.CheckpointMade() | said.TaskTraced() | said.DefinitionLoaded():
+            case said.CheckpointMade() | said.TaskTraced() | said.DefinitionLoaded() | said.ExecutionLinked():
                 pass
 
     def _started(self, event: said.ExecutionStarted, granted: int) -> None:

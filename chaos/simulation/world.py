@@ -102,7 +102,12 @@ class SimulatedLive(LiveExecutions):
         self._judge = judge
 
     async def _plan_and_record(
-        self, recorder: Recorder, request: PlanRequest, planned: Callable[[Plan], None] | None
+        self,
+        recorder: Recorder,
+        request: PlanRequest,
+        planned: Callable[[Plan], None] | None,
+        *,
+        runs: bool = False,
     ) -> Plan | None:
         lease = recorder.lease
 
@@ -111,7 +116,7 @@ class SimulatedLive(LiveExecutions):
                 planned(plan)
             self._judge.planned(lease.execution_id, lease.epoch, plan)
 
-        return await super()._plan_and_record(recorder, request, told)
+        return await super()._plan_and_record(recorder, request, told, runs=runs)
 
 
 class SimulatedKeeper(LeaseKeeper):

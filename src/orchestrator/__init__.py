@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.diff import Diff
     from orchestrator.domain.execution import ExecutionStatus, TaskStatus
     from orchestrator.domain.pipeline import Input, RetryPolicy, Task
+    from orchestrator.domain.schedule import Schedule
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.errors import (
         CheckpointUnreadable,
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
         TaskError,
         UsageError,
     )
+    from orchestrator.functions.handles import expression, item, last
+    from orchestrator.functions.pipeline import pipeline, subpipeline
+    from orchestrator.functions.task import Step, task
     from orchestrator.models import init_models
     from orchestrator.orchestrator import Orchestrator
     from orchestrator.ports.context import TaskContext
@@ -72,7 +76,9 @@ _HOMES = {
     "ResumeStrategy": "domain.strategy",
     "Result": "core.ending",
     "RetryPolicy": "domain.pipeline",
+    "Schedule": "domain.schedule",
     "StateManager": "state.manager",
+    "Step": "functions.task",
     "StoreError": "errors",
     "Task": "domain.pipeline",
     "TaskContext": "ports.context",
@@ -80,8 +86,14 @@ _HOMES = {
     "TaskStatus": "domain.execution",
     "UsageError": "errors",
     "compile": "api",
+    "expression": "functions.handles",
     "init_models": "models",
+    "item": "functions.handles",
+    "last": "functions.handles",
+    "pipeline": "functions.pipeline",
     "register": "state.registry",
+    "subpipeline": "functions.pipeline",
+    "task": "functions.task",
     "tool": "tools.decorator",
 }
 
@@ -107,7 +119,9 @@ __all__ = [
     "ResumeState",
     "ResumeStrategy",
     "RetryPolicy",
+    "Schedule",
     "StateManager",
+    "Step",
     "StoreError",
     "Task",
     "TaskContext",
@@ -115,8 +129,14 @@ __all__ = [
     "TaskStatus",
     "UsageError",
     "compile",
+    "expression",
     "init_models",
+    "item",
+    "last",
+    "pipeline",
     "register",
+    "subpipeline",
+    "task",
     "tool",
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from orchestrator.core.ending import Result
 from orchestrator.domain.pipeline import Input, Task
@@ -15,8 +15,10 @@ from orchestrator.orchestrator import Orchestrator
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from orchestrator.compiler.library import Library
     from orchestrator.core.engine import Engine
     from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.schedule import Schedule
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.ports.tools import Tools
 
@@ -45,6 +47,7 @@ class Pipeline:
         outputs: Mapping[str, Any] | None = None,
         resume: ResumeStrategy | None = None,
         resume_enabled: bool = True,
+        schedule: Schedule | None = None,
         tools: Tools | None = None,
     ) -> None:
         from orchestrator.compiler.build import build
@@ -60,12 +63,13 @@ class Pipeline:
                 outputs=outputs,
                 resume=resume,
                 resume_enabled=resume_enabled,
-                tools=tools if tools is not None else _tools(),
+                schedule=schedule,
+                **_means(tools),
             )
         )
 
     def _take(self, definition: Definition) -> None:
-        self.definition = definition
+        self._definition = definition
         self.execution_id: str | None = None
         self.source: Path | None = None
 
@@ -78,6 +82,11 @@ class Pipeline:
         return handle
 
     # -- what it is ----------------------------------------------------------------------------------------------
+
+    @property
+    def definition(self) -> Definition:
+        """The compiled definition itself: frozen, checked."""
+        return self._definition
 
     @property
     def id(self) -> str:
@@ -111,14 +120,14 @@ class Pipeline:
         """Compile YAML text; ``file`` is what messages call it."""
         from orchestrator.compiler.compile import compile_text
 
-        return cls.of(compile_text(text, file=file, tools=tools if tools is not None else _tools()))
+        return cls.of(compile_text(text, file=file, **_means(tools)))
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], *, tools: Tools | None = None) -> Self:
         """Compile a document in the language's own words."""
         from orchestrator.compiler.compile import compile_dict
 
-        return cls.of(compile_dict(document, tools=tools if tools is not None else _tools()))
+        return cls.of(compile_dict(document, **_means(tools)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document in the language's own words; ``from_dict`` gives an equal pipeline back."""
@@ -184,7 +193,8 @@ def _stopper(runner: Orchestrator) -> Callable[[Engine], None]:
 def compile(path: str | Path, *, tools: Tools | None = None) -> Pipeline:  # noqa: A001 - the spec's word
     """Compile a pipeline file and return it, ready to run; needs no model, prints nothing.
 
-    Works alike inside and outside a running event loop. Raises DefinitionError with every mistake of the file, each
+    Works alike inside and outside a running event loop. ``path`` may also name a pipeline in Python, as
+    ``package.module:name`` or ``file.py:name``. Raises DefinitionError with every mistake of the file, each
     as ``file:line:column  path: what``.
 
     >>> compile("nowhere.yaml")
@@ -193,10 +203,18 @@ def compile(path: str | Path, *, tools: Tools | None = None) -> Pipeline:  # noq
     """
     if "\n" in str(path):
         raise UsageError("compile takes the path of a pipeline file; for YAML text use Pipeline.from_yaml(text)")
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
-    return Pipeline.of(compile_file(Path(path), tools=tools if tools is not None else _tools()), Path(path))
+    return Pipeline.of(compile_at(Path(path), **_means(tools)), Path(path))
 
 
-def _tools() -> Tools:
-    return Orchestrator().tools
+class _Means(TypedDict):
+    """What a definition is checked with."""
+
+    tools: Tools
+    library: Library
+
+
+def _means(tools: Tools | None) -> _Means:
+    orchestrator = Orchestrator(tools=tools)
+    return {"tools": orchestrator.tools, "library": orchestrator.library}

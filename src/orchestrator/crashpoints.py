@@ -2,12 +2,17 @@
 
 In a normal run ``point`` is an empty function. With ``ORCHESTRATOR_CRASH_POINT=NAME`` or ``NAME:N`` in the
 environment when the package is imported, the process kills itself (SIGKILL) the N-th time it passes that place.
-The names are listed in ``POINTS`` and in docs/guarantees.md.
+The names are listed in ``POINTS`` and in docs/guarantees.md. A test within the process may watch them (``watched``).
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 POINTS = (
     "before_admission",
@@ -51,3 +56,28 @@ else:
 
     def point(name: str) -> None:
         """Do nothing: no crash is wanted."""
+
+
+_watcher: Callable[[str], None] | None = None
+
+
+def _tell(name: str) -> None:
+    """Tell the watcher: what ``point`` does within ``watched``."""
+    if _watcher is not None:
+        _watcher(name)
+
+
+@contextmanager
+def watched(watcher: Callable[[str], None]) -> Iterator[None]:
+    """Within: ``watcher`` is called with the name of each place that this process passes, in whatever thread.
+
+    ``point`` is given another code for that long: whoever has imported it calls it all the same, and outside of this
+    it costs nothing.
+    """
+    global ACTIVE, _watcher
+    before = ACTIVE, _watcher, point.__code__
+    ACTIVE, _watcher, point.__code__ = True, watcher, _tell.__code__
+    try:
+        yield
+    finally:
+        ACTIVE, _watcher, point.__code__ = before

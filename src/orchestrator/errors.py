@@ -5,6 +5,7 @@
     OrchestratorError                     1
     ├── DefinitionError(diagnostics)      2   the pipeline file, or its inputs, are wrong
     ├── UsageError                        2   the call itself is wrong
+    │   └── SecretsMissing(missing)       2   secrets that the pipeline names are not found
     ├── ExecutionError(execution_id)      1
     │   ├── ExecutionFailed               1   carries the failed tasks and the command that resumes
     │   ├── ExecutionCancelled            1
@@ -90,6 +91,27 @@ class UsageError(OrchestratorError):
     exit_code = 2
 
 
+_WHERE_SECRETS = "`orchestrator secrets list FILE` tells where each is looked for; docs/security.md, how to give them"
+
+
+class SecretsMissing(UsageError):
+    """Secrets that the pipeline names are not found, or cannot be used: nothing has been run.
+
+    ``missing`` maps each name to what is wrong: where it is used, where it was looked for. No value is ever in it.
+    """
+
+    def __init__(self, missing: Mapping[str, str]) -> None:
+        self.missing = dict(missing)
+        super().__init__(self.missing)
+
+    def __str__(self) -> str:
+        """Tell each, one after the other."""
+        some = (
+            "a secret that the pipeline needs is" if len(self.missing) == 1 else "secrets that the pipeline needs are"
+        )
+        return "\n".join([f"{some} not there; nothing was run", *self.missing.values(), _WHERE_SECRETS])
+
+
 class ExecutionError(OrchestratorError):
     """An execution did not end well; ``execution_id`` names it, so that it can always be resumed."""
 
@@ -146,26 +168,39 @@ class TaskError(OrchestratorError):
     """A tool says that its step failed.
 
     ``kind`` is a short word that ``retry.on`` can name (``timeout``, ``http_5xx``, ...; by default the class name
-    of the error). ``retryable=False`` ends the step at once: trying the same again cannot help.
+    of the error), ``kinds`` are further words for the same: a 503 is an ``http_5xx`` and an ``http_503``.
+    ``retryable=False`` ends the step at once: trying the same again cannot help. ``retry_after``: seconds before
+    which a retry is of no use, as a busy server may say; the step's next retry comes no sooner (a day at most).
 
     >>> error = TaskError("the city is unknown", kind="not_found", retryable=False)
     >>> error.kind, error.retryable, str(error)
     ('not_found', False, 'the city is unknown')
     """
 
-    def __init__(self, message: str, *, kind: str = "TaskError", retryable: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str = "TaskError",
+        retryable: bool = True,
+        kinds: Sequence[str] = (),
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.kind = kind
         self.retryable = retryable
+        self.kinds = tuple(kinds)
+        self.retry_after = retry_after
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_task_error, (type(self), self.message, self.kind, self.retryable))
+        more = {"kind": self.kind, "retryable": self.retryable, "kinds": self.kinds, "retry_after": self.retry_after}
+        return (_task_error, (type(self), self.message, more))
 
 
-def _task_error(cls: type[TaskError], message: str, kind: str, retryable: bool) -> TaskError:  # noqa: FBT001
+def _task_error(cls: type[TaskError], message: str, more: dict[str, Any]) -> TaskError:
     error = cls.__new__(cls)
-    TaskError.__init__(error, message, kind=kind, retryable=retryable)
+    TaskError.__init__(error, message, **more)
     return error
 
 

@@ -5,29 +5,31 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.fleet import Fleet
 from orchestrator.core.retention import kept_tidy
-from orchestrator.core.serving import Server, Service
+from orchestrator.core.scheduling import Scheduled, Scheduler
+from orchestrator.core.serving import Notice, Server, Service
 from orchestrator.core.system import user_name
-from orchestrator.domain.ids import ID_RULE, is_valid_id
+from orchestrator.domain.ids import ID_RULE, chosen_id, is_valid_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import definition_of
-from orchestrator.errors import UsageError
+from orchestrator.errors import DefinitionError, Diagnostic, UsageError
 from orchestrator.ports.store import Place
 from orchestrator.wired import Wired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from orchestrator.core.ending import Result
     from orchestrator.core.engine import Engine
-    from orchestrator.core.serving import Notice
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.pipeline import Compiled, Pipeline
+    from orchestrator.domain.plan import Source
     from orchestrator.ports.store import ExecutionSummary, QueueSummary
+    from orchestrator.ports.tools import Tools
 
 MOST_PRIORITY = 1_000_000
 LONGEST_POLL_SECONDS = 1.0
@@ -37,6 +39,11 @@ POLLS_PER_LEASE = 8
 
 class FleetMethods(Wired):
     """Submitting, serving, pausing, queues; the base of ``Orchestrator``."""
+
+    @property
+    @abstractmethod
+    def tools(self) -> Tools:
+        """The registry that steps' tools are looked up in."""
 
     @property
     @abstractmethod
@@ -74,7 +81,7 @@ class FleetMethods(Wired):
         """
         from orchestrator.compiler.inputs import bind_inputs
 
-        name = valid_execution_id(execution_id) if execution_id is not None else self.new_execution_id()
+        name = chosen_id(execution_id) if execution_id is not None else self.new_execution_id()
         definition = definition_of(pipeline)
         bound = bind_inputs(definition, inputs or {})
         place = Place(queue_name(queue), _checked_priority(priority))
@@ -120,6 +127,7 @@ class FleetMethods(Wired):
         max_executions: int = 100,
         adopt_runs: bool = False,
         until_idle: bool = False,
+        schedules: Sequence[str | Path | Pipeline | Compiled] = (),
         told: Callable[[Notice], None] | None = None,
     ) -> None:
         """Take executions from these queues and run them, at most ``max_executions`` at once, until stopped.
@@ -127,8 +135,10 @@ class FleetMethods(Wired):
         It adopts what another server left behind, and with ``adopt_runs`` what a dead ``orchestrator run`` did.
         ``until_idle``: return once there is nothing to take and nothing runs. Within ``signals()`` a signal stops it
         gracefully, as cancelling does without grace: what it had in hand is given back, for others to go on with.
-        ``told`` hears what it does. What the settings' ``retention`` does not keep is removed meanwhile. Raises
-        StoreError where it cannot go on with the store at all; one that is only away is waited for.
+        ``schedules`` are pipelines with a schedule, or their files: what they are due to run is given to the first
+        of the ``queues``; an edited file holds from then on. ``told`` hears what it does. What the settings'
+        ``retention`` does not keep is removed meanwhile. Raises StoreError where it cannot go on with the store at
+        all; one that is only away is waited for. DefinitionError for a schedule that cannot be served.
         """
         if max_executions < 1:
             raise UsageError(f"max_executions: expected 1 or more, got {max_executions}")
@@ -142,10 +152,24 @@ class FleetMethods(Wired):
             poll_seconds=min(LONGEST_POLL_SECONDS, self.settings.lease / POLLS_PER_LEASE),
         )
         with self._all_steps_logged() as logged:
-            server = Server(self._adapters, self._live, service, tell=_unheard if told is None else told, logged=logged)
-            adapters = self._adapters
+            adapters, tell = self._adapters, _unheard if told is None else told
+            chores = self._scheduler(schedules, service, tell) if schedules else None
+            server = Server(adapters, self._live, service, tell=tell, logged=logged, chores=chores)
             async with kept_tidy(adapters.store, adapters.retention, adapters.clock, self._forget):
                 await self._fleet.serve(server)
+
+    def _scheduler(
+        self, schedules: Sequence[str | Path | Pipeline | Compiled], service: Service, tell: Callable[[Notice], None]
+    ) -> Scheduler:
+        definitions = [ScheduledPipeline(each, self.tools, self._source_of) for each in schedules]
+        names: dict[str, str] = {}
+        for each in definitions:
+            name = each.current().pipeline.id
+            if name in names:
+                raise UsageError(f"two schedules of one pipeline, {name}: {names[name]} and {each.name}")
+            names[name] = each.name
+        place = Place(service.queues[0])
+        return Scheduler(self._adapters, self._live, definitions, place, tell=lambda *said: tell(Notice(*said)))
 
     @contextlib.contextmanager
     def _all_steps_logged(self) -> Iterator[Callable[[str], contextlib.AbstractContextManager[None]]]:
@@ -183,6 +207,66 @@ class FleetMethods(Wired):
         if limit is not None and limit < 0:
             raise UsageError(f"limit: expected 0 or more, got {limit}")
         await self._adapters.store.set_queue(queue_name(name), limit=limit, paused_by=paused_by)
+
+
+class ScheduledPipeline:
+    """A pipeline with a schedule, or the file of one, which is read again when it has changed."""
+
+    def __init__(
+        self,
+        pipeline: str | Path | Pipeline | Compiled,
+        tools: Tools,
+        source_of: Callable[[str | Path | None], Source],
+    ) -> None:
+        self._tools = tools
+        self._source_of = source_of
+        self._file = Path(pipeline) if isinstance(pipeline, (str, Path)) else None
+        self._stamp: tuple[int, ...] | None = None
+        self._known: Scheduled | None = None
+        if not isinstance(pipeline, (str, Path)):
+            self._known = self._scheduled(definition_of(pipeline), getattr(pipeline, "source", None))
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self._file) if self._file is not None else "a pipeline built in Python"
+
+    def current(self) -> Scheduled:
+        """Return it as it is now. Raises DefinitionError, also where it has no schedule."""
+        if self._file is None and self._known is not None:
+            return self._known
+        from orchestrator.compiler.compile import compile_file
+
+        file = self._file or Path()
+        stamp = _stamp_of(file)
+        if self._known is None or stamp is None or stamp != self._stamp:
+            self._stamp = None
+            self._known = self._scheduled(compile_file(file, tools=self._tools), file)
+            self._stamp = stamp
+        return self._known
+
+    def _scheduled(self, pipeline: Pipeline, source: str | Path | None) -> Scheduled:
+        from orchestrator.compiler.inputs import bind_inputs
+
+        schedule = pipeline.schedule
+        if schedule is None:
+            hint = 'add one, like schedule: "0 2 * * *"'
+            file = str(source) if source is not None else "<pipeline>"
+            raise DefinitionError([Diagnostic(f"pipeline {pipeline.id} has no schedule", "schedule", file, hint=hint)])
+        given = schedule.input
+
+        def inputs(text: str) -> dict[str, Any]:
+            return bind_inputs(pipeline, {} if given is None else {given: text})
+
+        return Scheduled(pipeline, schedule, self._source_of(source), inputs)
+
+
+def _stamp_of(file: Path) -> tuple[int, ...] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def queue_name(text: str) -> str:

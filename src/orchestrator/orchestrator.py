@@ -10,16 +10,19 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from orchestrator.children import Children, Wiring
 from orchestrator.core.adapters import Adapters
 from orchestrator.core.cancelling import cancel_execution
 from orchestrator.core.ending import Result, error_of, result_of
 from orchestrator.core.engine import CANCEL_PATIENCE_SECONDS
 from orchestrator.core.keeper import LeaseKeeper
+from orchestrator.core.ledger import Opening
 from orchestrator.core.live import LiveExecutions
 from orchestrator.core.pipeline_resume_manager import PipelineResumeManager
 from orchestrator.core.signals import StopSignals
 from orchestrator.core.system import SystemChance, SystemClock, user_name
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
+from orchestrator.domain.ids import CHILD, chosen_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import definition_of
 from orchestrator.errors import (
@@ -35,7 +38,7 @@ from orchestrator.state.manager import StateManager
 from orchestrator.state.masking import mask
 from orchestrator.state.opening import options_of
 from orchestrator.state.url import open_store
-from orchestrator.state.valuecodec import ValueCodec, snapshot
+from orchestrator.state.valuecodec import RedactingCodec, ValueCodec, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -48,11 +51,14 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.pipeline import Compiled, Pipeline
     from orchestrator.domain.plan import Plan
+    from orchestrator.domain.secret import SecretUse
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.domain.values import ValueRef
+    from orchestrator.ports.clock import Chance, Clock
     from orchestrator.ports.executor import Executor
     from orchestrator.ports.store import ExecutionSummary, Store
     from orchestrator.ports.tools import Tools
+    from orchestrator.secrets.lookup import Found, SecretLookup
 
 
 class Orchestrator(RevisionMethods, FleetMethods):
@@ -86,8 +92,8 @@ class Orchestrator(RevisionMethods, FleetMethods):
             self._settings = replace(self._settings, max_concurrency=max_concurrency)
         self._tools = tools
         self._listeners = tuple(listeners)
-        self._clock = SystemClock()
-        self._chance = SystemChance()
+        self._clock: Clock = SystemClock()
+        self._chance: Chance = SystemChance()
         self._opened = False
 
     # -- wiring --------------------------------------------------------------------------------------------------
@@ -127,24 +133,27 @@ class Orchestrator(RevisionMethods, FleetMethods):
     @cached_property
     def _adapters(self) -> Adapters:
         from orchestrator.compiler.templates import Templates
+        from orchestrator.executors.secrets import SecretsExecutor
         from orchestrator.schemas.values import ResultSchemas
         from orchestrator.tools.looking import ProjectFiles
 
         settings = self._settings
-        store: Store = open_store(settings.store, options_of(settings, self._clock, self._chance))
-        codec = ValueCodec()
+        store = self._make_store()
+        secrets = self._secrets
+        codec = RedactingCodec(secrets.redactor)
         self._opened = True
         return Adapters(
             store=store,
-            executor=self._make_executor(),
+            executor=SecretsExecutor(self._make_executor(), secrets, ValueCodec()),
             renderer=Templates(),
+            secrets=secrets,
             codec=codec,
             tools=self.tools,
             files=ProjectFiles(),
             schemas=ResultSchemas(),
             clock=self._clock,
             chance=self._chance,
-            keeper=LeaseKeeper(store, self._clock, settings.lease),
+            keeper=self._make_keeper(store),
             project=settings.project,
             capacity=settings.max_concurrency,
             grace_seconds=settings.grace,
@@ -152,16 +161,51 @@ class Orchestrator(RevisionMethods, FleetMethods):
             retention=settings.retention,
         )
 
+    def _make_store(self) -> Store:
+        return open_store(self._settings.store, options_of(self._settings, self._clock, self._chance))
+
+    def _make_keeper(self, store: Store) -> LeaseKeeper:
+        return LeaseKeeper(store, self._clock, self._settings.lease)
+
+    @cached_property
+    def _secrets(self) -> SecretLookup:
+        from orchestrator.compiler.templates import Templates
+        from orchestrator.secrets.lookup import SecretLookup
+
+        return SecretLookup(self._settings, Templates(), ValueCodec())
+
+    def find_secrets(self, pipeline: Pipeline | Compiled) -> dict[str, tuple[list[SecretUse], Found]]:
+        """Look up every secret that a pipeline names: where it is used, and where it was found or not.
+
+        Raises UsageError for a file of secrets that cannot, or must not, be read.
+        """
+        from orchestrator.secrets.lookup import by_name
+
+        secrets = self._secrets
+        uses = by_name(secrets.uses(definition_of(pipeline)))
+        return {name: (places, secrets.find(name)) for name, places in uses.items()}
+
     def _make_executor(self) -> Executor:
         from orchestrator.executors.local import LocalExecutor
         from orchestrator.executors.routing import RoutingExecutor
+        from orchestrator.executors.sharing import SharingExecutor
 
         def processes() -> Executor:
             from orchestrator.executors.process import ProcessExecutor
 
             return ProcessExecutor(tools=self.tools, snapshot="orchestrator.state.valuecodec:snapshot")
 
-        return RoutingExecutor(LocalExecutor(self.tools, snapshot=snapshot), processes)
+        children = Children(
+            Wiring(
+                lambda: self._adapters,
+                lambda: self._live,
+                lambda: self.library,
+                self._steps_logged,
+                self.resume_command,
+            )
+        )
+        routing = RoutingExecutor(LocalExecutor(self.tools, snapshot=snapshot), processes, children)
+        return SharingExecutor(routing, self._settings.max_concurrency, children.family_of)
 
     @cached_property
     def _live(self) -> LiveExecutions:
@@ -256,14 +300,14 @@ class Orchestrator(RevisionMethods, FleetMethods):
         """
         from orchestrator.compiler.inputs import bind_inputs
 
-        name = valid_execution_id(execution_id) if execution_id is not None else self.new_execution_id()
+        name = chosen_id(execution_id) if execution_id is not None else self.new_execution_id()
         definition = definition_of(pipeline)
         bound = bind_inputs(definition, inputs or {})
         engines: list[Engine] = []
         file = self._source_of(source if source is not None else getattr(pipeline, "source", None))
 
         with self._steps_logged(name):
-            state = await self._live.run(definition, bound, name, _noting(engines, admitted), file)
+            state = await self._live.run(definition, bound, name, _noting(engines, admitted), Opening(file))
         return await self._conclude(name, state, engines)
 
     async def resume_pipeline(
@@ -327,11 +371,13 @@ class Orchestrator(RevisionMethods, FleetMethods):
         status: str | None = None,
         queue: str | None = None,
         limit: int | None = None,
+        children: bool = True,
     ) -> list[ExecutionSummary]:
         """Return the executions of the store, newest first.
 
         ``status`` is as shown: a running one whose owner is gone counts as ``interrupted``, one that somebody keeps
-        from going on as ``paused``. ``queue``: only those that were given to it.
+        from going on as ``paused``. ``queue``: only those that were given to it. ``children``: also those that steps of
+        others started.
         """
         wanted = None
         if status is not None:
@@ -345,7 +391,8 @@ class Orchestrator(RevisionMethods, FleetMethods):
         chosen = [
             summary
             for summary in shown
-            if (wanted is None or summary.status is wanted)
+            if (children or CHILD not in summary.execution_id)
+            and (wanted is None or summary.status is wanted)
             and (queue is None or (summary.place is not None and summary.place.queue == queue))
         ]
         return chosen if limit is None else chosen[:limit]

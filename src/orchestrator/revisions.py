@@ -16,17 +16,25 @@ from orchestrator.core.scope import RecordedValues
 from orchestrator.core.system import user_name
 from orchestrator.core.weighing import component
 from orchestrator.domain.changes import differences
-from orchestrator.domain.ids import ExecutionId, TaskId, checkpoint_id, parse_checkpoint_id, parse_position
+from orchestrator.domain.ids import (
+    ExecutionId,
+    TaskId,
+    checkpoint_id,
+    chosen_id,
+    parse_checkpoint_id,
+    parse_position,
+)
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import OnChange, Pipeline, definition_of
 from orchestrator.domain.plan import Plan, PlanRequest, Revision
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import DefinitionError, NoCheckpoint, PlanChanged, ResumeError, UnstorableValue, UsageError
-from orchestrator.wired import Wired, sha256_of
+from orchestrator.wired import Wired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.compiler.library import Library
     from orchestrator.core.forking import Fork
     from orchestrator.domain.diff import Diff
     from orchestrator.domain.execution import ExecutionState
@@ -69,6 +77,13 @@ class RevisionMethods(Wired):
     @abstractmethod
     def tools(self) -> Tools:
         """The registry that steps' tools are looked up in."""
+
+    @property
+    def library(self) -> Library:
+        """What finds the pipelines that steps call: files as they are now."""
+        from orchestrator.compiler.library import Library
+
+        return Library(self.settings.project, self.tools)
 
     # -- plans ---------------------------------------------------------------------------------------------------
 
@@ -119,19 +134,23 @@ class RevisionMethods(Wired):
         An execution goes on with what is recorded, whatever became of the file: whoever edited it should know.
         """
         from orchestrator.compiler.compile import compile_file
+        from orchestrator.compiler.places import file_at, python_place, sha256_of
 
         source, digest = plan.source
-        path = self.settings.project / source
-        if not source or not path.is_file() or sha256_of(path) == digest:
+        file = file_at(source) if source else None
+        path = self.settings.project / (file or "")
+        if not path.is_file() or sha256_of(path) == digest:
             return ""
+        how = f"to go on with the file: --pipeline {source}"
+        if python_place(source) is not None:  # what it builds by now only running it could tell
+            return f"{file} has changed since; the recorded definition holds ({how})"
         try:
-            found = compile_file(path, tools=self.tools, default_id=plan.pipeline_id)
+            found = compile_file(path, tools=self.tools, default_id=plan.pipeline_id, library=self.library)
         except DefinitionError as error:
             count = len(error.diagnostics)
             return f"{source} has {count} mistake{'s' if count > 1 else ''} by now; the recorded definition holds"
         if self._adapters.codec.encode_pipeline(found).ref.data == plan.definition:
             return ""
-        how = f"to go on with the file: --pipeline {source}"
         return f"{source} has changed since; the recorded definition holds ({how})"
 
     # -- forks ---------------------------------------------------------------------------------------------------
@@ -152,7 +171,7 @@ class RevisionMethods(Wired):
         Nothing runs yet: ``resume_pipeline`` runs it. Raises NoCheckpoint, ExecutionExists, DefinitionError for wrong
         inputs, ValueGone if the original is removed meanwhile, and what ``plan`` raises.
         """
-        name = valid_execution_id(execution_id) if execution_id is not None else self.new_execution_id()
+        name = chosen_id(execution_id) if execution_id is not None else self.new_execution_id()
         if options.get("until") is not None:
             raise UsageError("until is for the resume that runs the fork")
         fork, request = await self._fork(execution, name, inputs, options)
@@ -265,11 +284,11 @@ class RevisionMethods(Wired):
         self, state: ExecutionState, edited: Pipeline | Compiled | str | Path, given: Mapping[str, Any]
     ) -> Revision | None:
         """Return the revision that an edited pipeline is with these inputs; None if it is what is recorded."""
-        from orchestrator.compiler.compile import compile_file
+        from orchestrator.compiler.places import compile_at
 
         if isinstance(edited, (str, Path)):
             source = self._source_of(edited)
-            pipeline = compile_file(edited, tools=self.tools, default_id=state.pipeline_id or None)
+            pipeline = compile_at(edited, tools=self.tools, default_id=state.pipeline_id or None, library=self.library)
         else:
             pipeline = definition_of(edited)
             source = self._source_of(getattr(edited, "source", None))

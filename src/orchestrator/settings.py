@@ -16,6 +16,7 @@ holds ``.orchestrator``, else the working folder) is the project folder: what re
     encryption_command = ["pass", "show", "keys"] # prints the keys, or ORCHESTRATOR_ENCRYPTION_KEYS
     require_encryption = true                    # nothing is read or written without keys
     blobs = "s3://bucket/prefix"                 # or ORCHESTRATOR_BLOBS: where values above 64 KiB lie
+    secrets_file = "/run/secrets"                # or ORCHESTRATOR_SECRETS_FILE: a file of NAME=value, or a folder
 
     [[retention]]                                # what `orchestrator prune` and servers remove
     keep = "30 days"
@@ -40,6 +41,9 @@ STORE_VARIABLE = "ORCHESTRATOR_STORE"
 BLOBS_VARIABLE = "ORCHESTRATOR_BLOBS"
 KEYS_VARIABLE = "ORCHESTRATOR_ENCRYPTION_KEYS"
 """Holds secrets: read where a store is opened, and never handed to the commands of steps."""
+SECRETS_VARIABLE = "ORCHESTRATOR_SECRETS_FILE"
+SECRET_PREFIX = "ORCHESTRATOR_SECRET_"  # noqa: S105 - a name, no secret
+"""A variable of this beginning holds the secret of the name that follows; never handed to the commands of steps."""
 LEAST_LEASE_SECONDS = 2
 DEFAULT_STORE = f"sqlite:///{FOLDER_NAME}/store.db"
 STORE_NAMES = {
@@ -87,6 +91,18 @@ class Settings:
     blobs: str = ""
     retention: tuple[Retention, ...] = ()
     allow_hosts: tuple[str, ...] = ()
+    secrets_file: str = ""
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment as steps' commands and worker processes may have it: without keys and secrets.
+
+    >>> without_secrets({"HOME": "/h", "ORCHESTRATOR_SECRET_NAME": "x"})
+    {'HOME': '/h'}
+    """
+    return {
+        name: value for name, value in environ.items() if name != KEYS_VARIABLE and not name.startswith(SECRET_PREFIX)
+    }
 
 
 def load_settings(
@@ -106,6 +122,8 @@ def load_settings(
         settings = replace(settings, store=environ[STORE_VARIABLE])
     if environ.get(BLOBS_VARIABLE):
         settings = replace(settings, blobs=environ[BLOBS_VARIABLE])
+    if environ.get(SECRETS_VARIABLE):
+        settings = replace(settings, secrets_file=environ[SECRETS_VARIABLE])
     if store is not None:
         settings = replace(settings, store=store)
     return replace(settings, store=store_url(settings.store, environ))
@@ -150,6 +168,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "encryption_command": (list, "a list of texts"),
     "require_encryption": (bool, "true or false"),
     "blobs": (str, "a text"),
+    "secrets_file": (str, "a text"),
     "retention": (list, "tables, each under [[retention]]"),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,19 +34,8 @@ class Wired(ABC):
     def new_execution_id(self) -> str:
         """Return a fresh execution id."""
 
-    def _source_of(self, path: str | Path | None) -> Source:
-        """Return a definition's file as it is recorded: relative to the project where it is inside."""
-        if path is None or not str(path):
-            return NO_SOURCE
-        full = Path(path).absolute()
-        project = self.settings.project.absolute()
-        text = full.relative_to(project).as_posix() if full.is_relative_to(project) else str(full)
-        return Source(text, sha256_of(full))
+    def _source_of(self, place: str | Path | None) -> Source:
+        """Return a definition's place as it is recorded, its file relative to the project where it is inside."""
+        from orchestrator.compiler.places import source_at
 
-
-def sha256_of(path: Path) -> str:
-    """Return the digest of a file; empty if it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
+        return source_at(place, self.settings.project) if place is not None and str(place) else NO_SOURCE

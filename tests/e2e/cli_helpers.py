@@ -176,7 +176,7 @@ class Program:
         return subprocess.Popen(
             [*PROGRAM, *arguments],
             cwd=self.folder,
-            env=self.environment(),
+            env=more.pop("env", None) or self.environment(),
             stdout=more.pop("stdout", subprocess.PIPE),
             stderr=subprocess.PIPE,
             encoding="utf-8",

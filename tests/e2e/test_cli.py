@@ -42,7 +42,7 @@ def test_a_run_tells_each_fact_and_prints_the_outputs(program: Program) -> None:
     assert re.fullmatch(r"execution exec_\w+: good, 3 steps", lines[0])
     assert lines[1] == "first: started"
     assert re.fullmatch(r"first: completed after .*", lines[2])
-    assert "third: skipped, condition is false: {{ inputs.n > 5 }}" in lines
+    assert "third: skipped, condition is false: {{ inputs.n > 5 }} (inputs.n = 3)" in lines
     assert any(re.fullmatch(r"execution exec_\w+: completed, 3 of 3 steps done in .*", line) for line in lines)
     assert "said: hello text of a file" in lines
     assert json.loads(done.stdout.split("\nfirst: {")[1].join(["{", ""])) == {"name": "text of a file", "n": 14}

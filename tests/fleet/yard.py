@@ -119,6 +119,7 @@ class Yard:
     url: str
     lease: float = LEASE
     processes: list[Process] = field(default_factory=list)
+    program: tuple[str, ...] = ("-m", "orchestrator")
 
     def __post_init__(self) -> None:
         (self.folder / "fleet_steps.py").write_text(STEPS)
@@ -143,7 +144,7 @@ class Yard:
         out = self.folder / f"out-{len(self.processes)}.txt"
         with out.open("wb") as file:
             process = subprocess.Popen(
-                (sys.executable, "-m", "orchestrator", *arguments), cwd=self.folder, stdout=file, stderr=file
+                (sys.executable, *self.program, *arguments), cwd=self.folder, stdout=file, stderr=file
             )
         self.processes.append(Process(process, out))
         return self.processes[-1]

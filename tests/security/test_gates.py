@@ -22,6 +22,7 @@ FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 NAMED_BY_CODE = {
     "__init__.py",  # the public names, from a table
     "compiler/__init__.py",
+    "testing/__init__.py",
     "cli/app.py",  # the commands, from a table
     "tools/sources.py",  # the shipped tools, from a table, and entry points
     "tools/python.py",  # the pipeline's author names the function to call; settings may narrow it

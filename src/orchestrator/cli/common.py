@@ -84,11 +84,14 @@ def _keep_debug(context: click.Context, _parameter: click.Parameter, value: bool
 def _log_to_stderr() -> None:
     import logging
 
+    from orchestrator.observe.redacting import REDACTING
+
     class Clean(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
             return output.clean(super().format(record))
 
     handler = logging.StreamHandler()
+    handler.addFilter(REDACTING)
     handler.setFormatter(Clean("%(levelname).1s %(name)s: %(message)s"))
     logging.raiseExceptions = False
     logger = logging.getLogger("orchestrator")

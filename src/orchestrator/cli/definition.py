@@ -34,29 +34,35 @@ MARKS = {
 @click.command(
     "validate",
     cls=Command,
-    examples=("orchestrator validate pipeline.yaml", "orchestrator validate pipelines/*.yaml"),
+    examples=(
+        "orchestrator validate pipeline.yaml",
+        "orchestrator validate pipelines/*.yaml",
+        "orchestrator validate flow.py:nightly",
+    ),
 )
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.argument("files", metavar="FILE|MODULE:NAME...", nargs=-1, required=True, type=click.Path())
 @pass_common
 def validate_command(common: Common, files: tuple[str, ...]) -> None:
-    """Check pipeline files and report every mistake.
+    """Check pipelines, of files or in Python, and report every mistake.
 
     A mistake is told as file:line:column, the place in the document, what is wrong and what may have been meant.
     Tools and their parameters are checked too. Nothing is run.
     """
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
-    tools = common.orchestrator().tools
+    orchestrator = common.orchestrator()
     mistakes: list[Diagnostic] = []
     for file in files:
         try:
-            pipeline = compile_file(Path(file), tools=tools)
+            pipeline = compile_at(Path(file), tools=orchestrator.tools, library=orchestrator.library)
         except DefinitionError as error:
             mistakes += error.diagnostics
             continue
         counts = [plural(len(pipeline.tasks), "step")]
         counts += [plural(len(pipeline.inputs), "input")] * bool(pipeline.inputs)
         counts += [plural(len(pipeline.outputs), "output")] * bool(pipeline.outputs)
+        if pipeline.schedule is not None:
+            counts.append(f"schedule {output.one_line(pipeline.schedule.cron)} in {pipeline.schedule.timezone}")
         output.say(f"{output.clean(file)}: {style('OK', 'green')}, pipeline {pipeline.id}, {', '.join(counts)}")
     if mistakes:
         raise DefinitionError(mistakes)
@@ -71,7 +77,7 @@ def validate_command(common: Common, files: tuple[str, ...]) -> None:
         "orchestrator graph exec_1a2b3c",
     ),
 )
-@click.argument("name", metavar="FILE|EXECUTION", type=click.Path(), shell_complete=complete_execution)
+@click.argument("name", metavar="FILE|MODULE:NAME|EXECUTION", type=click.Path(), shell_complete=complete_execution)
 @click.option("--format", "form", type=click.Choice(["text", "mermaid"]), default="text", show_default=True)
 @pass_common
 async def graph_command(common: Common, name: str, form: str) -> None:
@@ -110,21 +116,30 @@ async def graph_command(common: Common, name: str, form: str) -> None:
 
 
 def _is_file(path: Path) -> bool:
-    return path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) > 1
+    from orchestrator.compiler.places import python_place
+
+    named = path.suffix in (".yaml", ".yml", ".py") or len(path.parts) > 1
+    return named or path.exists() or python_place(path) is not None
+
+
+async def pipeline_of(common: Common, name: str) -> Pipeline:
+    """Return the pipeline of a file, or of an execution."""
+    return (await _graph_of(common, name))[0]
 
 
 async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, TaskStatus]]:
     """Return the pipeline of a file, or of an execution with the statuses of its steps."""
     from orchestrator.cli.show import statuses
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
     if _is_file(Path(name)):
-        return compile_file(name, tools=common.orchestrator().tools), {}
+        orchestrator = common.orchestrator()
+        return compile_at(name, tools=orchestrator.tools, library=orchestrator.library), {}
     async with common.reading(name) as orchestrator:
         summary = await orchestrator.get_summary(name)
         state = await orchestrator.get_state(name)
     if state.pipeline is None:
-        raise UsageError(f"execution {name!r} was saved without a pipeline: there is nothing to draw")
+        raise UsageError(f"execution {name!r} was saved without a pipeline: there are no steps to look at")
     return state.pipeline, statuses(state, summary)
 
 

@@ -22,6 +22,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ExecutionWaiting,
     ResultSet,
@@ -77,21 +78,29 @@ class Display:
         self.began = 0.0
         self.failed = 0
         self.retrying = 0
+        self._of = ""
         self.opening = "resuming"
         """What is said of an execution that is taken up."""
 
-    def planned(self, execution_id: str, plan: Plan) -> None:  # noqa: ARG002
+    def is_of_child(self, execution_id: str) -> bool:
+        """Tell whether this is not the execution shown, which is the first one heard of, but one that a step runs."""
+        self._of = self._of or execution_id
+        return execution_id != self._of
+
+    def planned(self, execution_id: str, plan: Plan) -> None:
         """Take note of what a resume will do, before it does it."""
+        self._of = execution_id
         self.done = plan.counts().get(Verb.REUSE, 0)
         self.total = len(plan.decisions)
 
     def notify(self, event: Event, execution_id: str, seq: int) -> None:  # noqa: ARG002
         """See core.recorder.Listener."""
-        self._count(event)
+        if not self.is_of_child(execution_id):
+            self._count(event)
 
     def progress(
         self,
-        execution_id: str,  # noqa: ARG002
+        execution_id: str,
         task: str,
         done: float | None,
         total: float | None,
@@ -99,7 +108,7 @@ class Display:
     ) -> None:
         """See core.recorder.Listener."""
         known = self.running.get(task)
-        if known is not None:
+        if known is not None and not self.is_of_child(execution_id):
             known.done, known.total, known.message = done, total, message
 
     def remark(self, text: str) -> None:
@@ -199,7 +208,7 @@ class JsonDisplay(Written):
         """See core.recorder.Listener."""
         from orchestrator.observe.progress import describe
 
-        self._count(event)
+        super().notify(event, execution_id, seq)
         self.put(output.compact(describe(event, execution_id, seq)))
 
     def planned(self, execution_id: str, plan: Plan) -> None:
@@ -221,8 +230,10 @@ class PlainDisplay(Written):
 
     def notify(self, event: Event, execution_id: str, seq: int) -> None:
         """See core.recorder.Listener."""
-        ended = self._count(event)
-        line = self.line(event, execution_id, seq, ended)
+        if self.is_of_child(execution_id):
+            line = self.child_line(event, execution_id, seq)
+        else:
+            line = self.line(event, execution_id, seq, self._count(event))
         if line is not None:
             self.put(line)
 
@@ -232,6 +243,13 @@ class PlainDisplay(Written):
         self.put(f"execution {execution_id}: {self.opening}")
         for line in (plan_line(plan), *plan_notes(plan)):
             self.put(line)
+
+    def child_line(self, event: Event, execution_id: str, seq: int) -> str | None:
+        """Return the line for a fact of an execution that a step runs."""
+        if isinstance(event, (CheckpointMade, TaskProgressed)):
+            return None
+        line = fact_line(event, execution_id, seq)
+        return line if line is None or line.startswith("execution ") else f"{execution_id}: {line}"
 
     def line(self, event: Event, execution_id: str, seq: int, ended: Running | None) -> str | None:
         """Return the line for a fact; None for one that needs no words."""
@@ -272,6 +290,8 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
             return f"execution {execution_id}: the definition is another one now{source}, {plural(event.total, 'step')}"
         case ExecutionForked():
             return f"execution {execution_id}: begins with what {event.source} had recorded"
+        case ExecutionLinked():
+            return f"execution {execution_id}: started by step {event.task} of {event.parent}"
         case TaskReused():
             return f"{event.task}: {reused(event, execution_id)}"
         case ResultSet():

@@ -57,6 +57,7 @@ async def doctor_command(common: Common) -> int:
     settings = common.settings()
     findings = [*_installation(), *_settings(common, settings)]
     findings += _encryption(settings)
+    findings += _secrets(settings)
     findings += await _store(common, settings)
     findings += _models()
     for kind, what, found in findings:
@@ -117,7 +118,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _settings(common: Common, settings: Settings) -> Iterator[Finding]:
-    from orchestrator.settings import BLOBS_VARIABLE, FILE_NAME, STORE_VARIABLE
+    from orchestrator.settings import BLOBS_VARIABLE, FILE_NAME, SECRETS_VARIABLE, STORE_VARIABLE
     from orchestrator.state.masking import mask
 
     yield "ok", "project", str(settings.project)
@@ -137,6 +138,9 @@ def _settings(common: Common, settings: Settings) -> Iterator[Finding]:
         elif field.name == "blobs":
             value = mask(value) or "beside the store"
             source = f"from {BLOBS_VARIABLE}" if os.environ.get(BLOBS_VARIABLE) else source
+        elif field.name == "secrets_file":
+            value = value or "none"
+            source = f"from {SECRETS_VARIABLE}" if os.environ.get(SECRETS_VARIABLE) else source
         elif field.name == "retention":
             value = plural(len(value), "rule") if value else "everything is kept"
         elif field.name == "encryption_command":
@@ -162,6 +166,25 @@ def _encryption(settings: Settings) -> Iterator[Finding]:
         yield "ok", "encryption", f"on: writes with key {first}{reading}  (from {source})"
     else:
         yield "note", "encryption", "off: whoever can read the store's files can read what is in them"
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    """Tell where secrets would be found, and how many are in the environment and the file: never which values."""
+    from orchestrator.secrets import keyring
+    from orchestrator.secrets.files import SecretFiles
+    from orchestrator.settings import SECRET_PREFIX
+
+    count = sum(name.startswith(SECRET_PREFIX) for name in os.environ)
+    parts = [f"{count} in the environment ({SECRET_PREFIX}...)"]
+    if settings.secrets_file:
+        files = SecretFiles(settings.project / settings.secrets_file)
+        try:
+            parts.append(f"{len(files.names())} in {files.path}")
+        except OrchestratorError as error:
+            yield "problem", "secrets", str(error)
+            return
+    parts.append("the keyring" if keyring.is_installed() else "no keyring (extra 'keyring')")
+    yield "ok", "secrets", ", ".join(parts)
 
 
 def _keys(file: Path) -> set[str]:

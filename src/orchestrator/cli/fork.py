@@ -125,12 +125,14 @@ async def _inputs(
     """Return the inputs that are to be other ones, read as their declared types."""
     if not given and input_file is None:
         return {}
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
     state = await reader.get_state(execution)
     pipeline = state.pipeline
     if request.pipeline is not None:
-        pipeline = compile_file(request.pipeline, tools=reader.tools, default_id=state.pipeline_id or None)
+        pipeline = compile_at(
+            request.pipeline, tools=reader.tools, default_id=state.pipeline_id or None, library=reader.library
+        )
     if pipeline is None:
         return {}  # the fork itself says why it cannot be
     recorded: Mapping[str, Any] = await reader.get_value(state.inputs) or {}

@@ -10,7 +10,9 @@ from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution
 from orchestrator.cli.output import duration, iso, moment
+from orchestrator.core.family import in_families
 from orchestrator.domain.events import DefinitionChanged, TaskClaimed, TaskReused
+from orchestrator.domain.ids import parent_of
 from orchestrator.errors import UnknownExecution
 
 if TYPE_CHECKING:
@@ -44,39 +46,38 @@ def limit_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., A
 @click.option("--pipeline-id", metavar="ID", help="Only executions of this pipeline.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only executions of this status.")
 @click.option("--queue", metavar="QUEUE", help="Only executions that were given to this queue.")
+@click.option("--all", "everything", is_flag=True, help="Also those that steps of others started.")
 @limit_option(50)
 @as_json_option
 @pass_common
-async def list_command(
-    common: Common, *, pipeline_id: str | None, status: str | None, queue: str | None, limit: int, as_json: bool
-) -> None:
+async def list_command(common: Common, *, as_json: bool, everything: bool, **chosen: Any) -> None:
     """List executions, newest first.
 
     One that is recorded as running but whose process is gone is shown as interrupted: it can be resumed. One that
-    somebody keeps from going on is paused.
+    somebody keeps from going on is paused. One that a step of another started stands below that one, with --all.
     """
     found: list[ExecutionSummary] = []
     if common.has_store():
         async with common.reading() as orchestrator:
-            found = await orchestrator.list_executions(pipeline_id=pipeline_id, status=status, queue=queue, limit=limit)
+            found = await orchestrator.list_executions(children=everything, **chosen)
     if as_json:
         for each in found:
             output.emit(summary_object(each))
         return
     if not found:
-        filtered = pipeline_id or status or queue
+        filtered = chosen["pipeline_id"] or chosen["status"] or chosen["queue"]
         output.tell("no executions" if filtered else "no executions yet; `orchestrator run FILE` makes one")
         return
     rows = [
         (
-            each.execution_id,
+            "  " * deep + each.execution_id,
             each.pipeline_id,
             each.status.value,
             f"{each.completed:,}/{each.total:,}",
             moment(each.created_at),
             duration(each.updated_at - each.created_at),
         )
-        for each in found
+        for deep, each in in_families(found)
     ]
     output.table(("execution", "pipeline", "status", "done", "created", "spanning"), rows, paint=output.paint_status)
 
@@ -86,6 +87,7 @@ def summary_object(summary: ExecutionSummary) -> dict[str, Any]:
     holder = summary.holder
     return {
         "execution_id": summary.execution_id,
+        "parent": parent_of(summary.execution_id),
         "pipeline": summary.pipeline_id,
         "status": summary.status.value,
         "completed": summary.completed,

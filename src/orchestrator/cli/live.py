@@ -95,6 +95,10 @@ class LiveDisplay(PlainDisplay):
             case _:
                 return super().line(event, execution_id, seq, ended)
 
+    def child_line(self, event: Event, execution_id: str, seq: int) -> str | None:
+        """Return the line for a step that failed in an execution that a step runs; the rest is seen below."""
+        return super().child_line(event, execution_id, seq) if isinstance(event, TaskFailed) else None
+
     def _mark(self, sign: str, plain: str, colour: str) -> str:
         return style(sign if self._utf8 else plain, colour)
 

@@ -233,13 +233,20 @@ def _mover(store: Store, settings: Settings) -> Iterator[Mover]:
 async def _chosen(
     store: Store, executions: Sequence[str], pipeline_id: str | None, status: str | None
 ) -> list[ExecutionId]:
-    """Return the executions that are meant, oldest first where none is named."""
+    """Return the executions that are meant, oldest first where none is named, each behind those its steps started.
+
+    So one that is to go on elsewhere finds its children there.
+    """
+    from orchestrator.core.family import children_first, parents
     from orchestrator.domain.ids import execution_id
 
+    there = await store.summaries()
     if executions:
-        return list(dict.fromkeys(execution_id(name) for name in executions))
-    found = await store.summaries(pipeline_id=pipeline_id)
-    return [each.execution_id for each in reversed(found) if status is None or each.shown().status.value == status]
+        named = list(dict.fromkeys(execution_id(name) for name in executions))
+    else:
+        found = [each for each in reversed(there) if pipeline_id in (None, each.pipeline_id)]
+        named = [each.execution_id for each in found if status is None or each.shown().status.value == status]
+    return children_first(named, await parents(store, there))
 
 
 @contextmanager

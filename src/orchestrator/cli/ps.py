@@ -11,6 +11,8 @@ from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.inspect import as_json_option, summary_object
 from orchestrator.cli.output import duration, plural
 from orchestrator.cli.queues import print_queues, queue_object
+from orchestrator.core.family import in_families
+from orchestrator.core.ledger import process_of
 from orchestrator.domain.execution import ExecutionStatus
 
 if TYPE_CHECKING:
@@ -65,10 +67,16 @@ def state_of(summary: ExecutionSummary) -> str:
 
 
 def _owners(found: list[ExecutionSummary]) -> dict[str, list[ExecutionSummary]]:
+    """Return who owns what; a process that runs an execution is not told again as the owner of its children."""
     owners: dict[str, list[ExecutionSummary]] = {}
-    for each in found:
-        if each.holder is not None:
-            owners.setdefault(each.holder.owner, []).append(each)
+    above: list[str] = []
+    for deep, each in in_families(found):
+        owner = each.holder.owner if each.holder is not None else ""
+        if deep and process_of(above[deep - 1]) == process_of(owner):
+            owner = above[deep - 1]
+        above[deep:] = [owner]
+        if owner:
+            owners.setdefault(owner, []).append(each)
     return owners
 
 
@@ -91,17 +99,17 @@ def _print(found: list[ExecutionSummary], owners: dict[str, list[ExecutionSummar
     if shown:
         output.table(
             ("execution", "pipeline", "state", "done", "queue", "priority", "lease", "owner"),
-            [_row(each) for each in shown],
+            [_row(each, deep) for deep, each in in_families(shown)],
             paint=output.paint_status,
         )
     if len(shown) < len(found):
         output.tell(f"and {plural(len(found) - len(shown), 'more execution')}; --all shows them")
 
 
-def _row(each: ExecutionSummary) -> tuple[str, ...]:
+def _row(each: ExecutionSummary, deep: int) -> tuple[str, ...]:
     place: tuple[Any, ...] = each.place or ("", "")
     return (
-        each.execution_id,
+        "  " * deep + each.execution_id,
         each.pipeline_id,
         state_of(each),
         f"{each.completed:,}/{each.total:,}",

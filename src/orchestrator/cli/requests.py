@@ -131,7 +131,10 @@ def request_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 pipeline_option = click.option(
-    "--pipeline", type=click.Path(), metavar="FILE", help="Go on with this definition, not with the recorded one."
+    "--pipeline",
+    type=click.Path(),
+    metavar="FILE|MODULE:NAME",
+    help="Go on with this definition, not with the recorded one.",
 )
 strategy_option = click.option(
     "--strategy", multiple=True, metavar="NAME=VALUE", help="A field of the resume strategy, like max_retries=5."

@@ -47,31 +47,32 @@ def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
     cls=Command,
     examples=(
         "orchestrator run pipeline.yaml",
+        "orchestrator run flow.py:nightly -i user=ada",
         "orchestrator run pipeline.yaml -i limit=100 -i name=JFK -i 'days=[1, 2, 3]'",
         "orchestrator run pipeline.yaml -i query=@query.sql --input-file inputs.yaml",
         "orchestrator run pipeline.yaml --execution-id nightly-2026-01-31 --json",
     ),
 )
-@click.argument("file", metavar="FILE", type=click.Path())
+@click.argument("file", metavar="FILE|MODULE:NAME", type=click.Path())
 @input_options
 @run_options
 @pass_common
 def run_command(
     common: Common, file: str, given: tuple[str, ...], input_file: str | None, execution_id: str | None, **options: Any
 ) -> None:
-    """Run a pipeline file as a new execution.
+    """Run a pipeline as a new execution: that of a file, or one in Python (MODULE:NAME, FILE.py:NAME).
 
     The first line tells the execution's id; whatever happens then, `orchestrator resume ID` goes on from there.
     Ctrl-C once stops gracefully, twice leaves at once.
     """
     from orchestrator.cli.driving import Drive
-    from orchestrator.compiler.compile import compile_file
-    from orchestrator.domain.ids import execution_id as valid_execution_id
+    from orchestrator.compiler.places import compile_at
+    from orchestrator.domain.ids import chosen_id
 
     if execution_id is not None:
-        valid_execution_id(execution_id)
+        chosen_id(execution_id)
     drive = Drive(common, Options(**options))
-    pipeline = compile_file(Path(file), tools=drive.orchestrator.tools)
+    pipeline = compile_at(Path(file), tools=drive.orchestrator.tools, library=drive.orchestrator.library)
     inputs = read_inputs(pipeline, given, input_file)
     run_async(_run(drive, pipeline, inputs, execution_id or drive.orchestrator.new_execution_id(), Path(file)))
 

@@ -49,7 +49,9 @@ class Selection:
             age = seconds_of(self.since) if self.since is not None else None
         except ValueError as error:
             raise UsageError(f"--since: {error}") from error
-        found = await orchestrator.list_executions(pipeline_id=self.pipeline_id, status=self.status, queue=self.queue)
+        found = await orchestrator.list_executions(
+            pipeline_id=self.pipeline_id, status=self.status, queue=self.queue, children=False
+        )
         oldest = None if age is None else _now() - age
         return [
             one

@@ -24,6 +24,10 @@ FILES_EACH = 8
 """Open files of a server, and of each of its executions: a lock, a log, and the pipes of a step's process."""
 
 
+ENDS = ("ended", "paused", "lost", "failed")
+"""What a server says of an execution that it has in hand no more."""
+
+
 @click.command(
     "serve",
     cls=Command,
@@ -31,6 +35,7 @@ FILES_EACH = 8
         "orchestrator serve",
         "orchestrator serve --queues nightly,default --max-executions 20",
         "orchestrator serve --store sqlite:////data/store.db --adopt runs --grace 60",
+        "orchestrator serve --schedule nightly.yaml --schedule hourly.yaml",
         "orchestrator serve --exit-when-idle --json",
     ),
 )
@@ -49,6 +54,14 @@ FILES_EACH = 8
     type=click.Choice(["runs"]),
     help="Go on, besides, with what an `orchestrator run` or `resume` left whose process died.",
 )
+@click.option(
+    "--schedule",
+    "schedules",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="A pipeline file whose `schedule:` is served; may be given several times.",
+)
 @click.option("--grace", type=float, metavar="S", help="Seconds that a stop waits for running steps.")
 @click.option("--exit-when-idle", is_flag=True, help="End once there is nothing to take and nothing runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each thing that happens.")
@@ -60,6 +73,7 @@ async def serve_command(  # noqa: PLR0913 - they are the options of a command, g
     max_executions: int,
     max_concurrency: int | None,
     adopt: str | None,
+    schedules: tuple[str, ...],
     grace: float | None,
     exit_when_idle: bool,
     as_json: bool,
@@ -70,6 +84,9 @@ async def serve_command(  # noqa: PLR0913 - they are the options of a command, g
     another goes on with what it had in hand once the lease is over. SIGTERM or Ctrl-C drains it: it takes nothing
     more, lets running steps end, gives back what is left for others to go on with, and ends with 0. A second signal
     leaves at once.
+
+    With --schedule it gives the pipelines to the first of its queues whenever they are due. Any number of servers may
+    serve the same schedule: each time is run once. `orchestrator schedules FILE` shows the times.
     """
     settings = common.settings()
     if grace is not None:
@@ -90,6 +107,7 @@ async def serve_command(  # noqa: PLR0913 - they are the options of a command, g
                         max_executions=max_executions,
                         adopt_runs=adopt is not None,
                         until_idle=exit_when_idle,
+                        schedules=schedules,
                         told=lines.note,
                     )
             lines.say("served", f"{plural(lines.ended, 'execution')} ended here")
@@ -132,7 +150,7 @@ class _Lines(Written):
         """Say what the server tells."""
         if notice.kind == "taken":
             self._in_hand += 1
-        elif notice.execution_id:
+        elif notice.kind in ENDS:
             self._in_hand -= 1
             self.ended += notice.kind == "ended" and notice.text != "stopped"
         self.say(notice.kind, notice.text, notice.execution_id)

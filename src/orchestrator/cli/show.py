@@ -12,6 +12,7 @@ from orchestrator.cli.completing import complete_execution, complete_steps
 from orchestrator.cli.display import far, reused
 from orchestrator.cli.inspect import as_json_option, summary_object
 from orchestrator.cli.output import duration, iso, moment, plural
+from orchestrator.core.family import child_of
 from orchestrator.domain.events import (
     DefinitionChanged,
     ResultSet,
@@ -26,7 +27,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.execution import DONE, STUCK, ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.words import did_you_mean
-from orchestrator.errors import UsageError
+from orchestrator.errors import UnknownExecution, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,6 +100,7 @@ async def _execution_object(
     return summary_object(summary) | {
         "definition": {"version": state.versions, "source": state.definition_source or None},
         "forked_from": state.forked_from or None,
+        "started_by": {"execution_id": state.link.parent, "task": state.link.task} if state.link else None,
         "inputs": await orchestrator.get_value(state.inputs),
         "outputs": await orchestrator.get_value(state.outputs),
         "error": state.error._asdict() if state.error else None,
@@ -115,6 +117,7 @@ async def _execution_object(
                 "result_bytes": task.value.size if task.value else None,
                 "result_from": task.source or None,
                 "by_hand": task.pinned or None,
+                "child": child_of(summary.execution_id, state, name),
             }
             for name, task in state.tasks.items()
         ],
@@ -140,6 +143,7 @@ async def _print_execution(
             ("pipeline", output.one_line(summary.pipeline_id)),
             ("definition", _version(state)),
             ("forked from", state.forked_from),
+            ("started by", f"step {state.link.task} of {state.link.parent}" if state.link else ""),
             ("status", output.style(status, output.STATUS_COLOUR.get(status, "bold"))),
             ("why", output.one_line(state.error.message) if state.error else ""),
             ("steps", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())),
@@ -172,6 +176,7 @@ async def _print_execution(
     output.table(headings, rows, paint=output.paint_status)
     if len(names) < len(state.tasks):
         output.say(f"and {plural(len(state.tasks) - len(names), 'step')} more (--all shows them)")
+    await _print_children(orchestrator, summary.execution_id, state)
     outputs = await orchestrator.get_value(state.outputs)
     if outputs:
         output.say("", "outputs")
@@ -179,6 +184,23 @@ async def _print_execution(
     if await orchestrator.resume_manager.can_resume(summary.execution_id):
         command = orchestrator.resume_command(summary.execution_id)
         output.say("", f"resume with: {output.clean(command)}")
+
+
+async def _print_children(orchestrator: Orchestrator, execution: str, state: ExecutionState) -> None:
+    """Print the executions that steps began last, the first ones of many."""
+    begun = [(name, child) for name in state.tasks if (child := child_of(execution, state, name)) is not None]
+    rows = []
+    for name, child in begun[:CHANGES]:
+        try:
+            found = await orchestrator.get_summary(child)
+        except UnknownExecution:  # claimed, and the process ended before it was created; or removed
+            continue
+        rows.append((name, child, found.status.value, f"{found.completed:,}/{found.total:,}"))
+    if rows:
+        output.say("")
+        output.table(("step", "its execution", "status", "done"), rows, paint=output.paint_status)
+    if len(begun) > CHANGES:
+        output.say(f"and {len(begun) - CHANGES:,} more (`orchestrator list --all`)")
 
 
 def _version(state: ExecutionState) -> str:
@@ -274,6 +296,7 @@ async def step_object(
         "error": task.error._asdict() if task.error else None,
         "progress": dict(zip(("done", "total", "message"), task.progress, strict=True)) if task.progress else None,
         "saved": await orchestrator.get_value(task.saved),
+        "child": child_of(execution, state, name),
     }
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         "orchestrator submit pipeline.yaml --wait --json",
     ),
 )
-@click.argument("file", metavar="FILE", type=click.Path())
+@click.argument("file", metavar="FILE|MODULE:NAME", type=click.Path())
 @input_options
 @click.option("--queue", default="default", show_default=True, metavar="QUEUE", help="The queue to wait in.")
 @click.option(
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 def submit_command(
     common: Common, file: str, given: tuple[str, ...], input_file: str | None, execution_id: str | None, **options: Any
 ) -> None:
-    """Give a pipeline file to the servers of the store.
+    """Give a pipeline to the servers of the store.
 
     It is checked here and now. The execution's id is printed once it is durable; a server (`orchestrator serve`) takes
     it from its queue, whether one runs by now or later.
     """
-    from orchestrator.compiler.compile import compile_file
+    from orchestrator.compiler.places import compile_at
 
     orchestrator = common.orchestrator()
-    pipeline = compile_file(Path(file), tools=orchestrator.tools)
+    pipeline = compile_at(Path(file), tools=orchestrator.tools, library=orchestrator.library)
     inputs = read_inputs(pipeline, given, input_file)
     run_async(_submit(orchestrator, pipeline, inputs, execution_id, source=Path(file), **options))
 

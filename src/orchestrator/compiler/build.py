@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.compiler.changing import check_texts, is_function
 from orchestrator.compiler.containers import Containers
@@ -19,6 +19,7 @@ from orchestrator.compiler.fields import check_inputs, check_settings, is_defaul
 from orchestrator.compiler.limits import MAX_WORK, Meter, TemplateFault
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.references import Names, task_of
+from orchestrator.compiler.scheduling import check_schedule
 from orchestrator.compiler.templates import (
     compile_condition,
     compile_text,
@@ -28,14 +29,27 @@ from orchestrator.compiler.templates import (
 )
 from orchestrator.domain.graph import cycle_text, cycles
 from orchestrator.domain.ids import ID_RULE, TaskId, is_valid_id
-from orchestrator.domain.pipeline import Input, Pipeline, Task
+from orchestrator.domain.pipeline import PIPELINE, Input, Isolation, Pipeline, Task
+from orchestrator.domain.schedule import Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import Path, kind_of
 from orchestrator.errors import TaskError
 from orchestrator.ports.tools import Problem, Tools
 
+if TYPE_CHECKING:
+    from orchestrator.compiler.calls import Callees
+
 _NOTHING = Task(TaskId("a"), "a").parameters
 """The one empty mapping that all tasks without parameters share."""
+_WHY_NO_SECRET = {
+    **dict.fromkeys(
+        ("condition", "while", "until", "switch"), "a decision is recorded, so it must not hang on a secret"
+    ),
+    "for_each": "items and their keys are recorded",
+    "outputs": "outputs are kept and shown",
+    "files": "the names of files are kept and shown",
+    "cache": "the key of a result is kept, and must not change with a secret",
+}
 _CONSTANTS = 4 * MAX_WORK
 """What evaluating all constant templates of one pipeline may cost; those after it are left to the run."""
 
@@ -51,23 +65,27 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     outputs: Mapping[str, Any] | None = None,
     resume: ResumeStrategy | None = None,
     resume_enabled: bool = True,
+    schedule: Schedule | None = None,
     tools: Tools | None = None,
+    library: Callees | None = None,
     where: Source | None = None,
 ) -> Pipeline:
     """Return the pipeline of these parts; raise DefinitionError with every mistake in them.
 
     Fills in ``needs`` and ``reads`` of each task, and copies parameters and outputs. With ``tools``, unknown tools,
-    actions and parameters are mistakes too. ``where`` tells the places of a definition that was read from a file,
-    where ``tasks`` are its ``steps`` in order.
+    actions and parameters are mistakes too, and with ``library`` wrong calls of other pipelines. ``where`` tells the
+    places of a definition that was read from a file, where ``tasks`` are its ``steps`` in order.
 
     >>> tasks = [Task("a", "python"), Task("b", "python", parameters={"x": "{{ a.result }}"})]
     >>> build(id="p", tasks=tasks).tasks["b"].needs
     ('a',)
     """
-    builder = Builder(tools, where)
+    builder = Builder(tools, where, library)
     builder.check_id(id)
     check_texts(builder.mistakes, (), {"name": name, "version": version, "description": description})
     declared = check_inputs(builder.mistakes, inputs)
+    if schedule is not None:
+        schedule = check_schedule(builder.mistakes, schedule, id, declared)
     listed = builder.listed(tasks)
     builder.containers.check_names(listed)
     names = Names(declared, dict.fromkeys(builder.first))
@@ -97,16 +115,18 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
         output_reads=output_reads,
         resume=resume or ResumeStrategy(),
         resume_enabled=resume_enabled,
+        schedule=schedule,
     )
 
 
 class Builder:
     """Holds what the checks share: the mistakes found, the tools, and what has been asked of them already."""
 
-    def __init__(self, tools: Tools | None, where: Source | None) -> None:
+    def __init__(self, tools: Tools | None, where: Source | None, library: Callees | None) -> None:
         self.mistakes = Collector(where or NoSource())
         self.by_index = where is not None
         self.tools = tools
+        self.library = library
         self.bare_calls: dict[tuple[str, str | None], Sequence[Problem]] = {}
         self.constants_left = _CONSTANTS
         self.renamed: dict[tuple[Path, str], Path] = {}  # former id, in one container -> place of the task that had it
@@ -227,7 +247,7 @@ class Builder:
 
     def _reads(self, base: Path, task: Any, parameters: Mapping[str, Any], names: Names) -> tuple[Any, ...] | None:
         """Return the tasks whose results the task's templates read; None if it has no templates."""
-        found = self.templates((*base, "parameters"), parameters, names, task.id)
+        found = self.templates((*base, "parameters"), parameters, names, task.id, secrets=True)
         if task.condition is None:
             return None if found is None else tuple(found)
         path = (*base, "condition")
@@ -271,8 +291,13 @@ class Builder:
                 hint = called if "parameter" in problem.message else problem.hint
                 self.mistakes.add((*base, "migrate"), problem.message, hint)
 
-    def templates(self, path: Path, value: Any, names: Names, own: str | None) -> dict[str, None] | None:
-        """Check the templates in a value; return the tasks they read in order, None if there are no templates."""
+    def templates(
+        self, path: Path, value: Any, names: Names, own: str | None, *, secrets: bool = False
+    ) -> dict[str, None] | None:
+        """Check the templates in a value; return the tasks they read in order, None if there are no templates.
+
+        ``secrets``: they may be named here.
+        """
         found: dict[str, None] | None = None
         for place, text in texts_of(value):
             if self.mistakes.full:
@@ -284,13 +309,29 @@ class Builder:
                 continue
             for expression in compiled.expressions:
                 found = {} if found is None else found
-                self.expression(path + place, expression, names, own, found)
+                self.expression(path + place, expression, names, own, found, secrets=secrets)
         return found
 
+    def _no_secret(self, path: Path, expression: Expression) -> None:
+        """Note that a secret stands where what is worked out is kept, shown, or obeyed."""
+        where = next((name for name in reversed(path) if name in _WHY_NO_SECRET), "")
+        why = _WHY_NO_SECRET.get(where, "what is worked out here is recorded")
+        self.mistakes.add(path, f"{{{{ {expression.text} }}}}: {why}", "secrets go into the parameters of steps only")
+
     def expression(
-        self, path: Path, expression: Expression, names: Names, own: str | None, found: dict[str, None]
+        self,
+        path: Path,
+        expression: Expression,
+        names: Names,
+        own: str | None,
+        found: dict[str, None],
+        *,
+        secrets: bool = False,
     ) -> None:
-        """Check what an expression reads, and note the tasks in ``found``."""
+        """Check what an expression reads, and note the tasks in ``found``; ``secrets``: it may be one."""
+        if expression.secret is not None and not secrets:
+            self._no_secret(path, expression)
+            return
         for reference in expression.references:
             if fault := names.check(reference, expression, own, guess=self.mistakes.guessing):
                 self.mistakes.add(path, f"{{{{ {expression.text} }}}}: {fault.message}", fault.hint)
@@ -316,6 +357,8 @@ class Builder:
             if call not in self.bare_calls:
                 self.bare_calls[call] = self.tools.check(task.tool, task.action, {}, is_template)
             problems = self.bare_calls[call]
+        if task.tool == PIPELINE:
+            problems = problems or self._call(self.base(index, task.id), task, parameters)
         for problem in problems:
             base = self.base(index, task.id)
             if problem.path:
@@ -325,6 +368,17 @@ class Builder:
                 if task.action is not None and repr(task.action) in problem.message:
                     key = "action"
                 self.mistakes.add((*base, key), problem.message, problem.hint)
+
+    def _call(self, base: Path, task: Any, parameters: Mapping[str, Any]) -> Sequence[Problem]:
+        """Return what is wrong with a call of another pipeline."""
+        if task.isolation is Isolation.PROCESS:
+            message = "a step of tool 'pipeline' runs in this process"
+            self.mistakes.add((*base, "isolation"), message, "the steps in it may say isolation")
+        if self.library is None:
+            return []
+        from orchestrator.compiler.calls import check_call
+
+        return check_call(self.library, parameters)
 
     def check_cycles(self, built: Mapping[TaskId, Task]) -> None:
         """Note steps that wait for each other."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
 from orchestrator.compiler.steps import step_of
 from orchestrator.domain.pipeline import Input, Pipeline
+from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import kind_of
 from orchestrator.errors import DefinitionError, Diagnostic, UsageError
@@ -23,17 +24,24 @@ from orchestrator.errors import DefinitionError, Diagnostic, UsageError
 if TYPE_CHECKING:
     import os
 
+    from orchestrator.compiler.calls import Callees
     from orchestrator.ports.tools import Tools
 
 
 def compile_text(
-    text: str | bytes, *, file: str = "<pipeline>", tools: Tools | None = None, default_id: str | None = None
+    text: str | bytes,
+    *,
+    file: str = "<pipeline>",
+    tools: Tools | None = None,
+    default_id: str | None = None,
+    library: Callees | None = None,
 ) -> Pipeline:
     """Return the pipeline that a YAML text describes; raise DefinitionError with every mistake in it.
 
     ``file`` is the name shown in messages; without an ``id`` in the text, the pipeline has the ``default_id``, else it
     is named after the file. With
-    ``tools``, unknown tools, actions and parameters are mistakes. Evaluates nothing but constant templates, needs no
+    ``tools``, unknown tools, actions and parameters are mistakes, and with ``library`` wrong calls of other pipelines.
+    Evaluates nothing but constant templates, needs no
     event loop, prints nothing, and raises nothing else, whatever the text.
 
     >>> compile_text("steps: [{id: a, tool: python}]", file="flights.yaml").id
@@ -49,7 +57,7 @@ def compile_text(
             plain["version"] = version.text
         plain.setdefault("id", default_id or _id_of(file))
     try:
-        pipeline = _compile(plain, Document(root, file), tools)
+        pipeline = _compile(plain, Document(root, file), tools, library)
     except DefinitionError as error:
         found = sorted((*mistakes, *error.diagnostics), key=lambda item: (item.line or AFTER_ALL, item.column))
         raise DefinitionError(found) from None
@@ -59,13 +67,19 @@ def compile_text(
 
 
 def compile_file(
-    path: str | os.PathLike[str], tools: Tools | None = None, *, default_id: str | None = None
+    path: str | os.PathLike[str],
+    tools: Tools | None = None,
+    *,
+    default_id: str | None = None,
+    library: Callees | None = None,
 ) -> Pipeline:
     """Return the pipeline in a file; raise DefinitionError with every mistake, an unreadable file included.
 
     ``default_id`` is its id if the file tells none (None: the name of the file).
     """
-    return compile_text(read_file(path), file=str(path), tools=tools, default_id=default_id)
+    text = read_file(path)
+    with library.compiling(FilePath(path).absolute()) if library is not None else nullcontext():
+        return compile_text(text, file=str(path), tools=tools, default_id=default_id, library=library)
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -84,7 +98,13 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     raise DefinitionError([Diagnostic(message, file=str(path), hint=hint)])
 
 
-def compile_dict(definition: Mapping[str, Any], tools: Tools | None = None, *, file: str = "<pipeline>") -> Pipeline:
+def compile_dict(
+    definition: Mapping[str, Any],
+    tools: Tools | None = None,
+    *,
+    file: str = "<pipeline>",
+    library: Callees | None = None,
+) -> Pipeline:
     """Return the pipeline that a mapping in the language of the files describes (see ``dump.to_dict``).
 
     Raises DefinitionError with every mistake; ``id`` must be given.
@@ -100,7 +120,7 @@ def compile_dict(definition: Mapping[str, Any], tools: Tools | None = None, *, f
         if type(plain.get("version")) in (int, float):
             with suppress(ValueError):  # Python refuses to write integers of more than 4300 digits
                 plain["version"] = str(plain["version"])
-    return _compile(plain, source, tools)
+    return _compile(plain, source, tools, library)
 
 
 def _id_of(file: str) -> str:
@@ -109,7 +129,7 @@ def _id_of(file: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", stem).lstrip("-")[:128] or "pipeline"
 
 
-def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
+def _compile(plain: Any, source: Source, tools: Tools | None, library: Callees | None) -> Pipeline:
     mistakes = Collector(source)
     if not isinstance(plain, dict):
         mistakes.add((), f"expected a mapping with the pipeline's keys, got {kind_of(plain)}")
@@ -121,7 +141,7 @@ def _compile(plain: Any, source: Source, tools: Tools | None) -> Pipeline:
     _stand_in(found.setdefault("steps", []), "__step")
     resume = _strategy(found["resume"], mistakes)
     try:
-        pipeline = _build(found, resume, tools, source, reading)
+        pipeline = _build(found, resume, tools, library, source, reading)
     except DefinitionError as error:
         places = {source.place(path)[2] for path in reading.places}
         for diagnostic in error.diagnostics:
@@ -168,7 +188,14 @@ def _strategy(given: Values, mistakes: Collector) -> ResumeStrategy:
     return ResumeStrategy(**good)
 
 
-def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: Source, reading: Reading) -> Pipeline:
+def _build(
+    found: Values,
+    resume: ResumeStrategy,
+    tools: Tools | None,
+    library: Callees | None,
+    source: Source,
+    reading: Reading,
+) -> Pipeline:
     return build(
         id=found["id"] or "",
         tasks=[step_of(step, ("steps", index), reading) for index, step in enumerate(found["steps"])],
@@ -179,9 +206,18 @@ def _build(found: Values, resume: ResumeStrategy, tools: Tools | None, source: S
         outputs=found["outputs"],
         resume=resume,
         resume_enabled=found["resume"]["enabled"],
+        schedule=None if found["schedule"] is None else _schedule(found["schedule"]),
         tools=tools,
+        library=library,
         where=source,
     )
+
+
+def _schedule(given: Values) -> Schedule | None:
+    if "cron" not in given:
+        return None  # what is wrong with it is noted already
+    timezone, catchup, overlap = given["timezone"], Catchup(given["catchup"]), Overlap(given["overlap"])
+    return Schedule(given["cron"], timezone, catchup, overlap, given["input"])
 
 
 def _input(name: str, given: Values) -> Input:

@@ -22,6 +22,7 @@ from orchestrator.domain.pipeline import (
     Task,
 )
 from orchestrator.domain.revision import RESUME_KEYS, RETRY_KEYS
+from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 
 _CORE_NUMBER = re.compile(
@@ -44,6 +45,8 @@ def to_dict(pipeline: Pipeline) -> dict[str, Any]:
         found["inputs"] = {name: _input(item) for name, item in pipeline.inputs.items()}
     if resume := _resume(pipeline):
         found["resume"] = resume
+    if pipeline.schedule is not None:
+        found["schedule"] = _schedule(pipeline.schedule)
     found["steps"] = [_step(task) for task in pipeline.tasks.values()]
     if pipeline.outputs:
         found["outputs"] = _copy(pipeline.outputs)
@@ -114,6 +117,19 @@ def _resume(pipeline: Pipeline) -> dict[str, Any]:
         if value != usual[name]:
             found[RESUME_KEYS[name]] = _number(value)
     return found
+
+
+def _schedule(schedule: Schedule) -> Any:
+    """Return a schedule in its shortest form."""
+    found: dict[str, Any] = {"cron": schedule.cron}
+    if schedule.timezone != "UTC":
+        found["timezone"] = schedule.timezone
+    if schedule.catchup is not Catchup.NONE:
+        found["catchup"] = str(schedule.catchup)
+    if schedule.overlap is not Overlap.QUEUE:
+        found["overlap"] = str(schedule.overlap)
+    _texts(found, schedule, "input")
+    return schedule.cron if list(found) == ["cron"] else found
 
 
 def _step(task: Task) -> dict[str, Any]:

@@ -17,13 +17,16 @@ from typing import Any, NamedTuple
 
 from orchestrator.compiler import filters, limits
 from orchestrator.compiler.limits import Meter, Missing, TemplateFault
+from orchestrator.domain.secret import NAME_RULE, SECRET_NAME
 from orchestrator.domain.words import did_you_mean, kind_of, shorten
 
 MAX_EXPRESSION = 10_000
 """Longest expression, in characters."""
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+", re.ASCII)
 _WORDS = frozenset(("true", "false", "none", "True", "False", "None", "not", "and", "or", "if", "else", "is", "in"))
-RESERVED = frozenset(("inputs", "parameters", "execution", "attempt", "steps")) | _WORDS
+SECRETS = "secrets"
+"""The root of what only the parameters of steps may name, alone between its braces."""
+RESERVED = frozenset(("inputs", "parameters", "execution", "attempt", "steps", SECRETS)) | _WORDS
 """Names that mean something in every expression; no step can be called so."""
 
 
@@ -51,13 +54,15 @@ class Reference(NamedTuple):
 class Expression:
     """A compiled expression: its text, what it reads, and the function that evaluates it.
 
-    ``is_path`` tells that it only reads, like ``fetch.result.rows``, and computes nothing.
+    ``is_path`` tells that it only reads, like ``fetch.result.rows``, and computes nothing. ``secret`` is the name of
+    the secret that it is; such an expression has no value here.
     """
 
     text: str
     references: tuple[Reference, ...]
     evaluate: Evaluate
     is_path: bool = False
+    secret: str | None = None
 
 
 def compile_expression(text: str) -> Expression:
@@ -65,7 +70,7 @@ def compile_expression(text: str) -> Expression:
     text = text.strip()
     if _SIMPLE.fullmatch(text):
         parts = text.split(".")
-        if _WORDS.isdisjoint(parts):
+        if _WORDS.isdisjoint(parts) and parts[0] != SECRETS:
             return _simple(text, parts)
     if not text:
         raise TemplateFault("an expression is missing between the braces")
@@ -78,7 +83,32 @@ def compile_expression(text: str) -> Expression:
     except RecursionError:
         raise TemplateFault("nested too deeply") from None
     is_path = type(tree).__name__ in ("Name", "Getattr", "Getitem") and not compiler.computes
-    return Expression(text, tuple(dict.fromkeys(compiler.references)), evaluate, is_path)
+    references = tuple(dict.fromkeys(compiler.references))
+    if any(reference.path[0] == SECRETS for reference in references):
+        return Expression(text, references, _no_value, is_path, _secret_name(references, is_path=is_path))
+    return Expression(text, references, evaluate, is_path)
+
+
+def _secret_name(references: tuple[Reference, ...], *, is_path: bool) -> str:
+    """Return the name of the secret that an expression is; raise TemplateFault if it is more than one name."""
+    path, dynamic = references[0]
+    if path == (SECRETS,) and not dynamic and is_path:
+        raise TemplateFault("secrets are named one by one: write {{ secrets.NAME }}")
+    if dynamic and len(path) == 1:
+        raise TemplateFault("a secret is named by a literal, not computed: which ones a pipeline needs is known before")
+    if not is_path or dynamic or len(path) != 2:  # noqa: PLR2004 - secrets, NAME
+        raise TemplateFault(
+            "nothing is computed of a secret: {{ secrets.NAME }} stands alone between its braces, text may stand "
+            "around them; what a service wants of it otherwise is made by the step, or kept as a secret of its own"
+        )
+    name = path[1]
+    if not isinstance(name, str) or not SECRET_NAME.fullmatch(name):
+        raise TemplateFault(f"{str(name)[:140]!r} cannot name a secret: a name is {NAME_RULE}")
+    return name
+
+
+def _no_value(frame: Frame) -> Any:  # noqa: ARG001
+    raise TemplateFault("a secret is given to the parameters of steps only")
 
 
 def _simple(text: str, parts: list[str]) -> Expression:

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.compiler.changing import check_changing, check_texts, is_number, plain_schema
 from orchestrator.compiler.diagnostics import Collector
+from orchestrator.compiler.errorkinds import mistyped
 from orchestrator.compiler.inputs import EXPECTED, TYPES, check_value, fits, schema_type
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.domain.ids import ID_RULE, is_valid_id
@@ -156,4 +157,7 @@ def _check_retry(mistakes: Collector, path: Path, retry: Any) -> bool:
     if not isinstance(kinds, (list, tuple)) or not all(isinstance(kind, str) and kind for kind in kinds):
         mistakes.add((*path, "on"), "expected kinds of error, as text")
         return False
+    for index, kind in enumerate(kinds):
+        if (hint := mistyped(kind)) is not None:
+            mistakes.add((*path, "on", index), f"no tool names an error {kind!r}", hint)
     return not isinstance(kinds, tuple)

@@ -25,6 +25,7 @@ _NEXT = "An edit holds from the next attempt on; finished steps are kept."
 _RETRY = "An edit holds from the next failure on."
 _LOOP = '{tool: shell, parameters: {command: [date]}, while: "iteration < 4"}'
 _TEXT = "An edit makes no step run again."
+_TIMES = "Nothing; servers follow an edit of the file that they were given."
 
 ROWS: dict[str, dict[str, Row]] = {
     "Pipeline": {
@@ -38,6 +39,10 @@ ROWS: dict[str, dict[str, Row]] = {
         "resume": Row(
             "resume: {max_retries: 5}",
             "What the definition says that is gone on with holds; `--strategy KEY=VALUE` overrides it for once.",
+        ),
+        "schedule": Row(
+            'schedule: "30 2 * * *"',
+            "It makes executions, and says nothing about one that is there; an edit makes no step run again.",
         ),
         "steps": Row(
             "steps: [{id: a, tool: shell, parameters: {command: [date]}}]",
@@ -193,6 +198,13 @@ ROWS: dict[str, dict[str, Row]] = {
             "writes: report.pdf",
             "One that is missing or altered is told of, and made again where changes are followed.",
         ),
+    },
+    "ScheduleModel": {
+        "cron": Row('cron: "30 2 * * MON-FRI"', _TIMES),
+        "timezone": Row("timezone: Europe/Berlin", _TIMES),
+        "catchup": Row("catchup: latest", _TIMES),
+        "overlap": Row("overlap: skip", _TIMES),
+        "input": Row("input: day", "The time was recorded when the execution was made, and stays."),
     },
     "CacheModel": {
         "ttl": Row("ttl: 12h", "Asked of a result to be taken; the step's own never grows too old."),

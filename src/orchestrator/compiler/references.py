@@ -51,6 +51,8 @@ class Names:
                 return self._input(path, guess=guess)
             case "execution":
                 return _execution(path)
+            case "secrets":
+                return None  # that it is one name, alone, its expression has seen to
             case "attempt":
                 return Fault("attempt is a number and holds nothing") if len(path) > 1 or reference.dynamic else None
             case "steps":
@@ -88,7 +90,7 @@ class Names:
         for task in self.tasks:
             if not task.isidentifier() and root in _SEPARATORS.split(task) and task in expression.text:
                 return Fault(f"{task} cannot be written like this", f"write steps[{task!r}]")
-        found = closest(root, (*self.tasks, "inputs", "execution", "attempt", "steps"))
+        found = closest(root, (*self.tasks, "inputs", "execution", "attempt", "steps", "secrets"))
         if found is None and (known := closest(root, self.inputs)) is not None:
             found = f"inputs.{known}"
         return Fault(f"no step named {root!r}", f"did you mean {found!r}?" if found else None)

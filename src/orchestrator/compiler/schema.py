@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.compiler.inputs import TYPES
 from orchestrator.compiler.shape import OFF, REQUIRED, WRONG, Choice, Items, Key, Kind, Later, Short, Table, Value
 from orchestrator.domain.pipeline import CacheScope, CheckpointWhen, Isolation, OnChange, OnInterrupted
+from orchestrator.domain.schedule import Catchup, Overlap
 from orchestrator.domain.words import Path
 from orchestrator.schemas.checking import DIALECT
 
@@ -49,6 +50,10 @@ def _cache(value: Any) -> Any:
     if isinstance(value, bool):
         return {} if value else OFF
     return value if _seconds(value) is WRONG else {"ttl": value}
+
+
+def _no_catchup(value: Any) -> Any:
+    return str(Catchup.NONE) if value is False else value
 
 
 def _tolerance(value: Any) -> Any:
@@ -131,7 +136,7 @@ RETRY = Table(
     Key(
         "on",
         TEXTS,
-        "The kinds of error that are retried (`timeout`, `OSError` and what derives from it, ...); "
+        "The kinds of error that are retried (`timeout`, `http_5xx`, `OSError` and what derives from it, ...); "
         "empty: all that may pass.",
         default=[],
     ),
@@ -347,6 +352,38 @@ RESUME = Table(
         default=True,
     ),
 )
+SCHEDULE = Table(
+    "ScheduleModel",
+    "When `orchestrator serve --schedule FILE` runs the pipeline by itself.",
+    Key(
+        "cron",
+        TEXT,
+        "The times: minute, hour, day of month, month, day of week; or `@hourly`, `@daily`, `@weekly`, `@monthly`, "
+        "`@yearly`.",
+        default=REQUIRED,
+    ),
+    Key("timezone", TEXT, "The time zone that `cron` is read in: an IANA name like `Europe/Berlin`.", default="UTC"),
+    Key(
+        "catchup",
+        Choice(Catchup, also=_no_catchup, json={"const": False}),
+        "Which of the times are run that came while no server served the schedule: `none` (or `false`), "
+        "the `latest`, or `all` of them (the newest 1000).",
+        default="none",
+    ),
+    Key(
+        "overlap",
+        Choice(Overlap),
+        "What a time does that comes while an earlier run has not ended: `queue` waits for its end, `skip` is not run, "
+        "`cancel` cancels the earlier one, `allow` runs beside it.",
+        default="queue",
+    ),
+    Key("input", TEXT, "The input that is given the scheduled time, as text like `2026-01-31T02:00:00+01:00`."),
+    short=Short(
+        lambda value: {"cron": value} if isinstance(value, str) else value,
+        _STRING,
+        "the times as text, like '0 2 * * *', or a mapping",
+    ),
+)
 PIPELINE = Table(
     "Pipeline",
     "A pipeline file.",
@@ -362,6 +399,7 @@ PIPELINE = Table(
         other="parameters",
     ),
     Key("resume", RESUME, "Checkpoints and resume.", default=RESUME.defaults),
+    Key("schedule", SCHEDULE, "When servers run the pipeline by themselves: the times, or a mapping."),
     Key("steps", Items(STEP), "The steps. Their order says nothing: dependencies and templates do.", default=REQUIRED),
     Key("outputs", MAPPING, "What a run returns: names and templates over inputs and results.", default={}),
 )

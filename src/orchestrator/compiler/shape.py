@@ -65,13 +65,22 @@ class Value(NamedTuple):
 
 
 class Choice:
-    """One of a few words."""
+    """One of a few words; ``also`` makes one of another value, whose JSON Schema is ``json``."""
 
-    def __init__(self, words: Iterable[str]) -> None:
+    def __init__(
+        self,
+        words: Iterable[str],
+        *,
+        also: Callable[[Any], Any] = lambda value: value,
+        json: dict[str, Any] | None = None,
+    ) -> None:
         self.words = [str(word) for word in words]
+        self.also = also
+        self.json = json
 
     def read(self, value: Any, path: Path, reading: Reading) -> Any:
-        """Return ``value`` if it is one of the words."""
+        """Return ``value`` if it is one of the words, or what ``also`` takes for one."""
+        value = self.also(value)
         if value.__class__ is str and value in self.words:
             return value
         expected = f"{', '.join(self.words[:-1])} or {self.words[-1]}"
@@ -80,7 +89,8 @@ class Choice:
 
     def schema(self) -> dict[str, Any]:
         """Return its JSON Schema."""
-        return {"type": "string", "enum": self.words}
+        found = {"type": "string", "enum": self.words}
+        return found if self.json is None else {"anyOf": [found, self.json]}
 
 
 class Items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compiler.limits import TemplateFault
@@ -35,10 +36,14 @@ _AROUND = frozenset((*_CONSTRUCTS, "id", "name", "description", "dependencies", 
 def step_of(step: Values, path: Path, reading: Reading) -> Task:
     """Return the task that a step means; notes what does not go together in it."""
     if _CONSTRUCTS.isdisjoint(step):
-        if "tool" not in step and (*path, "tool") not in reading.places:
-            reading.wrong((*path, "tool"), "this key is missing", "a step has a tool, or steps, or a switch")
+        _check_tool(step, path, reading, "a step has a tool, or steps, or a switch")
         return _task(step, step["id"])
     return _container(step, path, reading)
+
+
+def _check_tool(step: Values, path: Path, reading: Reading, hint: str) -> None:
+    if "tool" not in step and (*path, "tool") not in reading.places and path not in reading.places:
+        reading.wrong((*path, "tool"), "this key is missing", hint)
 
 
 def _task(step: Values, name: str) -> Task:
@@ -84,6 +89,30 @@ def _container(step: Values, path: Path, reading: Reading) -> Task:
     )
 
 
+def contained(task: Task, control: ForEach | Loop) -> Task:
+    """Return the container of a step that holds nothing but what it does itself: the task is done in it.
+
+    A condition that asks for something of each item is asked in it, too.
+    """
+    inside = task.condition is not None and isinstance(control, ForEach) and _is_of_items(task.condition)
+    outside = replace(
+        Task(task.id, WORDS[type(control)], dependencies=task.dependencies, name=task.name, control=control),
+        description=task.description,
+        condition=None if inside else task.condition,
+        renamed_from=task.renamed_from,
+    )
+    inner = replace(
+        task,
+        id=TaskId(""),
+        dependencies=(),
+        name=None,
+        description=None,
+        condition=task.condition if inside else None,
+        renamed_from=None,
+    )
+    return replace(outside, body=(inner,))
+
+
 def _alone(step: Values, condition: str | None) -> tuple[Task, ...]:
     """Return the one step of a container that holds nothing but what it does itself."""
     alone = type(step)(step.defaults)
@@ -111,8 +140,7 @@ def _body(step: Values, path: Path, reading: Reading) -> tuple[Task, ...] | None
         if not found and (*path, "steps") not in reading.places:
             reading.wrong((*path, "steps"), "there are no steps in it")
     else:
-        if "tool" not in step and (*path, "tool") not in reading.places:
-            reading.wrong((*path, "tool"), "this key is missing", "it is what is done, or `steps` are")
+        _check_tool(step, path, reading, "it is what is done, or `steps` are")
         return None
     for key in step:
         if key not in _AROUND and key != "max_iterations" and (*path, key) not in reading.places:

@@ -1,7 +1,8 @@
 """``{{ ... }}`` inside values: found, evaluated once, and put back.
 
 A text that is one single ``{{ expression }}`` becomes the expression's value with its type; any other text with
-templates stays text. What a template yields is data: it is never looked at for templates again.
+templates stays text. What a template yields is data: it is never looked at for templates again. A text with
+``{{ secrets.NAME }}`` in it becomes a SecretText, in which the name stands: values of secrets never get here.
 """
 
 from __future__ import annotations
@@ -12,8 +13,17 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from orchestrator.compiler.expressions import MAX_EXPRESSION, Expression, Frame, Reference, compile_expression, walk
+from orchestrator.compiler.expressions import (
+    MAX_EXPRESSION,
+    SECRETS,
+    Expression,
+    Frame,
+    Reference,
+    compile_expression,
+    walk,
+)
 from orchestrator.compiler.limits import MAX_TEXT, Meter, Missing, TemplateFault, text_of
+from orchestrator.domain.secret import SecretText
 from orchestrator.domain.words import path_text, shorten
 from orchestrator.errors import TaskError
 
@@ -27,10 +37,14 @@ _TEXT_OR_BRACE = re.compile(
 
 
 class Text(NamedTuple):
-    """A compiled text: literal parts and expressions in turn; ``single`` if it is nothing but one expression."""
+    """A compiled text: literal parts and expressions in turn; ``single`` if it is nothing but one expression.
+
+    ``secret`` tells that some of them are secrets.
+    """
 
     parts: tuple[str | Expression, ...]
     single: Expression | None
+    secret: bool = False
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
@@ -56,6 +70,10 @@ class Templates:
             return _render(value, Frame(scope, Meter()))
         except RecursionError:
             raise _error("a value is nested too deeply") from None
+
+    def secrets(self, value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Yield path and name of every secret that the templates in ``value`` name."""
+        return secrets_in(value)
 
     def truth(self, condition: str, scope: Mapping[str, Any]) -> bool:
         """Evaluate a condition, with or without the braces around it; the usual truth of the value it yields."""
@@ -96,7 +114,7 @@ def compile_text(text: str) -> Text:
             _check_literal(part)
             parts.append(part)
     single = parts[0] if len(parts) == 1 and isinstance(parts[0], Expression) else None
-    return Text(tuple(parts), single)
+    return Text(tuple(parts), single, any(isinstance(part, Expression) and part.secret for part in parts))
 
 
 @lru_cache(maxsize=CACHED)
@@ -109,6 +127,17 @@ def compile_condition(text: str) -> Expression:
     if compiled.single is None:
         raise TemplateFault("a condition is one expression: write all of it inside one pair of braces, or without any")
     return compiled.single
+
+
+def secrets_in(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield path and name of every secret that the templates in ``value`` name, in order."""
+    if not _mentions_secrets(value):  # as hardly any step does, and there may be many
+        return
+    for path, text in texts_of(value):
+        if SECRETS in text:
+            for expression in compile_text(text).expressions:
+                if expression.secret is not None:
+                    yield path, expression.secret
 
 
 def texts_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -141,6 +170,17 @@ def references(value: Any) -> set[Reference]:
 def evaluate_constant(expression: Expression, meter: Meter) -> None:
     """Evaluate an expression that reads nothing; raise TaskError if it fails, as it would in every run."""
     _evaluate(expression, Frame({}, meter), _copy)
+
+
+def _mentions_secrets(value: Any) -> bool:
+    kind = type(value)
+    if kind is str:
+        return SECRETS in value
+    if kind is dict or (kind is not list and isinstance(value, Mapping)):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return False
+    return any(map(_mentions_secrets, value))
 
 
 def _compile(text: str) -> Expression:
@@ -214,6 +254,8 @@ def _render(value: Any, frame: Frame) -> Any:
 
 def _render_text(text: str, frame: Frame) -> Any:
     compiled = _for_task(text, compile_text)
+    if compiled.secret:
+        return _with_secrets(text, compiled, frame)
     if compiled.single is not None:
         return _evaluate(compiled.single, frame, _copy_read if compiled.single.is_path else _copy)
     parts = []
@@ -225,6 +267,22 @@ def _render_text(text: str, frame: Frame) -> Any:
             raise _error(f"{shorten(text)}: the text becomes longer than {MAX_TEXT:,} characters")
         parts.append(done)
     return "".join(parts)
+
+
+def _with_secrets(text: str, compiled: Text, frame: Frame) -> SecretText:
+    """Render all of a text but its secrets: they stay names until the call."""
+    found = [""]
+    length = 0
+    for part in compiled.parts:
+        if isinstance(part, Expression) and part.secret is not None:
+            found += [part.secret, ""]
+            continue
+        done = part if isinstance(part, str) else _evaluate(part, frame, text_of)
+        length += len(done)
+        if length > MAX_TEXT:
+            raise _error(f"{shorten(text)}: the text becomes longer than {MAX_TEXT:,} characters")
+        found[-1] += done
+    return SecretText(tuple(found))
 
 
 def _for_task(text: str, compiler: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.ports.secrets import NO_SECRETS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.ports.files import Files
     from orchestrator.ports.renderer import Renderer
     from orchestrator.ports.schemas import Schemas
+    from orchestrator.ports.secrets import Secrets
     from orchestrator.ports.store import Store
     from orchestrator.ports.tools import Tools
     from orchestrator.settings import Retention
@@ -41,6 +44,7 @@ class Adapters(Records):
     """What fills the ports. ``project`` is the folder that relative paths in steps mean.
 
     ``capacity`` is how many attempts run at once; ``grace_seconds`` how long a graceful stop waits for them.
+    ``secrets`` are looked up before anything runs; their values go past the core, from where they lie to the executor.
     """
 
     executor: Executor
@@ -51,5 +55,6 @@ class Adapters(Records):
     chance: Chance
     keeper: LeaseKeeper
     project: Path
+    secrets: Secrets = NO_SECRETS
     capacity: int = 32
     grace_seconds: float = 30.0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
+from orchestrator.core.family import unfinished_children
 from orchestrator.domain.events import PROCESS_ENDED, CancelRequested, ExecutionFinished, TaskInterrupted
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.planner import interruption
-from orchestrator.errors import ExecutionOwned, ResumeError
+from orchestrator.errors import ExecutionOwned, ResumeError, UnknownExecution
 
 if TYPE_CHECKING:
     from orchestrator.core.adapters import Adapters
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from orchestrator.core.recorder import Recorder
     from orchestrator.domain.ids import ExecutionId
 
+CHILD_WAIT_SECONDS = 5.0
+"""How long the owner of a child is waited for, that is cancelled with a parent nobody owns."""
 OVER = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.CANCELLED})
 
 
@@ -62,6 +66,10 @@ def record_interruptions(recorder: Recorder, now: float) -> None:
 async def _record_cancel(adapters: Adapters, live: LiveExecutions, execution_id: ExecutionId, by: str) -> None:
     recorder = await live.borrow(execution_id)
     try:
+        # They go first: whoever finds this one cancelled need not look further, and one that is not can be asked again.
+        for child in unfinished_children(execution_id, recorder.state):
+            with contextlib.suppress(UnknownExecution, ResumeError):  # not begun yet; over already
+                await cancel_execution(adapters, live, child, by, CHILD_WAIT_SECONDS)
         now = adapters.clock.now()
         recorder.record(CancelRequested(now, by))
         record_interruptions(recorder, now)

@@ -127,6 +127,8 @@ class Claims:
             execution_id=execution_id,
             task_id=task.id,
             attempt=number,
+            completed_attempt=known.completed_attempt,
+            created_at=self._recorder.state.created_at,
             tool=task.tool,
             action=task.action,
             parameters=parameters,
@@ -139,6 +141,7 @@ class Claims:
             critical=task.critical,
             files=files,
             migrate=task.migrate if known.saved_under is not None else None,
+            generation=known.generation,
         )
 
     async def _own_inputs(self) -> Mapping[str, Any]:

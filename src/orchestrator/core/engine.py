@@ -85,6 +85,7 @@ class Engine:
         self._ended = False
         self._callers: list[asyncio.Future[None]] = []
         self._acted: list[asyncio.Future[None]] = []
+        self._children: set[Engine] = set()
 
     @property
     def state(self) -> ExecutionState:
@@ -131,6 +132,18 @@ class Engine:
     def lost(self, error: BaseException) -> None:
         """End at once: the lease is gone, or the store is."""
         self._post(self._on_lost, error)
+
+    def lead(self, child: Engine) -> None:
+        """Have the engine of an execution that a step runs here stop or be cancelled with this one; on the loop."""
+        self._children.add(child)
+        if self.state.cancel_requested is not None:
+            child.cancel(self.state.cancel_requested)
+        elif self._stopping is not None:
+            child.stop(self._stopping)
+
+    def leave(self, child: Engine) -> None:
+        """Take ``lead`` back."""
+        self._children.discard(child)
 
     async def call(self, action: Callable[[Recorder], None]) -> None:
         """Record something more; returns when it is durable. Raises what ``action`` or the commit raised.
@@ -343,8 +356,8 @@ class Engine:
         self._record_progress(attempt)
         self._progress.forget(attempt)
         match outcome:
-            case Failed(error, kinds):
-                self._record_failure(task, attempt.attempt, error, crashed=False, kinds=kinds)
+            case Failed(error):
+                self._record_failure(task, attempt.attempt, error, crashed=False, failed=outcome)
             case Crashed(reason):
                 self._record_failure(task, attempt.attempt, ErrorInfo("crashed", reason), crashed=True)
             case Cancelled():
@@ -375,7 +388,7 @@ class Engine:
             self._claims.completed(task.id, trace)
 
     def _record_failure(
-        self, task: Task, number: int, error: ErrorInfo, *, crashed: bool, kinds: tuple[str, ...] = ()
+        self, task: Task, number: int, error: ErrorInfo, *, crashed: bool, failed: Failed | None = None
     ) -> None:
         verdict = after_failure(
             task,
@@ -385,7 +398,8 @@ class Engine:
             self._now,
             self._adapters.chance.random(),
             crashed=crashed,
-            kinds=kinds,
+            kinds=() if failed is None else failed.kinds,
+            retry_after=None if failed is None else failed.retry_after,
         )
         self.recorder.record(TaskFailed(self._now, task.id, number, error, verdict.retry_at, crashed, verdict.parked))
 
@@ -450,10 +464,14 @@ class Engine:
         why = {"signal": int(number)} if paused_by is None else {"paused_by": paused_by}
         self.recorder.record(CheckpointMade(self._now, "stop", None, why, None))
         self._later("grace", self._adapters.grace_seconds, self._end_running)
+        for child in self._children:
+            child.stop(number)
 
     def _on_cancel(self, by: str) -> None:
         if self.state.cancel_requested is None:
             self.recorder.record(CancelRequested(self._now, by))
+            for child in self._children:
+                child.cancel(by)
             self._end_running()
 
     def _on_lost(self, error: BaseException) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import socket
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.core.recorder import Recorder
 from orchestrator.core.recovery import load_state
-from orchestrator.domain.events import DefinitionLoaded, Event, ExecutionCreated, ExecutionStarted
-from orchestrator.domain.execution import ExecutionState
+from orchestrator.domain.events import (
+    CancelRequested,
+    DefinitionLoaded,
+    Event,
+    ExecutionCreated,
+    ExecutionFinished,
+    ExecutionLinked,
+    ExecutionStarted,
+)
+from orchestrator.domain.execution import ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import ExecutionId
 from orchestrator.domain.plan import NO_SOURCE, Source
 from orchestrator.errors import (
@@ -29,6 +37,29 @@ if TYPE_CHECKING:
     from orchestrator.domain.pipeline import Pipeline
     from orchestrator.domain.values import EncodedValue
     from orchestrator.ports.store import Lease, Place, Store
+
+
+class Link(NamedTuple):
+    """Whose child an execution is: see ExecutionLinked."""
+
+    parent: str
+    task: str
+    depth: int
+
+
+class Opening(NamedTuple):
+    """What is recorded of an execution with its first fact: the file of its definition, and whose child it is."""
+
+    source: Source = NO_SOURCE
+    link: Link | None = None
+
+    def facts(self, at: float) -> list[Event]:
+        """Return it as facts."""
+        found: list[Event] = [DefinitionLoaded(at, *self.source)] if self.source.path else []
+        return found if self.link is None else [*found, ExecutionLinked(at, *self.link)]
+
+
+NO_OPENING = Opening()
 
 
 class Ledger:
@@ -64,12 +95,12 @@ class Ledger:
         inputs: Mapping[str, Any],
         execution_id: str,
         origin: str,
-        source: Source = NO_SOURCE,
+        opening: Opening = NO_OPENING,
     ) -> Recorder:
         """Create an execution and own it; durable on return (I0). Raises ExecutionExists."""
         records = self._records
         created, values = self._first_fact(pipeline, pipeline_id, inputs, origin)
-        events: list[Event] = [created, *_from_file(created.at, source)]
+        events: list[Event] = [created, *opening.facts(created.at)]
         owner = describe_owner(created.at)
         if origin == "run" and pipeline is not None:
             events.append(ExecutionStarted(created.at, 1, owner, resumed=False, strategy=pipeline.resume.to_dict()))
@@ -100,8 +131,30 @@ class Ledger:
     ) -> None:
         """Create an execution that waits for a server; durable on return (I0). Raises ExecutionExists."""
         created, values = self._first_fact(pipeline, pipeline.id, inputs, "run")
-        events: list[Event] = [created, *_from_file(created.at, source)]
+        events: list[Event] = [created, *Opening(source).facts(created.at)]
         await self._records.store.submit(ExecutionId(execution_id), events, values, place)
+
+    async def lay_by(
+        self,
+        pipeline: Pipeline,
+        inputs: Mapping[str, Any],
+        execution_id: str,
+        source: Source = NO_SOURCE,
+        *,
+        dropped_by: str | None = None,
+    ) -> None:
+        """Create an execution that waits for nobody: until somebody enqueues it, or, if ``dropped_by``, cancelled.
+
+        That says who cancelled it, and why. Durable on return (I0). Raises ExecutionExists.
+        """
+        created, values = self._first_fact(pipeline, pipeline.id, inputs, "run")
+        events: list[Event] = [created, *Opening(source).facts(created.at)]
+        if dropped_by is not None:
+            events.append(CancelRequested(created.at, dropped_by))
+            events.append(ExecutionFinished(created.at, ExecutionStatus.CANCELLED.value, None, None))
+        owner = describe_owner(created.at)
+        lease = await self._records.store.create(ExecutionId(execution_id), owner, events, values)
+        await self._records.store.release(lease)
 
     async def load(self, execution_id: ExecutionId) -> ExecutionState:
         """Return the recorded state of an execution; the errors are those a resume ends with."""
@@ -136,10 +189,6 @@ class Ledger:
     async def give_back(self, recorder: Recorder) -> None:
         """Release what ``borrow`` or ``admit`` took."""
         await self._records.store.release(recorder.lease)
-
-
-def _from_file(at: float, source: Source) -> list[DefinitionLoaded]:
-    return [DefinitionLoaded(at, *source)] if source.path else []
 
 
 def check_epoch(store: Store, lease: Lease, state: ExecutionState) -> None:
@@ -177,3 +226,8 @@ def describe_owner(now: float) -> str:
     """Describe this process for people."""
     since = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"process {os.getpid()} on {socket.gethostname()} (since {since})"
+
+
+def process_of(owner: str) -> str:
+    """Return of an owner's description the part that tells the process, whatever it owns since when."""
+    return owner.partition(" (")[0]

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.core.collector import collector_paused
 from orchestrator.core.engine import Engine
 from orchestrator.core.evidence import gather
-from orchestrator.core.ledger import Ledger, check_epoch, describe_owner, no_checkpoint, unreadable
+from orchestrator.core.ledger import (
+    NO_OPENING,
+    Ledger,
+    Opening,
+    check_epoch,
+    describe_owner,
+    no_checkpoint,
+    unreadable,
+)
 from orchestrator.core.recorder import Recorder
 from orchestrator.core.recovery import state_at, verify_values
 from orchestrator.crashpoints import point
@@ -25,7 +33,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
-from orchestrator.domain.plan import NO_SOURCE, Plan, PlanRequest, Source
+from orchestrator.domain.plan import Plan, PlanRequest
 from orchestrator.domain.planner import plan
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
@@ -73,13 +81,14 @@ class LiveExecutions(Ledger):
         inputs: Mapping[str, Any],
         execution_id: str,
         admitted: Callable[[Engine], None] | None = None,
-        source: Source = NO_SOURCE,
+        opening: Opening = NO_OPENING,
     ) -> ExecutionState:
         """Run a pipeline as a new execution to its end; ``admitted`` is called once the execution is durable.
 
-        ``source`` is the file that the pipeline came from.
+        ``opening`` is what is recorded of it to begin with.
         """
-        recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", source)
+        await self._demand(pipeline, inputs)
+        recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", opening)
         return await self._drive(Engine(pipeline, recorder, self._adapters, pipeline.resume), admitted)
 
     # -- resuming ------------------------------------------------------------------------------------------------
@@ -215,14 +224,22 @@ class LiveExecutions(Ledger):
                 raise unreadable(execution_id, error) from error
             _log.debug("resume of %s: every record and value verified", execution_id)
         recorder = Recorder(adapters.store, lease, state, adapters.listeners)
-        if await self._plan_and_record(recorder, request, planned) is None or state.pipeline is None:
+        if await self._plan_and_record(recorder, request, planned, runs=True) is None or state.pipeline is None:
             return None
         return Engine(state.pipeline, recorder, adapters, request.strategy or state.pipeline.resume)
 
     async def _plan_and_record(
-        self, recorder: Recorder, request: PlanRequest, planned: Callable[[Plan], None] | None
+        self,
+        recorder: Recorder,
+        request: PlanRequest,
+        planned: Callable[[Plan], None] | None,
+        *,
+        runs: bool = False,
     ) -> Plan | None:
-        """Plan, and record what the plan begins with; None if a completed execution has nothing to run."""
+        """Plan, and record what the plan begins with; None if a completed execution has nothing to run.
+
+        ``runs``: what is planned is run by this process, so that it needs the secrets, and says before if one lacks.
+        """
         adapters, state, lease = self._adapters, recorder.state, recorder.lease
         execution_id = lease.execution_id
         found = await self.plan_for(execution_id, state, request)
@@ -231,6 +248,8 @@ class LiveExecutions(Ledger):
             return None
         for decision in found.decisions if _log.isEnabledFor(logging.DEBUG) else ():
             _log.debug("resume of %s: %s %s: %s", execution_id, decision.verb.value, decision.task, decision.reason)
+        if runs:
+            await self._demand_secrets(state, request)
         if planned is not None:
             planned(found)
         now = adapters.clock.now()
@@ -247,6 +266,19 @@ class LiveExecutions(Ledger):
             past = await state_at(adapters.store, adapters.codec, execution_id, request.from_seq)
             _restore(recorder, adapters.codec, past, now)
         return found
+
+    async def _demand_secrets(self, state: ExecutionState, request: PlanRequest) -> None:
+        """Look up what the pipeline to be run names; raises SecretsMissing."""
+        adapters, revision = self._adapters, request.revision
+        pipeline = state.pipeline if revision is None else revision.pipeline
+        if pipeline is not None:
+            inputs = {} if revision is None else adapters.codec.decode(revision.inputs.payload)
+            await self._demand(pipeline, inputs or {})
+
+    async def _demand(self, pipeline: Pipeline, inputs: Mapping[str, Any]) -> None:
+        secrets = self._adapters.secrets
+        if uses := secrets.uses(pipeline):
+            await asyncio.to_thread(secrets.demand, uses, pipeline, inputs)  # a keyring may take its time
 
     # -- driving -------------------------------------------------------------------------------------------------
 

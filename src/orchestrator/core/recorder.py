@@ -75,6 +75,10 @@ class Recorder:
         if durable:
             self._durable = True
 
+    def listen(self, listener: Listener) -> None:
+        """Let one more hear of this execution's facts."""
+        self._listeners = (*self._listeners, listener)
+
     @property
     def pending(self) -> bool:
         """Whether there is something to flush."""

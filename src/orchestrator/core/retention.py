@@ -11,6 +11,7 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.core.family import parents, with_descendants
 from orchestrator.domain.ids import ExecutionId
 from orchestrator.errors import ExecutionOwned, OrchestratorError, UnknownExecution, UsageError
 from orchestrator.ports.store import Sizes
@@ -38,8 +39,16 @@ class Removal(NamedTuple):
 
 
 class _Doomed(NamedTuple):
-    summary: ExecutionSummary
+    """An execution with all that its steps started: they go together."""
+
+    family: tuple[ExecutionSummary, ...]
     reason: str
+
+    @property
+    def removals(self) -> list[Removal]:
+        top = self.family[0].execution_id
+        below = f"started by a step of {top}, which goes"
+        return [Removal(each.execution_id, below if each.execution_id != top else self.reason) for each in self.family]
 
 
 class _Budget:
@@ -73,7 +82,7 @@ class _Budget:
 
 async def exceeding(store: Store, rules: Sequence[Retention], now: float) -> list[Removal]:
     """Return what the rules do not keep, newest first. Raises UsageError for a budget where sizes are not known."""
-    return [Removal(each.summary.execution_id, each.reason) for each in await _doomed(store, rules, now)]
+    return [removal for each in await _doomed(store, rules, now) for removal in each.removals]
 
 
 async def apply_retention(
@@ -86,7 +95,7 @@ async def apply_retention(
     doomed = await _doomed(store, rules, now)
     removed: list[Removal] = []
     for start in range(0, len(doomed), AT_ONCE):
-        still = [each for each in doomed[start : start + AT_ONCE] if await _is_unchanged(store, each.summary)]
+        still = [each for each in doomed[start : start + AT_ONCE] if await _is_unchanged(store, each)]
         removed += await _remove(store, still, forget)
         await asyncio.sleep(0)
     if not removed:
@@ -120,23 +129,37 @@ async def _tidy(store: Store, rules: Sequence[Retention], clock: Clock, forget: 
 
 async def _doomed(store: Store, rules: Sequence[Retention], now: float) -> list[_Doomed]:
     budgets = [_Budget(rule, number) for number, rule in enumerate(rules, 1)]
+    families = await _families(store)
     decided = [
-        (summary, budget)
-        for summary in await store.summaries()
-        if _is_idle(summary) and (budget := next((each for each in budgets if each.fits(summary)), None)) is not None
+        (family, budget)
+        for family in families
+        for summary in family[:1]
+        if all(map(_is_idle, family))
+        and (budget := next((each for each in budgets if each.fits(summary)), None)) is not None
     ]
-    weighed = [each.execution_id for each, budget in decided if budget.rule.max_bytes is not None]
+    weighed = [each.execution_id for family, budget in decided if budget.rule.max_bytes is not None for each in family]
     sizes: dict[ExecutionId, int] = {}
     if weighed:
         if not isinstance(store, Sizes):
             raise UsageError(f"the store {store.url} cannot tell sizes: leave max_bytes out of the retention rules")
         sizes = await store.sizes(weighed)
     found = []
-    for summary, budget in sorted(decided, key=lambda pair: pair[0].updated_at, reverse=True):
-        reason = budget.judge(summary, now, sizes.get(summary.execution_id, 0))
+    for family, budget in sorted(decided, key=lambda pair: pair[0][0].updated_at, reverse=True):
+        reason = budget.judge(family[0], now, sum(sizes.get(each.execution_id, 0) for each in family))
         if reason is not None:
-            found.append(_Doomed(summary, reason))
+            found.append(_Doomed(family, reason))
     return found
+
+
+async def _families(store: Store) -> list[tuple[ExecutionSummary, ...]]:
+    """Return the executions of the store, each that has no parent with all below it; it stands first."""
+    summaries = await store.summaries()
+    children = await parents(store, summaries)
+    by_name = {each.execution_id: each for each in summaries}
+    families: dict[ExecutionId, list[ExecutionSummary]] = {}
+    for top, name in with_descendants([name for name in by_name if name not in children], children):
+        families.setdefault(top, []).append(by_name[name])
+    return [tuple(family) for family in families.values()]
 
 
 def _is_idle(summary: ExecutionSummary) -> bool:
@@ -144,27 +167,31 @@ def _is_idle(summary: ExecutionSummary) -> bool:
     return not owned and not summary.waiting and summary.paused_by is None
 
 
-async def _is_unchanged(store: Store, before: ExecutionSummary) -> bool:
-    try:
-        now = await store.summary(before.execution_id)
-    except UnknownExecution:
-        return False
-    return _is_idle(now) and (now.seq, now.status) == (before.seq, before.status)
+async def _is_unchanged(store: Store, doomed: _Doomed) -> bool:
+    for before in doomed.family:
+        try:
+            now = await store.summary(before.execution_id)
+        except UnknownExecution:
+            return False
+        if not _is_idle(now) or (now.seq, now.status) != (before.seq, before.status):
+            return False
+    return True
 
 
 async def _remove(store: Store, doomed: Sequence[_Doomed], forget: Callable[[str], None]) -> list[Removal]:
     """Remove these; those that somebody has just taken up stay."""
     removed: list[Removal] = []
-    left = list(doomed)
+    left = [(removal, each) for each in doomed for removal in each.removals]
     while left:
-        names = [each.summary.execution_id for each in left]
+        names = [removal.execution_id for removal, _ in left]
         try:
             await store.remove(names)
             gone = len(names)
         except ExecutionOwned as error:
             gone = names.index(ExecutionId(error.execution_id))  # those before it are removed
-        for each in left[:gone]:
-            forget(each.summary.execution_id)
-            removed.append(Removal(each.summary.execution_id, each.reason))
-        left = left[gone + 1 :]
+        for removal, _ in left[:gone]:
+            forget(removal.execution_id)
+            removed.append(removal)
+        taken = left[gone][1] if gone < len(left) else None
+        left = [pair for pair in left[gone + 1 :] if pair[1] is not taken]
     return removed

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orchestrator.core.ledger import describe_owner
 from orchestrator.core.parking import park, why_poison
@@ -23,6 +23,7 @@ from orchestrator.errors import (
     StoreError,
     StoreIncompatible,
     StoreUnavailable,
+    UsageError,
 )
 from orchestrator.ports.store import Place
 
@@ -64,7 +65,9 @@ class Notice(NamedTuple):
     """What a server says.
 
     ``kind``: ``taken``, ``ended`` (``text`` is the status), ``paused``, ``lost`` or ``failed`` (with the reason), each
-    of an execution; ``trouble`` and ``recovered`` of the store.
+    of an execution; ``trouble`` and ``recovered`` of the store. Of schedules: ``scheduled``, ``waits``, ``skipped`` and
+    ``cancelling`` of an execution; ``schedule`` (is served), ``missed`` (times that are not run) and ``reread`` (of
+    a definition).
     """
 
     kind: str
@@ -72,10 +75,21 @@ class Notice(NamedTuple):
     text: str
 
 
+class Chores(Protocol):
+    """What a server does besides, before it looks for work."""
+
+    async def look(self) -> bool:
+        """Do what is to be done now; True if there may be more to take for it."""
+
+    def wait_seconds(self) -> float:
+        """Return how long there is nothing to do, as far as is known."""
+
+
 class Server:
     """Serves one store from this process until it is stopped.
 
     ``tell`` hears what it does. ``logged`` opens, for an execution's id, what is to be open while that one runs.
+    ``chores`` are done whenever it looks for work.
     """
 
     def __init__(
@@ -86,12 +100,14 @@ class Server:
         *,
         tell: Callable[[Notice], None],
         logged: Callable[[str], AbstractContextManager[Any]] = contextlib.nullcontext,
+        chores: Chores | None = None,
     ) -> None:
         self._adapters = adapters
         self._live = live
         self._service = service
         self._tell = tell
         self._logged = logged
+        self._chores = chores
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._halt = asyncio.Event()
@@ -126,7 +142,8 @@ class Server:
         """
         try:
             while self._stopped_by is None:
-                idle = await self._take()
+                made = await self._do_chores()
+                idle = made is not None and await self._take() and not made
                 if idle and self._service.until_idle and not self._tasks:
                     break
                 await self._rest()
@@ -143,6 +160,8 @@ class Server:
         seconds = self._service.poll_seconds
         if failures := self._failures + self._setbacks:
             seconds = min(LONGEST_BACKOFF_SECONDS, seconds * 2.0 ** min(failures, 10))
+        elif self._chores is not None:
+            seconds = min(seconds, self._chores.wait_seconds())
         # A store that can be read but not written ends all that runs, again and again: no reason to look.
         woken = self._halt if failures else self._wake
         with contextlib.suppress(TimeoutError):
@@ -150,6 +169,18 @@ class Server:
             async with asyncio.timeout(seconds * (0.5 + self._adapters.chance.random())):
                 await woken.wait()
         self._wake.clear()
+
+    async def _do_chores(self) -> bool | None:
+        """Do what is to be done besides; True if there may be more to take for it, None while the store is away."""
+        if self._chores is None:
+            return False
+        try:
+            return await self._chores.look()
+        except StoreBroken:
+            raise
+        except StoreUnavailable as error:
+            self._bear(error)
+            return None
 
     async def _take(self) -> bool:
         """Take what there is room for; True if nothing was to be had."""
@@ -206,7 +237,7 @@ class Server:
                 notice = await self._go_on(lease)
         except LeaseLost as error:
             notice = Notice("lost", name, f"{error}; it goes on there")
-        except (ResumeError, StoreDamaged, StoreIncompatible) as error:
+        except (ResumeError, UsageError, StoreDamaged, StoreIncompatible) as error:
             notice = await self._lay_aside(name, error)
         except StoreError as error:
             self._setbacks += 1
@@ -220,7 +251,10 @@ class Server:
         self._tell(notice)
 
     async def _lay_aside(self, name: ExecutionId, error: OrchestratorError) -> Notice:
-        """Pause what is damaged, in another version's format, or not to be resumed: so it is for every server."""
+        """Pause what is damaged, in another version's format, not to be resumed, or lacks a secret.
+
+        So it is for every server, and a secret most likely too: who has provided it lets the execution go on.
+        """
         try:
             await self._adapters.store.request_pause(name, f"{NAME}: {error}")
         except StoreError as another:

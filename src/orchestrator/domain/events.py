@@ -23,6 +23,13 @@ PROCESS_ENDED = "it was running when the process ended"
 """The reason of a TaskInterrupted that somebody records on behalf of a process that is gone."""
 
 
+ASKED_FOR = "asked for"
+AFTER_ASKED_FOR = "after a step asked for"
+AFTER_CHECKPOINT = "after the checkpoint"
+AFRESH = frozenset({ASKED_FOR, AFTER_ASKED_FOR, AFTER_CHECKPOINT})
+"""The reasons of a TasksReset by which also an unfinished task begins anew, and does not go on from where it was."""
+
+
 class ErrorInfo(NamedTuple):
     """An error as recorded: ``kind`` is what retry filters name, ``trace`` a shortened traceback or empty."""
 
@@ -288,6 +295,18 @@ class ExecutionForked(NamedTuple):
     reason: str
 
 
+class ExecutionLinked(NamedTuple):
+    """The execution was started by a step of another one, its parent, and its outputs are that step's result.
+
+    ``depth`` is how many parents there are above it.
+    """
+
+    at: float
+    parent: str
+    task: TaskId
+    depth: int
+
+
 class DecisionMade(NamedTuple):
     """A condition, or what a construct asks, was evaluated: it is obeyed from here on.
 
@@ -355,6 +374,7 @@ Event = (
     | TaskExpanded
     | TaskGathered
     | ExecutionWaiting
+    | ExecutionLinked
 )
 
 TAGS: dict[type[Event], int] = {
@@ -383,4 +403,5 @@ TAGS: dict[type[Event], int] = {
     TaskExpanded: 23,
     TaskGathered: 24,
     ExecutionWaiting: 25,
+    ExecutionLinked: 30,
 }

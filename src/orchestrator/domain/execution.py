@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.domain.events import (
+    AFRESH,
     CONDITION_FALSE,
     CancelRequested,
     CheckpointMade,
@@ -23,6 +24,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ExecutionWaiting,
     ResultSet,
@@ -85,7 +87,7 @@ class ExecutionState(Members):
     ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
     ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
     present one, ``definition_source`` is the file it came from, or empty, and ``definition_digest`` that file's.
-    ``forked_from`` is a position of another execution.
+    ``forked_from`` is a position of another execution. ``link`` tells whose child it is (None: nobody's).
 
     A DefinitionChanged can be folded once ``offer`` has been given the definition that it speaks of.
     """
@@ -106,6 +108,7 @@ class ExecutionState(Members):
         "forked_from",
         "held",
         "inputs",
+        "link",
         "outputs",
         "owner",
         "pipeline",
@@ -146,6 +149,7 @@ class ExecutionState(Members):
         self.definition_source = ""
         self.definition_digest = ""
         self.forked_from = ""
+        self.link: ExecutionLinked | None = None
         self.changed_inputs: frozenset[str] = frozenset()
         self.calls: dict[tuple[str, str | None], Call] = {}
         self._offered: dict[bytes, Pipeline] = {}
@@ -328,6 +332,9 @@ class ExecutionState(Members):
         self._unready(name)
         self.running[name] = None
         self._set(task, TaskStatus.RUNNING)
+        if task.anew or task.kept is not None or self._given_else(name, task, event):
+            task.generation += 1
+            task.anew = False
         task.attempt = event.attempt
         if task.tries_epoch != self.epoch:
             task.tries_epoch = self.epoch
@@ -345,13 +352,21 @@ class ExecutionState(Members):
         task.source = task.pinned = ""
         task.stale = False
 
+    def _given_else(self, name: TaskId, task: TaskState, event: TaskClaimed) -> bool:
+        """Tell whether an attempt is given something else than the one before it."""
+        if event.parameters != task.parameters:
+            return True
+        if task.under is None or self.pipeline is None:
+            return False
+        return event.parameters is None and task.under.parameters != self.graph[name].parameters
+
     def _completed(self, event: TaskCompleted) -> None:
         name = event.task
         task = self.tasks[name]
         if task.status in DONE:
             raise ValueError(f"{name} is done twice")
         self._end(name, task, TaskStatus.COMPLETED, event.at)
-        task.attempt = event.attempt
+        task.attempt = task.completed_attempt = event.attempt
         task.value = event.value
         self._satisfy(name)
 
@@ -414,6 +429,8 @@ class ExecutionState(Members):
     def _reset(self, event: TasksReset) -> None:
         for name in event.tasks:
             task = self.tasks[name]
+            if task.status in DONE or task.kept is not None or event.reason in AFRESH:
+                task.anew = True
             if task.status in DONE:
                 # What it had saved belongs to the run that is being undone.
                 task.value = task.saved = task.saved_under = task.progress = None
@@ -609,6 +626,9 @@ class ExecutionState(Members):
         self.forked_from = event.source
         self.changed_inputs = frozenset(event.inputs)
 
+    def _linked(self, event: ExecutionLinked) -> None:
+        self.link = event
+
     _APPLY: ClassVar[dict[type, Callable[[ExecutionState, Any], None]]] = {
         ExecutionCreated: _created,
         ExecutionStarted: _started,
@@ -635,6 +655,7 @@ class ExecutionState(Members):
         TaskExpanded: _expanded,
         TaskGathered: _gathered,
         ExecutionWaiting: _waiting,
+        ExecutionLinked: _linked,
     }
 
 

@@ -5,6 +5,7 @@ older versions read what they can. It is a mapping of text, numbers, true, false
 
     v             3, 2 or 1
     id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled
+    schedule      its fields, in order; older versions do not look at it, and need not: it runs nothing by itself
     input_schemas {name: JSON Schema}; older versions do not look at it: values were held against it on their entry
     calls         [[tool, action], ...]: each pair once
     tasks         [id, ...] in the order of the definition
@@ -44,6 +45,7 @@ from orchestrator.domain.pipeline import (
     RetryPolicy,
     Task,
 )
+from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreDamaged, StoreIncompatible, UsageError
 
@@ -100,6 +102,7 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
         "outputs": dict(pipeline.outputs),
         "output_reads": [index[task] for task in pipeline.output_reads],
         "resume": _changed(pipeline.resume),
+        "schedule": [_word(each) for each in astuple(pipeline.schedule)] if pipeline.schedule is not None else None,
     }
     packed |= {key: value for key, value in rest.items() if value}
     return packed if pipeline.resume_enabled else packed | {"resume_enabled": False}
@@ -204,8 +207,21 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
         output_reads=_tuple(ids, packed.get("output_reads", ())),
         resume=ResumeStrategy(**packed.get("resume", {})),
         resume_enabled=bool(packed.get("resume_enabled", True)),
+        schedule=_schedule(packed.get("schedule")),
         **{key: _text(packed[key]) for key in _TEXTS if key in packed},
     )
+
+
+def _word(value: Any) -> Any:
+    return None if value is None else str(value)
+
+
+def _schedule(packed: Any) -> Schedule | None:
+    if packed is None:
+        return None
+    cron, timezone, catchup, overlap, given = packed
+    given = None if given is None else _text(given)
+    return Schedule(_text(cron), _text(timezone), Catchup(catchup), Overlap(overlap), given)
 
 
 def _input(parts: Any, schema: Mapping[str, Any] | None) -> Input:

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.domain.ids import TaskId
+    from orchestrator.domain.schedule import Schedule
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+PIPELINE = "pipeline"
+"""The tool of a step that runs another pipeline, as an execution of its own."""
 
 
 class CheckpointWhen(StrEnum):
@@ -63,7 +68,8 @@ class RetryPolicy:
 
     ``max_attempts`` counts the first try. The n-th retry waits a random time between 0 and
     ``min(max_delay_seconds, delay_seconds * backoff ** (n - 1))`` (full jitter), or exactly that long with
-    ``jitter=False``. ``on`` names kinds of error; empty means every retryable one.
+    ``jitter=False``; where the tool asks for more patience (``Retry-After``), as long as that. ``on`` names kinds of
+    error; empty means every retryable one.
 
     >>> RetryPolicy(max_attempts=5, delay_seconds=2, on=("timeout",)).backoff
     2.0
@@ -192,7 +198,7 @@ class Pipeline:
     """A compiled pipeline: frozen, checked, its tasks in the order they were written.
 
     ``tasks`` maps task id to Task. ``outputs`` maps names to templates over inputs and results;
-    ``output_reads`` are the tasks whose results they read (filled in by compile).
+    ``output_reads`` are the tasks whose results they read (filled in by compile). ``schedule`` is when servers run it.
     """
 
     id: str
@@ -205,6 +211,7 @@ class Pipeline:
     output_reads: tuple[TaskId, ...] = ()
     resume: ResumeStrategy = ResumeStrategy()
     resume_enabled: bool = True
+    schedule: Schedule | None = None
 
 
 class Compiled(Protocol):

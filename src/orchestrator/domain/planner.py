@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from orchestrator.domain.anew import Containers
 from orchestrator.domain.changes import shown
 from orchestrator.domain.events import (
+    AFTER_ASKED_FOR,
+    AFTER_CHECKPOINT,
+    ASKED_FOR,
     CONDITION_FALSE,
     PROCESS_ENDED,
     DefinitionChanged,
@@ -278,7 +281,7 @@ class _Planner:
         if self._is_forced(task):
             self.forced.add(name)
             if known.attempt or known.prior is not None or status is not TaskStatus.PENDING:
-                return self._again(task, "asked for" if name in request.rerun else "after a step asked for")
+                return self._again(task, ASKED_FOR if name in request.rerun else AFTER_ASKED_FOR)
             return Decision(name, Verb.RUN, "not run yet")
         if name in request.retry:
             return self._again(task, "released on request")
@@ -286,8 +289,8 @@ class _Planner:
         if request.from_seq is not None:
             after = (prior.seq if prior is not None else known.seq) > request.from_seq
             if after and (prior is not None or status is not TaskStatus.PENDING):
-                what = "done after the checkpoint" if prior is not None else "after the checkpoint"
-                return self._again(task, what, "after the checkpoint")
+                what = "done after the checkpoint" if prior is not None else AFTER_CHECKPOINT
+                return self._again(task, what, AFTER_CHECKPOINT)
         if task.control is not None and (prior is None or prior.status is TaskStatus.COMPLETED):
             return self._judge_container(task, known)
         if prior is not None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 CRASH_LIMIT = 3
 """How many crashes of its worker a task survives in one execution before it is parked."""
 
+LONGEST_ASKED = 86_400.0
+"""Seconds: a tool that asks for more patience than a day is tried again after a day."""
+
 
 class Verdict(NamedTuple):
     """``retry_at`` is when to try again (None: not in this run); ``parked``: not without being released."""
@@ -64,10 +67,12 @@ def after_failure(  # noqa: PLR0913 - all that a verdict depends on
     *,
     crashed: bool,
     kinds: tuple[str, ...] = (),
+    retry_after: float | None = None,
 ) -> Verdict:
     """Decide what follows a failed attempt. ``state`` is that before the failure is folded in.
 
-    ``kinds`` are names besides ``error.kind`` that ``retry.on`` may call the error by.
+    ``kinds`` are names besides ``error.kind`` that ``retry.on`` may call the error by. ``retry_after``: seconds before
+    which a retry is of no use, whatever the policy says; None if the tool does not know.
     """
     failures = state.failures + (not crashed)
     crashes = state.crashes + crashed
@@ -78,5 +83,6 @@ def after_failure(  # noqa: PLR0913 - all that a verdict depends on
     # A crash is the worker's fault, not the task's: it is tried again even where the step has no retries of its own.
     tries_left = state.tries < policy.max_attempts or (crashed and state.tries <= CRASH_LIMIT)
     if wanted and tries_left:
-        return Verdict(now + delay(policy, max(state.tries, 1), random), parked=False)
+        wait = max(delay(policy, max(state.tries, 1), random), min(retry_after or 0.0, LONGEST_ASKED))
+        return Verdict(now + wait, parked=False)
     return Verdict(None, parked=False)

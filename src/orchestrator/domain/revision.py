@@ -12,9 +12,10 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from orchestrator.domain.changes import MISSING, Change, differences, same
-from orchestrator.domain.control import Block, ForEach, Loop, Switch
+from orchestrator.domain.control import WORDS, Control, ForEach, Switch
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import CachePolicy, DeclaredFiles, Input, Pipeline, RetryPolicy, Task
+from orchestrator.domain.schedule import Schedule
 
 RETRY_KEYS = {
     "max_attempts": "max_attempts",
@@ -40,7 +41,7 @@ _DERIVED = ("id", "needs", "reads", "uses", "within", "key", "index", "local")
 _FIELDS = [field.name for field in fields(Task) if field.name not in _DERIVED]
 _parts = attrgetter(*_FIELDS)
 _MODEL = Task(TaskId("a"), "")
-_KEYS = {"critical": "resume.critical", "checkpoint": "resume.checkpoint"}
+_KEYS = {"critical": "resume.critical", "checkpoint": "resume.checkpoint", "control": "", "body": "steps"}
 
 
 class PipelineChanges(NamedTuple):
@@ -91,7 +92,8 @@ def changed_parts(old: Task, new: Task) -> list[Change]:
     found: list[Change] = []
     for name, one, other in zip(_FIELDS, _parts(old), _parts(new), strict=True):
         if one is not other and repr(one) != repr(other):
-            found += differences(_written(one), _written(other), limit=LIMIT - len(found), at=_KEYS.get(name, name))
+            write = _construct if name == "control" else _written
+            found += differences(write(one), write(other), limit=LIMIT - len(found), at=_KEYS.get(name, name))
     return found
 
 
@@ -138,15 +140,22 @@ def _written(value: Any) -> Any:
             return {key: getattr(value, field) for field, key in RETRY_KEYS.items()}
         case DeclaredFiles():
             return {"reads": value.reads, "writes": value.writes}
-        case tuple() if value and isinstance(value[0], Task):
+        case ():
+            return MISSING
+        case tuple() if isinstance(value[0], Task):
             return {task.id or "step": _step(task) for task in value}
-        case ForEach() | Loop() | Switch() | Block():
-            return {field.name.rstrip("_"): getattr(value, field.name) for field in fields(value)}
         case CachePolicy():
             found = {"ttl": value.ttl_seconds, "key": value.key, "scope": str(value.scope)}
             return {key: part for key, part in found.items() if part is not None}
         case _:
             return value
+
+
+def _construct(control: Control | None) -> dict[str, Any]:
+    """Return a construct by the keys that it is written with."""
+    found = {field.name.rstrip("_"): getattr(control, field.name) for field in fields(control)} if control else {}
+    found = {key: value for key, value in found.items() if value is not None}
+    return {WORDS[type(control)]: found} if isinstance(control, (ForEach, Switch)) else found
 
 
 def _step(task: Task) -> dict[str, Any]:
@@ -168,7 +177,13 @@ def _settings(pipeline: Pipeline) -> dict[str, Any]:
         "inputs": {name: _input(item) for name, item in pipeline.inputs.items()},
         "resume": {"enabled": pipeline.resume_enabled, **resume},
         "outputs": pipeline.outputs,
+        **({"schedule": _schedule(pipeline.schedule)} if pipeline.schedule is not None else {}),
     }
+
+
+def _schedule(schedule: Schedule) -> dict[str, Any]:
+    found = {field.name: getattr(schedule, field.name) for field in fields(schedule)}
+    return {key: str(value) for key, value in found.items() if value is not None}
 
 
 def _input(item: Input) -> dict[str, Any]:

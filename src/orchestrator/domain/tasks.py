@@ -65,7 +65,8 @@ class Prior(NamedTuple):
 class TaskState:
     """What the journal says about one task.
 
-    ``attempt`` is the number of the last attempt begun (0: none). ``failures`` and ``crashes`` count over the whole
+    ``attempt`` is the number of the last attempt begun (0: none), ``completed_attempt`` that of the last one that
+    completed, whatever became of its result since. ``failures`` and ``crashes`` count over the whole
     execution, ``tries`` over the present owner's run. ``unmet`` is how many of its needs are not done. ``seq`` is
     the fact that last changed its status.
 
@@ -75,18 +76,25 @@ class TaskState:
     ``pinned``: a person gave the result or skipped the task, so that it is not weighed. ``kept`` is the result of an
     invalidated task, until its next attempt begins or it is reused.
 
+    ``generation`` counts how often it began anew (0: never begun): attempts of the same one go on from where the last
+    was. A new one begins with the attempt after a result was given up (``anew``), or one that is given something else
+    than the last.
+
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
     that it is counted there among those at work.
     """
 
     __slots__ = (
         "active",
+        "anew",
         "attempt",
         "call",
+        "completed_attempt",
         "crashes",
         "ended_at",
         "error",
         "failures",
+        "generation",
         "item",
         "kept",
         "parameters",
@@ -116,6 +124,7 @@ class TaskState:
         self.item = item
         self.active = False
         self.attempt = 0
+        self.completed_attempt = 0
         self.failures = 0
         self.crashes = 0
         self.tries = 0
@@ -137,6 +146,8 @@ class TaskState:
         self.stale = False
         self.pinned = ""
         self.kept: Prior | None = None
+        self.generation = 0
+        self.anew = True
 
     @property
     def prior(self) -> Prior | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.executors import guard
 from orchestrator.executors.wire import FrameBuffer
-from orchestrator.settings import KEYS_VARIABLE
+from orchestrator.settings import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ class Child:
                     pass_fds=ends,
                     start_new_session=True,
                     stdin=subprocess.DEVNULL,
-                    env={name: value for name, value in os.environ.items() if name != KEYS_VARIABLE},
+                    env=without_secrets(os.environ),
                 )
             except BaseException:
                 self.control.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.executors.traces import Notes
 from orchestrator.observe.lines import TASK_LOGGER
+from orchestrator.observe.redacting import REDACTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,6 +63,16 @@ class Context:
     def idempotency_key(self) -> str:
         """``execution/task``: the same for every attempt."""
         return self._attempt.idempotency_key
+
+    @property
+    def created_at(self) -> float:
+        """When the execution was made, in seconds since 1970."""
+        return self._attempt.created_at
+
+    @property
+    def completed_attempt(self) -> int:
+        """Number of the task's last attempt that completed; 0 for none."""
+        return self._attempt.completed_attempt
 
     @property
     def inputs(self) -> Mapping[str, Any]:
@@ -149,6 +160,7 @@ class TaskLogger(logging.Logger):
     def __init__(self, execution_id: str, task_id: str, attempt: int) -> None:
         super().__init__(TASK_LOGGER)
         self.parent = logging.getLogger(TASK_LOGGER)
+        self.addFilter(REDACTING)
         self._who = {"execution_id": execution_id, "task_id": task_id, "attempt": attempt}
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the standard library's name

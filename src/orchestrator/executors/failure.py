@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.events import ErrorInfo
 from orchestrator.errors import LeaseLost, TaskError
@@ -23,6 +24,9 @@ _OWN = str(Path(__file__).parent)
 TIMEOUT = "timeout"
 """The kind of an attempt that took longer than its step allows."""
 
+_WORDS = {TimeoutError: TIMEOUT, ConnectionError: "connection"}
+"""What retry filters may call an exception of Python's own by: the same as for the shipped tools."""
+
 
 def outcome_of(error: BaseException, execution_id: str) -> Failed | Cancelled:
     """Turn what a tool raised into an outcome; nothing that a tool raises ends the orchestrator.
@@ -31,13 +35,26 @@ def outcome_of(error: BaseException, execution_id: str) -> Failed | Cancelled:
     """
     if isinstance(error, LeaseLost) and error.execution_id == execution_id:
         return Cancelled()
-    return Failed(describe(error), _bases(error))
+    return Failed(describe(error), _kinds(error), _retry_after(error))
 
 
-def _bases(error: BaseException) -> tuple[str, ...]:
-    """Name the classes that an error is one of, up to Exception: a filter for OSError means FileNotFoundError, too."""
+def _kinds(error: BaseException) -> tuple[str, ...]:
+    """Name what an error is besides its kind: what it says, its classes, and the shipped tools' word for it.
+
+    Classes up to Exception: a filter for OSError means FileNotFoundError, too; one for ``timeout`` any TimeoutError.
+    """
+    said = tuple(map(str, error.kinds)) if isinstance(error, TaskError) else ()
     ends = (Exception, BaseException, object)
-    return tuple(base.__name__ for base in type(error).__mro__ if base not in ends)
+    classes = tuple(base.__name__ for base in type(error).__mro__ if base not in ends)
+    words = tuple(word for kind, word in _WORDS.items() if isinstance(error, kind))
+    return said + classes + words
+
+
+def _retry_after(error: BaseException) -> float | None:
+    wait: Any = error.retry_after if isinstance(error, TaskError) else None
+    if isinstance(wait, (int, float)) and not isinstance(wait, bool) and 0 < wait < math.inf:
+        return float(wait)
+    return None
 
 
 def timed_out(seconds: float) -> Failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.domain.pipeline import Isolation
+from orchestrator.domain.pipeline import PIPELINE, Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,18 +13,23 @@ if TYPE_CHECKING:
 
 
 class RoutingExecutor:
-    """Sends attempts with ``isolation: process`` to processes, all others to ``local``.
+    """Sends attempts of the tool ``pipeline`` to ``children``, those with ``isolation: process`` to processes.
 
-    ``process_factory`` is called when the first attempt needs a process. ``close`` closes both.
+    All others go to ``local``. ``process_factory`` is called when the first attempt needs a process. ``close`` closes
+    all three.
     """
 
-    def __init__(self, local: Executor, process_factory: Callable[[], Executor]) -> None:
+    def __init__(self, local: Executor, process_factory: Callable[[], Executor], children: Executor) -> None:
         self._local = local
         self._process_factory = process_factory
         self._process: Executor | None = None
+        self._children = children
 
     def start(self, attempt: Attempt, reporter: Reporter) -> None:
         """Begin an attempt where its step asks to run."""
+        if attempt.tool == PIPELINE:
+            self._children.start(attempt, reporter)
+            return
         if attempt.isolation is Isolation.NONE:
             self._local.start(attempt, reporter)
             return
@@ -34,15 +39,20 @@ class RoutingExecutor:
 
     def cancel(self, attempt: Attempt) -> None:
         """End a running attempt; nothing happens if it ended already."""
-        if attempt.isolation is Isolation.NONE:
+        if attempt.tool == PIPELINE:
+            self._children.cancel(attempt)
+        elif attempt.isolation is Isolation.NONE:
             self._local.cancel(attempt)
         elif self._process is not None:
             self._process.cancel(attempt)
 
     async def close(self) -> None:
-        """Close both executors, the second even if closing the first fails."""
+        """Close all of them, the next one even if closing one fails; first those that others run for."""
         try:
-            await self._local.close()
+            await self._children.close()
         finally:
-            if self._process is not None:
-                await self._process.close()
+            try:
+                await self._local.close()
+            finally:
+                if self._process is not None:
+                    await self._process.close()

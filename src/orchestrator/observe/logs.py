@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.domain.ids import execution_id as checked_id
-from orchestrator.domain.ids import is_valid_id
+from orchestrator.domain.ids import is_execution_id
 from orchestrator.observe.lines import LINE_BYTES, TASK_LOGGER, cut
+from orchestrator.observe.redacting import REDACTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,7 @@ class StepLog(logging.Handler):
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         super().__init__()
+        self.addFilter(REDACTING)
         self._folder = folder
         self._max_bytes = max_bytes
         self._files: dict[str, _File | None] = {}
@@ -72,7 +74,7 @@ class StepLog(logging.Handler):
 
     def begin(self, execution_id: str) -> None:
         """Keep the lines of this execution from now on."""
-        if is_valid_id(execution_id):
+        if is_execution_id(execution_id):
             with _locked(self):
                 self._files.setdefault(execution_id, None)
 

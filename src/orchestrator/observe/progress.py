@@ -47,6 +47,8 @@ may come. No values are inside, only their sizes in bytes of the encoded, uncomp
     ``calls`` (each ``tool``, ``action``, ``version``, ``code``)
 ``execution_forked``
     ``source`` (``EXECUTION@SEQ``), ``inputs`` (the names of those that differ), ``by``, ``reason``
+``execution_linked``
+    ``parent`` (the execution whose step started it), ``task``, ``depth``
 ``task_progressed``
     ``task``, ``attempt``, ``done``, ``total``, ``message``, ``saved_bytes`` (null: no state saved)
 ``checkpoint_made``
@@ -79,6 +81,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ExecutionWaiting,
     ResultSet,
@@ -236,7 +239,7 @@ def _of_a_container(event: DecisionMade | TaskExpanded | TaskGathered) -> tuple[
 
 
 def _of_the_execution(
-    event: ToolsResolved | DefinitionChanged | ResumePlanned | DefinitionLoaded | ExecutionForked,
+    event: ToolsResolved | DefinitionChanged | ResumePlanned | DefinitionLoaded | ExecutionForked | ExecutionLinked,
 ) -> tuple[str, dict[str, JSON]]:
     """Name and tell a fact that is about no single task."""
     match event:
@@ -263,6 +266,8 @@ def _of_the_execution(
             }
         case DefinitionLoaded():
             return "definition_loaded", {"source": event.source, "sha256": event.digest}
+        case ExecutionLinked():
+            return "execution_linked", {"parent": event.parent, "task": event.task, "depth": event.depth}
         case ExecutionForked():
             return "execution_forked", {
                 "source": event.source,

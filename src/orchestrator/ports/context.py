@@ -42,6 +42,18 @@ class TaskContext(Protocol):
         """``execution/task``: the same for every attempt; hand it to services that drop duplicates."""
 
     @property
+    def created_at(self) -> float:
+        """When the execution was made, in seconds since 1970: tells it from an earlier one that had its id."""
+
+    @property
+    def completed_attempt(self) -> int:
+        """Number of the task's last attempt whose result was recorded; 0 for none.
+
+        An effect of a later attempt than this one has no recorded result: the attempt at hand repeats it. An effect
+        of this one or an earlier is over and done with: the attempt at hand was asked for anew, by ``--rerun``, say.
+        """
+
+    @property
     def inputs(self) -> Mapping[str, Any]:
         """The execution's inputs. A step that looks at them is looked at again where a fork changes them."""
 

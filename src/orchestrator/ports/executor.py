@@ -25,7 +25,9 @@ class Attempt:
     ``files`` are those the step declares, rendered: those read are looked at before the tool is called, those written
     after it has returned (one that is not there fails the attempt with kind ``missing_output``). ``migrate``
     (``module:function``): what makes the saved state of the present definition out of ``saved`` before the tool sees
-    it.
+    it. ``completed_attempt`` is the number of the task's last attempt that completed, 0 for none;
+    ``created_at`` is when the execution was made, in seconds since 1970. ``generation``: attempts of the
+    same one go on from where the last one was (see TaskState).
     """
 
     execution_id: ExecutionId
@@ -43,6 +45,9 @@ class Attempt:
     critical: bool = False
     files: DeclaredFiles = NO_FILES
     migrate: str | None = None
+    completed_attempt: int = 0
+    created_at: float = 0.0
+    generation: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,13 @@ class Succeeded:
 class Failed:
     """The attempt failed by its own fault (an exception, a timeout: ``kind`` is ``timeout``).
 
-    ``kinds`` are further names that retry filters may call it by: those of the exception's base classes.
+    ``kinds`` are further names that retry filters may call it by: those that the tool says, and those of the
+    exception's base classes. ``retry_after``: seconds that the tool asks to wait before a retry, None if it does not.
     """
 
     error: ErrorInfo
     kinds: tuple[str, ...] = ()
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class Renderer(Protocol):
@@ -14,7 +14,8 @@ class Renderer(Protocol):
     The scope holds ``inputs`` (mapping), ``execution`` (``id``, ``is_resume``, ``context``), ``attempt`` (int),
     ``steps`` (task id -> ``{"result": ..., "status": ...}``) and each of those steps under its own id as well.
     Every method raises TaskError (kind ``template``, not retryable) naming what could not be evaluated. Values are
-    data: text inside a value is never evaluated, however much it looks like a template.
+    data: text inside a value is never evaluated, however much it looks like a template. A text that names secrets
+    becomes a SecretText.
     """
 
     def render(self, value: Any, scope: Mapping[str, Any]) -> Any:
@@ -26,6 +27,9 @@ class Renderer(Protocol):
 
     def truth(self, condition: str, scope: Mapping[str, Any]) -> bool:
         """Evaluate a condition, with or without the braces around it; the usual truth of the value it yields."""
+
+    def secrets(self, value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Yield path and name of every secret that the templates in ``value`` name, in order."""
 
     def evaluate(self, expression: str, scope: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return what an expression yields, with or without braces, and what it read: references as written."""

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import ormsgpack
 
-from orchestrator.domain.ids import ExecutionId, Seq, is_valid_id
+from orchestrator.domain.ids import ExecutionId, Seq, is_execution_id
 from orchestrator.domain.values import EncodedValue, ValueRef
 from orchestrator.errors import StoreDamaged, StoreFull, StoreIncompatible, StoreUnavailable
 from orchestrator.ports.store import Commit
@@ -165,7 +165,7 @@ def unpack_manifest(payload: bytes, place: str) -> Manifest:
         raise StoreDamaged(place, "no manifest of an execution") from error
     numbers: Sequence[Any] = (seq, epoch, *hidden) if isinstance(hidden, list) else (None,)
     kinds = [type(field) for field in (execution_id, pipeline_id, running, digest, *numbers)]
-    if kinds != [str, str, bool, bytes, *[int] * len(numbers)] or not is_valid_id(execution_id):
+    if kinds != [str, str, bool, bytes, *[int] * len(numbers)] or not is_execution_id(execution_id):
         raise StoreDamaged(place, "no manifest of an execution")
     return Manifest(ExecutionId(execution_id), pipeline_id, seq, epoch, tuple(hidden), running, digest)
 

@@ -23,6 +23,7 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ExecutionWaiting,
     ResultSet,
@@ -294,6 +295,7 @@ _READERS: dict[Any, _Reader] = {
     TAGS[TaskExpanded]: _reader(TaskExpanded, _real, _str, _strs, _opt_ref, _bool, _str, _int),
     TAGS[TaskGathered]: _reader(TaskGathered, _real, _str, _strs),
     TAGS[ExecutionWaiting]: _reader(ExecutionWaiting, _real, _opt_real),
+    TAGS[ExecutionLinked]: _reader(ExecutionLinked, _real, _str, _str, _int),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})
 _DICTS = frozenset({"strategy", "metadata", "request"})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestrator.core.adapters import Records
 from orchestrator.core.checkpoints import Checkpoint, newest_checkpoints
+from orchestrator.core.family import parents, with_descendants
 from orchestrator.core.ledger import Ledger, no_checkpoint
 from orchestrator.core.recovery import results_at
 from orchestrator.core.retention import Removal, apply_retention, exceeding
@@ -15,9 +16,9 @@ from orchestrator.core.system import SystemChance, SystemClock
 from orchestrator.core.verify import verify_store
 from orchestrator.domain.events import CheckpointMade
 from orchestrator.domain.execution import ExecutionStatus
-from orchestrator.domain.ids import ExecutionId, checkpoint_id, parse_checkpoint_id
+from orchestrator.domain.ids import CHILD, ExecutionId, checkpoint_id, parse_checkpoint_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
-from orchestrator.errors import NoCheckpoint, OrchestratorError, StoreError, UnknownExecution, UsageError
+from orchestrator.errors import NoCheckpoint, OrchestratorError, ResumeError, StoreError, UnknownExecution, UsageError
 from orchestrator.settings import STORE_NAMES, Settings, settings_with
 from orchestrator.state.leavings import forget
 from orchestrator.state.opening import options_of
@@ -224,9 +225,11 @@ class StateManager:
         many of each pipeline; both given, both spare. ``dry_run`` only tells. Interruptible, idempotent.
         """
         doomed = await self._prunable(older_than, keep_last, pipeline_id)
-        if not dry_run and doomed:
-            await self._remove([summary.execution_id for summary in doomed])
-        return [summary.execution_id for summary in doomed]
+        children = await parents(self._records.store, await self._records.store.summaries()) if doomed else {}
+        going = [name for _top, name in with_descendants([each.execution_id for each in doomed], children)]
+        if not dry_run and going:
+            await self._remove(going)
+        return [str(name) for name in going]
 
     async def _prunable(
         self, older_than: timedelta | float | None, keep_last: int | None, pipeline_id: str | None
@@ -238,6 +241,9 @@ class StateManager:
             raise UsageError(f"keep_last: expected 0 or more, got {keep_last}")
         now = self._records.clock.now()
         completed = await self._records.store.summaries(pipeline_id=pipeline_id, status=ExecutionStatus.COMPLETED)
+        if any(CHILD in each.execution_id for each in completed):  # they go with their parents
+            children = await parents(self._records.store, await self._records.store.summaries())
+            completed = [each for each in completed if each.execution_id not in children]
         seen: dict[str, int] = {}
         doomed = []
         for summary in completed:  # newest first
@@ -263,11 +269,24 @@ class StateManager:
         return await apply_retention(store, rules, now, self._forget)
 
     async def remove(self, execution_ids: list[str]) -> None:
-        """Remove these executions, whatever their status; raises UnknownExecution, ExecutionOwned."""
+        """Remove these executions, whatever their status, and all that their steps started.
+
+        Raises UnknownExecution, ExecutionOwned; ResumeError for one that a step of another still needs.
+        """
+        store = self._records.store
         names = [valid_execution_id(name) for name in execution_ids]
         for name in names:
-            await self._records.store.summary(name)
-        await self._remove(names)
+            await store.summary(name)
+        found = {summary.execution_id: summary for summary in await store.summaries()}
+        children = await parents(store, found.values())
+        for name in names:
+            parent = children.get(name)
+            if parent is not None and parent not in names and found[parent].status is not ExecutionStatus.COMPLETED:
+                raise ResumeError(
+                    f"execution {name!r} is kept for {parent!r}, which is {found[parent].status.value}: a resume of "
+                    "that one goes on with it; remove that one, and this one goes with it"
+                )
+        await self._remove([each for _top, each in with_descendants(names, children)])
 
     async def _remove(self, names: list[ExecutionId]) -> None:
         await self._records.store.remove(names)

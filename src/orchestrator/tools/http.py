@@ -95,8 +95,9 @@ async def request(  # noqa: PLR0913 - they are the options of a request, given b
     """Send a request: `{status, headers, url, size}`, and its content as `json`, `text` or `bytes`.
 
     A status that is not expected fails the attempt: `http_429`, `http_4xx`, `http_5xx`, or `http_status` for others;
-    the step's `retry.on` can name these as well as `connection` and `timeout`. Worth a retry are 408, 425, 429, 5xx,
-    broken connections and timeouts. Where the server says how long to wait, the attempt waits and asks again.
+    the step's `retry.on` can name these, each status by itself (`http_503`), `connection` and `timeout`. Worth a retry
+    are 408, 425, 429, 5xx, broken connections and timeouts. Where the server says how long to wait, the attempt waits
+    and asks again; where that is longer than `max_wait`, the step's next retry comes when the server asks for it.
 
     Header names are in lower case; `set-cookie` and the like are left out. `url` is where the answer came from,
     with what looks like a secret masked. `size` counts the bytes of the content, decompressed.

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchestrator.tools.references import Unit, local_imports, told_names
+from orchestrator.tools.references import Unit, local_imports, told_names, without_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +46,7 @@ class Source:
         self.name = name
         self.imports, self.stars = local_imports(tree.body, name, package=package)
         self.package = package
+        without_options(tree.body, self.imports)
         statements: dict[str, list[ast.stmt]] = {}
         rest: list[ast.stmt] = []
         for statement in tree.body:

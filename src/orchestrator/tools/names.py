@@ -15,8 +15,11 @@ SHIPPED = {
     "data-processing": "orchestrator.tools.data_processing",
     "filesystem": "orchestrator.tools.filesystem",
     "http": "orchestrator.tools.http",
+    "pipeline": "orchestrator.tools.pipeline",
     "python": "orchestrator.tools.python",
+    "report": "orchestrator.tools.report",
     "shell": "orchestrator.tools.shell",
+    "sql": "orchestrator.tools.sql",
     "validation": "orchestrator.tools.validation",
 }
 """The shipped tools and the module of each."""

@@ -28,10 +28,13 @@ from orchestrator.ports.tools import Identity
 from orchestrator.tools.decorator import DEFAULT_VERSION, Action, Definition
 from orchestrator.tools.names import did_you_mean
 from orchestrator.tools.registry import ALLOW_MODULES
+from orchestrator.tools.scripts import running_script
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+STEP = "__orchestrator_step__"
+"""What stands for a function in a pipeline's definition (`@orc.task`) has it under this name."""
 _FORM = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 _found: dict[str, Action] = {}
 
@@ -48,12 +51,21 @@ def find(action: str) -> Action:
     known = _found.get(action)
     if known is not None and _allowed(action.partition(":")[0]):
         return known
-    module_name, name = _parts(action)
-    function = _attribute(_import(module_name), module_name, name)
+    function = load(action)
+    function = getattr(function, STEP) if hasattr(type(function), STEP) else function
     if not callable(function):
         raise _unusable(f"{action!r} is {type(function).__name__}, not a function")
     _found[action] = made = Action(action, function)
     return made
+
+
+def load(action: str, what: str = "function") -> Any:
+    """Import what ``package.module:name`` names; raise TaskError (kind ``tool``) if it cannot be.
+
+    ``what`` is what messages call it.
+    """
+    module_name, name = _parts(action)
+    return _attribute(_import(module_name), module_name, name, what)
 
 
 def identify(action: str) -> Identity:
@@ -85,6 +97,8 @@ def _parts(action: str) -> tuple[str, str]:
 
 def _import(name: str) -> ModuleType:
     make_importable(Path.cwd())
+    if (script := running_script(name)) is not None:
+        return script
     if name not in sys.modules:
         importlib.invalidate_caches()  # the module may have been written a moment ago
     try:
@@ -104,7 +118,7 @@ def _line(error: BaseException) -> str:
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
 
 
-def _attribute(module: ModuleType, module_name: str, name: str) -> Any:
+def _attribute(module: ModuleType, module_name: str, name: str, what: str) -> Any:
     value: Any = module
     for part in name.split("."):
         try:
@@ -112,9 +126,7 @@ def _attribute(module: ModuleType, module_name: str, name: str) -> Any:
         except AttributeError:
             public = [known for known in dir(value) if not known.startswith("_")]
             hint = did_you_mean(part, public)
-            raise _unusable(
-                f"module {module_name!r} has no function {name!r}" + (f" ({hint})" if hint else "")
-            ) from None
+            raise _unusable(f"module {module_name!r} has no {what} {name!r}" + (f" ({hint})" if hint else "")) from None
     return value
 
 

@@ -1,6 +1,7 @@
 """What a piece of source is and refers to, told from its syntax tree.
 
-Comments, docstrings and layout are not in what is compared; decorators, defaults and annotations are.
+Comments, docstrings and layout are not in what is compared; decorators, defaults and annotations are; all but the
+decorator that only says how a step runs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 Chain = tuple[str, ...]
 """A name and the attributes taken of it: ``helpers.f.x`` is ``("helpers", "f", "x")``."""
@@ -82,6 +83,24 @@ def local_imports(
                 else:
                     found.setdefault(alias.asname or alias.name, []).append(Import(module, alias.name))
     return found, stars
+
+
+def without_options(statements: Iterable[ast.stmt], imports: Mapping[str, Sequence[Import]]) -> None:
+    """Take ``@task(...)`` of this package off the functions: how a step is retried is no part of what it computes."""
+    for node in statements:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.decorator_list = [each for each in node.decorator_list if not _is_task(each, imports)]
+
+
+def _is_task(decorator: ast.expr, imports: Mapping[str, Sequence[Import]]) -> bool:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    match called:
+        case ast.Attribute(ast.Name(module), "task"):
+            return Import("orchestrator") in imports.get(module, ())
+        case ast.Name(name):
+            return Import("orchestrator", "task") in imports.get(name, ())
+        case _:
+            return False
 
 
 def told_names(statement: ast.stmt) -> set[str]:

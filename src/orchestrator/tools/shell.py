@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shutil
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from orchestrator.errors import TaskError
 from orchestrator.ports.context import TaskContext
 from orchestrator.ports.tools import Problem
-from orchestrator.settings import KEYS_VARIABLE
+from orchestrator.settings import without_secrets
 from orchestrator.tools import process
 from orchestrator.tools.decorator import tool
 from orchestrator.tools.fileerrors import refused
@@ -24,21 +25,34 @@ from orchestrator.tools.paths import Sandbox
 from orchestrator.tools.streams import Drain, Feed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _TAIL_LINES = 10
 _TAIL_BYTES = 2000
 _DRAIN_SECONDS = 1.0
 
+_SECRET = re.compile(r"\{\{\s*secrets\b[^}]*\}\}")
 Word = str | int | float
 
 
 def _check(parameters: Mapping[str, Any], is_template: Callable[[Any], bool]) -> list[Problem]:
     command, shell = parameters.get("command"), parameters.get("shell", False)
+    if problems := list(_secrets_in(command)):
+        return problems
     if is_template(command) or is_template(shell):
         return []
     message = _mismatch(command, shell=bool(shell))
     return [Problem(message, ("command",))] if message else []
+
+
+def _secrets_in(command: Any) -> Iterator[Problem]:
+    """Yield the words of a command in which a secret is named: every process on the machine could read it there."""
+    words = command if isinstance(command, list) else [command]
+    for index, word in enumerate(words):
+        if isinstance(word, str) and (found := _SECRET.search(word)):
+            path = ("command", index) if isinstance(command, list) else ("command",)
+            message = f"{found[0]}: a secret in a command's arguments is seen by everybody on the machine (ps)"
+            yield Problem(message, path, "pass it by `env`, as a variable, or by `input`, as standard input")
 
 
 def _mismatch(command: Any, *, shell: bool) -> str | None:
@@ -70,6 +84,8 @@ async def run(  # noqa: PLR0913 - they are the options of a command, given by na
     then KILL after two seconds), and even when this process is killed, its whole process group ends; only what
     leaves the group on purpose (a daemon with a session of its own) does not. A command killed by signal N has the
     exit code 128 + N.
+
+    A secret goes into `env` or `input`: everybody on the machine can see a command's arguments.
 
     Arguments are handed over as they are: where one comes from outside, put `--` before it, lest it be an option.
     """
@@ -173,7 +189,7 @@ def _environment(env: dict[str, Word] | None, context: TaskContext) -> dict[str,
     for name in given:
         if not name or "=" in name:
             raise TaskError(f"env: {name!r} cannot name a variable", kind="parameters", retryable=False)
-    return {**{name: value for name, value in os.environ.items() if name != KEYS_VARIABLE}, **given, **about}
+    return {**without_secrets(os.environ), **given, **about}
 
 
 def _text(word: Word) -> str:

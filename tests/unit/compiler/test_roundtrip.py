@@ -32,6 +32,7 @@ from orchestrator.domain.pipeline import (
     RetryPolicy,
     Task,
 )
+from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreDamaged, StoreIncompatible
 
@@ -99,6 +100,15 @@ retries = st.builds(
 
 paths = st.lists(texts.filter(lambda path: bool(path.strip()) and "\0" not in path), max_size=2).map(tuple)
 caches = st.builds(CachePolicy, st.none() | seconds, names, st.sampled_from(CacheScope))
+
+
+schedules = st.none() | st.builds(
+    Schedule,
+    st.sampled_from(["0 2 * * *", "@daily", "*/5 8-18 * * mon-fri"]),
+    st.sampled_from(["UTC", "Europe/Berlin"]),
+    st.sampled_from(Catchup),
+    st.sampled_from([Overlap.QUEUE, Overlap.ALLOW]),
+)
 
 
 @st.composite
@@ -177,6 +187,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
         outputs=draw(st.dictionaries(texts, values, max_size=2)) | {"o": f"{{{{ steps['{tasks[0].id}'].status }}}}"},
         resume=draw(st.just(ResumeStrategy()) | st.just(resume)),
         resume_enabled=draw(st.booleans()),
+        schedule=None if any(item.required for item in declared.values()) else draw(schedules),
     )
 
 
@@ -274,8 +285,8 @@ def small() -> dict[str, Any]:
 
 
 def test_a_newer_format_is_incompatible_and_nonsense_is_damage() -> None:
-    with pytest.raises(StoreIncompatible, match="stored in format 3, and this version reads up to 2"):
-        unpack(small() | {"v": 3})
+    with pytest.raises(StoreIncompatible, match="stored in format 4, and this version reads up to 3"):
+        unpack(small() | {"v": 4})
     nonsense: Any
     for nonsense in (None, 3, [], {}, "x", {"v": "1"}, {"v": True}, {"v": 0}, {"v": 1}):
         with pytest.raises(StoreDamaged, match="damaged record definition"):
@@ -339,7 +350,7 @@ def test_the_schema_describes_every_key_and_its_other_name() -> None:
     definitions = schema["$defs"]
     assert schema["additionalProperties"] is False
     assert set(PIPELINE.keys) | {"parameters"} == set(schema["properties"])
-    assert set(STEP.keys) | {"depends_on"} == set(definitions["StepModel"]["properties"])
+    assert set(STEP.keys) | {"depends_on", "when", "parallel"} == set(definitions["StepModel"]["properties"])
     assert set(RETRY.keys) == set(definitions["RetryModel"]["properties"])
     assert set(RESUME.others) < set(definitions["ResumeModel"]["properties"])
     for part in (schema, *definitions.values()):

@@ -232,8 +232,8 @@ async def test_what_an_abandoned_attempt_says_changes_nothing(bench: Bench, orch
 
     bench.register(stubborn)
     retry = {"max_attempts": 2, "delay": 0.001, "on": "timeout"}
-    monkey = orchestrator._adapters.executor
-    monkey._local._grace = 0.01  # type: ignore[attr-defined]
+    monkey = orchestrator._adapters.executor._inner._inner  # type: ignore[attr-defined]
+    monkey._local._grace = 0.01
     running: Running = await begin(
         orchestrator.run_pipeline, bench.pipeline(step("a", "stubborn", timeout=0.02, retry=retry)), execution_id="e"
     )

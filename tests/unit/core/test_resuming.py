@@ -386,6 +386,16 @@ async def test_the_idempotency_key_is_the_same_after_a_resume(bench: Bench, orch
     assert {context.idempotency_key for context in bench.contexts if context.task_id == "b"} == {"e/b"}
 
 
+async def test_an_attempt_knows_which_one_was_recorded_before_it(bench: Bench, orchestrator: Orchestrator) -> None:
+    """So that a tool tells an effect that is to be repeated from one that was asked for anew."""
+    await failing(bench, orchestrator)
+    await orchestrator.resume_pipeline("e")
+    await orchestrator.resume_pipeline("e", rerun=["b"])
+    seen = [(context.attempt, context.completed_attempt) for context in bench.contexts if context.task_id == "b"]
+    assert seen == [(1, 0), (2, 0), (3, 2)]
+    assert {context.created_at for context in bench.contexts} == {(await orchestrator.get_state("e")).created_at}
+
+
 async def test_the_same_end_after_any_number_of_abandoned_runs(bench: Bench, orchestrator: Orchestrator) -> None:
     steps = [step(f"s{n}", value=f"{{{{ s{n - 1}.result + 1 }}}}" if n else 0) for n in range(12)]
     pipeline = bench.pipeline(*steps, outputs={"end": "{{ s11.result }}"})

@@ -22,6 +22,7 @@ from orchestrator import (
 from orchestrator.core.system import SystemChance
 from orchestrator.domain.decide import decide
 from orchestrator.domain.events import (
+    DecisionMade,
     ExecutionFinished,
     TaskClaimed,
     TaskCompleted,
@@ -29,7 +30,7 @@ from orchestrator.domain.events import (
     TaskSkipped,
     ToolsResolved,
 )
-from orchestrator.errors import ExecutionExists
+from orchestrator.errors import ExecutionExists, TaskError
 from tests.unit.core.bench import Bench, begin, commits, journal, statuses, step, wait_until
 
 
@@ -161,6 +162,23 @@ async def test_the_wait_before_a_retry_grows_and_is_recorded(
     assert waits == pytest.approx([0.01, 0.02, 0.03])
     claims = [event.at for event in await journal(orchestrator, "e") if isinstance(event, TaskClaimed)]
     assert all(claim >= (failure.retry_at or 0) for claim, failure in zip(claims[1:], failures, strict=True))
+
+
+async def test_a_retry_waits_as_long_as_the_tool_asks(
+    bench: Bench, orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(context: TaskContext) -> int:
+        if context.attempt == 1:
+            raise TaskError("busy", kind="http_5xx", kinds=["http_503"], retry_after=0.05)
+        return context.attempt
+
+    monkeypatch.setattr(SystemChance, "random", lambda _self: 0.5)
+    bench.tools.register("busy", busy)
+    retry = {"max_attempts": 2, "delay": 0.001, "on": ["http_503"]}
+    await orchestrator.run_pipeline(bench.pipeline(step("a", "busy", retry=retry)), execution_id="e")
+    (failure,) = [event for event in await journal(orchestrator, "e") if isinstance(event, TaskFailed)]
+    assert failure.retry_at == failure.at + 0.05
+    assert (await orchestrator.get_state("e")).tasks["a"].attempt == 2
 
 
 @pytest.mark.parametrize(("on", "attempts"), [(["Net"], 3), (["Other"], 1), ([], 3)])
@@ -349,7 +367,14 @@ async def test_a_condition_decides_whether_a_step_runs(bench: Bench, orchestrato
     assert result.statuses == {"a": "completed", "big": "skipped", "small": "completed", "after_big": "completed"}
     assert await orchestrator.get_result("e", "big") is None
     skips = [event for event in await journal(orchestrator, "e") if isinstance(event, TaskSkipped)]
-    assert [(event.task, event.reason) for event in skips] == [("big", "condition is false: a.result > 5")]
+    assert [(event.task, event.reason) for event in skips] == [
+        ("big", "condition is false: a.result > 5 (a.result = 3)")
+    ]
+    decisions = [event for event in await journal(orchestrator, "e") if isinstance(event, DecisionMade)]
+    assert [(event.task, event.kind, event.value, event.reads) for event in decisions] == [
+        ("big", "condition", "false", {"a.result": "3"}),
+        ("small", "condition", "true", {"a.result": "3"}),
+    ]
 
 
 async def test_a_chain_of_skipped_steps_completes_without_running(bench: Bench, orchestrator: Orchestrator) -> None:

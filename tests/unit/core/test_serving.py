@@ -157,6 +157,18 @@ async def test_an_execution_whose_pipeline_forbids_resuming_runs_once(bench: Ben
     assert "resume.enabled: false" in str(summary.paused_by)
 
 
+async def test_an_execution_that_lacks_a_secret_is_laid_aside_untouched(
+    bench: Bench, orchestrator: Orchestrator
+) -> None:
+    pipeline = bench.pipeline(step("a", "hold", value="{{ secrets.NOWHERE }}"))
+    await orchestrator.submit(pipeline, execution_id="e")
+    async with serving(orchestrator) as told:
+        await wait_until(lambda: told.of("paused"), description="it is laid aside")
+    summary = await orchestrator.get_summary("e")
+    assert "secrets.NOWHERE: not in the variable" in str(summary.paused_by)
+    assert bench.calls == []
+
+
 # -- serving ---------------------------------------------------------------------------------------------------------
 
 

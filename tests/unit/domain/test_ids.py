@@ -6,9 +6,12 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.ids import (
     checkpoint_id,
+    child_id,
+    chosen_id,
     execution_id,
     idempotency_key,
     is_valid_id,
+    parent_of,
     parse_checkpoint_id,
 )
 from orchestrator.errors import UsageError
@@ -48,3 +51,28 @@ def test_what_is_no_checkpoint_id(text: str) -> None:
 
 def test_the_idempotency_key_names_task_and_execution() -> None:
     assert idempotency_key("exec_1", "load") == "exec_1/load"
+
+
+_names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", fullmatch=True)
+
+
+@given(_names, _names | st.text(min_size=1, max_size=200), st.integers(1, 30))
+def test_the_id_of_a_child_is_valid_and_cannot_be_chosen(parent: str, task: str, generation: int) -> None:
+    made = child_id(parent, task, generation)
+    assert execution_id(made) == made
+    assert parent_of(made) in (parent, None)
+    assert execution_id(child_id(made, task, generation)) != made
+    with pytest.raises(UsageError, match="kept for executions that steps start"):
+        chosen_id(made)
+
+
+@given(st.tuples(_names, st.integers(1, 30)), st.tuples(_names, st.integers(1, 30)))
+def test_no_two_children_of_an_execution_share_an_id(one: tuple[str, int], other: tuple[str, int]) -> None:
+    assert (child_id("exec_1", *one) == child_id("exec_1", *other)) is (one == other)
+
+
+def test_numbers_in_the_ids_of_steps_are_no_generations() -> None:
+    assert child_id("e", "a.2", 1) != child_id("e", "a", 2)
+    assert parent_of("e~a~b") == "e~a"
+    assert parent_of("e") is None
+    assert parent_of(child_id("e" * 128, "a", 1)) is None

@@ -8,7 +8,15 @@ from orchestrator.domain.events import ErrorInfo
 from orchestrator.domain.execution import TaskState
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import RetryPolicy, Task
-from orchestrator.domain.retry import CRASH_LIMIT, Verdict, after_failure, delay, failure_limit, is_exhausted
+from orchestrator.domain.retry import (
+    CRASH_LIMIT,
+    LONGEST_ASKED,
+    Verdict,
+    after_failure,
+    delay,
+    failure_limit,
+    is_exhausted,
+)
 from orchestrator.domain.strategy import ResumeStrategy
 
 ERROR = ErrorInfo("Boom", "it failed")
@@ -56,6 +64,13 @@ def test_a_retry_is_due_after_its_delay() -> None:
     policy = RetryPolicy(max_attempts=3, delay_seconds=4, jitter=False)
     verdict = after_failure(task(policy), state(tries=2, failures=1), ERROR, ResumeStrategy(), 10.0, 0.5, crashed=False)
     assert verdict == Verdict(18.0, parked=False)
+
+
+@pytest.mark.parametrize(("asked", "due"), [(None, 14.0), (3.0, 14.0), (300.0, 310.0), (1e9, 10.0 + LONGEST_ASKED)])
+def test_a_retry_comes_no_sooner_than_the_tool_asks(asked: float | None, due: float) -> None:
+    step = task(RetryPolicy(max_attempts=3, delay_seconds=4, max_delay_seconds=60, jitter=False))
+    verdict = after_failure(step, state(), ERROR, ResumeStrategy(), 10.0, 0.5, crashed=False, retry_after=asked)
+    assert verdict == Verdict(due, parked=False)
 
 
 def test_the_last_try_is_followed_by_none() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.changes import MISSING
+from orchestrator.domain.control import Block, ForEach, Loop
 from orchestrator.domain.pipeline import (
     CachePolicy,
     CheckpointWhen,
@@ -22,6 +23,7 @@ from orchestrator.domain.pipeline import (
     Task,
 )
 from orchestrator.domain.revision import called_alike, changed_parts, former, pipeline_changes
+from orchestrator.domain.schedule import Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 
 STEP = Task("a", "t", parameters={"x": 1, "deep": {"rows": [1, 2]}}, dependencies=("z",))
@@ -49,7 +51,12 @@ EDITS: list[tuple[dict[str, Any], bool, list[str]]] = [
     ({"migrate": "m:f"}, True, ["migrate: (none) → 'm:f'"]),
     ({"renamed_from": "b"}, True, ["renamed_from: (none) → 'b'"]),
     ({"cache": CachePolicy(60.0)}, True, ["cache: (none) → {ttl: 60.0, scope: 'pipeline'}"]),
+    ({"control": Block()}, False, []),
+    ({"control": Loop(until="last.done")}, False, ["until: (none) → 'last.done'", "max_iterations: (none) → 1000"]),
+    ({"control": ForEach([1])}, False, ["for_each: (none) → {items: [1], tolerate: 0}"]),
+    ({"body": (Task("b", "t", timeout=5.0),)}, True, ["steps: (none) → {b: {tool: 't', timeout: 5.0}}"]),
     ({"id": "b"}, True, []),
+    ({"uses": ("item",), "within": "c", "key": "k", "index": 1, "local": {"x": "c.x"}}, True, []),
     ({"needs": ("z", "y"), "reads": ("y",)}, True, []),
 ]
 
@@ -70,7 +77,13 @@ def pipeline(*tasks: Task, **parts: Any) -> Pipeline:
 
 
 def test_an_edit_of_a_pipeline() -> None:
-    old = pipeline(Task("a", "t"), Task("b", "t"), Task("c", "t"), inputs={"n": Input("n", "integer", default=1)})
+    old = pipeline(
+        Task("a", "t"),
+        Task("b", "t"),
+        Task("c", "t"),
+        inputs={"n": Input("n", "integer", default=1)},
+        schedule=Schedule("@daily"),
+    )
     new = pipeline(
         Task("d", "t", timeout=5, renamed_from="c"),
         Task("a", "t"),
@@ -80,6 +93,7 @@ def test_an_edit_of_a_pipeline() -> None:
         outputs={"o": "{{ a.result }}"},
         resume=ResumeStrategy(max_retry_attempts=5),
         resume_enabled=False,
+        schedule=Schedule("@hourly", input="n"),
     )
     found = pipeline_changes(old, new)
     assert (found.added, found.removed, found.renamed) == (("e",), ("b",), {"d": "c"})
@@ -92,11 +106,15 @@ def test_an_edit_of_a_pipeline() -> None:
         "resume.enabled: true → false",
         "resume.max_retries: 3 → 5",
         "outputs.o: (none) → '{{ a.result }}'",
+        "schedule.cron: '@daily' → '@hourly'",
+        "schedule.input: (none) → 'n'",
         "name: (none) → 'P'",
     ]
     assert found
     assert not pipeline_changes(old, old)
-    assert not pipeline_changes(old, pipeline(*reversed(list(old.tasks.values())), inputs=old.inputs))
+    assert not pipeline_changes(
+        old, pipeline(*reversed(list(old.tasks.values())), inputs=old.inputs, schedule=old.schedule)
+    )
 
 
 def test_a_step_is_found_under_the_name_it_had() -> None:

@@ -9,6 +9,7 @@ from orchestrator.domain.events import (
     TAGS,
     CancelRequested,
     CheckpointMade,
+    DecisionMade,
     DefinitionChanged,
     DefinitionLoaded,
     ErrorInfo,
@@ -16,13 +17,16 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     ExecutionFinished,
     ExecutionForked,
+    ExecutionLinked,
     ExecutionStarted,
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
     TaskClaimed,
     TaskCompleted,
+    TaskExpanded,
     TaskFailed,
+    TaskGathered,
     TaskInterrupted,
     TaskProgressed,
     TaskReused,
@@ -150,7 +154,27 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
         ExecutionForked(AT, "e0@3", ["day"], "me", "why"),
         {"event": "execution_forked", "source": "e0@3", "inputs": ["day"], "by": "me", "reason": "why"},
     ),
+    (
+        DecisionMade(AT, "loop", "until", 2, "true", {"last.done": "true"}),
+        {
+            "event": "decision_made",
+            "task": "loop",
+            "kind": "until",
+            "round": 2,
+            "value": "true",
+            "reads": {"last.done": "true"},
+        },
+    ),
+    (
+        TaskExpanded(AT, "each", ["a", "b"], None, False, "", 5),
+        {"event": "task_expanded", "task": "each", "keys": ["a", "b"], "branch": "", "tasks": 5},
+    ),
+    (TaskGathered(AT, "each", ["b"]), {"event": "task_gathered", "task": "each", "lost": ["b"]}),
     (ExecutionWaiting(AT, AT), {"event": "execution_waiting", "due": ISO}),
+    (
+        ExecutionLinked(AT, "e0", "t", 1),
+        {"event": "execution_linked", "parent": "e0", "task": "t", "depth": 1},
+    ),
 ]
 
 

@@ -49,6 +49,9 @@ events = st.one_of(
     st.builds(ev.ResumePlanned, reals, texts, texts, texts, plain, st.none() | st.lists(ids, max_size=5)),
     st.builds(ev.DefinitionLoaded, reals, texts, texts),
     st.builds(ev.ExecutionForked, reals, texts, st.lists(texts, max_size=3), texts, texts),
+    st.builds(ev.DecisionMade, reals, ids, texts, counts, texts, labels),
+    st.builds(ev.TaskExpanded, reals, ids, st.lists(texts, max_size=3), opt_ref, st.booleans(), texts, counts),
+    st.builds(ev.TaskGathered, reals, ids, st.lists(texts, max_size=3)),
     st.builds(ev.ExecutionWaiting, reals, opt_real),
 )
 NONE = encode_value(None).ref
@@ -74,7 +77,11 @@ ONE_OF_EACH: list[Event] = [
     ev.ResumePlanned(19.0, "ab12", "somebody", "why", {"rerun": ["a"]}, [TaskId("a")]),
     ev.DefinitionLoaded(20.0, "pipeline.yaml"),
     ev.ExecutionForked(21.0, "e@7", ["day"], "somebody", "why"),
+    ev.DecisionMade(22.0, TaskId("a"), "while", 1, "true", {"last": "null"}),
+    ev.TaskExpanded(22.0, TaskId("a"), ["k", "l"], encode_value([1, 2]).ref, False, "", 7),
+    ev.TaskGathered(22.0, TaskId("a"), ["l"]),
     ev.ExecutionWaiting(22.0, 99.5),
+    ev.ExecutionLinked(22.0, "e", TaskId("a"), 1),
 ]  # fmt: skip
 
 

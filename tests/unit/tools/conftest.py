@@ -21,6 +21,8 @@ class FakeContext:
     task_id: str = "task"
     execution_id: str = "exec"
     attempt: int = 1
+    completed_attempt: int = 0
+    created_at: float = 1764212345.5
     inputs: dict[str, Any] = field(default_factory=dict)
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("test.task"))
     saved: Any = None

@@ -215,6 +215,8 @@ async def test_statuses(call: Call, failing: Call, site: Site, status: int, kind
     site.answer = lambda _: (status, {"Content-Length": "0"} if status == 304 else {}, b"" if status == 304 else b"No.")
     error = await failing("request", url=site.url("/a?token=" + SECRET))
     assert (error.kind, error.retryable) == (kind, retryable)
+    assert error.kinds == (f"http_{status}", f"http_{status // 100}xx")
+    assert error.retry_after is None
     assert f"GET {site.url('/a')}?token=*** answered {status} {HTTPStatus(status).phrase}" in str(error)
     assert ("No." in str(error)) == (status != 304)
     for expect in (status, str(status), [200, f"{status // 100}xx"], f"{status // 100}XX"):
@@ -440,6 +442,7 @@ async def test_waiting_has_a_limit(failing: Call, site: Site, slept: list[float]
     error = await failing("request", url=site.url())
     assert (error.kind, error.retryable, slept) == ("http_429", True, [40])
     assert "it asks to wait 40 s; `max_wait` leaves 20" in str(error)
+    assert (error.kinds, error.retry_after) == (("http_429", "http_4xx"), 40)
     slept.clear()
     assert (await failing("request", url=site.url(), max_wait=0)).kind == "http_429"
     assert slept == []
@@ -450,9 +453,9 @@ async def test_waiting_has_a_limit(failing: Call, site: Site, slept: list[float]
     slept.clear()
     for said in ("soon", "-1", "Fri, 27 Nov 2026 00:00:20 GMT", ""):
         site.answer = always((503, {"Retry-After": said}, b""))
-        await failing("request", url=site.url())
+        assert (await failing("request", url=site.url())).retry_after is None
     site.answer = lambda _: (404, {"Retry-After": "1"}, b"")
-    await failing("request", url=site.url())
+    assert (await failing("request", url=site.url())).retry_after is None
     assert slept == []
 
 

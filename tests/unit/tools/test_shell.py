@@ -159,6 +159,9 @@ def test_mistakes_seen_at_compile_time(registry: ToolRegistry) -> None:
     assert found(command="ls {{ a }}", shell=True) == []
     assert found(command="ls", shell="{{ a }}") == []
     assert found() == [()]
+    assert found(command=["curl", "-H", "X: {{ secrets.A }}", "{{secrets['a-b']}}"]) == [("command", 2), ("command", 3)]
+    assert found(command="echo {{ secrets.A }}", shell=True) == [("command",)]
+    assert found(command=["ls"], env={"A": "{{ secrets.A }}"}, input="{{ secrets.A }}") == []
 
 
 async def test_an_exit_code_fails_the_step(failing: Call, run: Call) -> None:
@@ -185,9 +188,10 @@ async def test_a_command_that_kills_its_whole_group(run: Call) -> None:
 
 async def test_the_environment(run: Call, make_context: Call, monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
     monkeypatch.setenv("FROM_HERE", "here")
+    monkeypatch.setenv("ORCHESTRATOR_SECRET_A", "for steps that name it only")
     context = make_context(task_id="load", execution_id="run-1", attempt=3)
     names = ["EXECUTION_ID", "TASK_ID", "ATTEMPT", "IDEMPOTENCY_KEY", "PROJECT"]
-    text = " ".join(f"$ORCHESTRATOR_{name}" for name in names) + " $FROM_HERE $GIVEN $NUMBER"
+    text = " ".join(f"$ORCHESTRATOR_{name}" for name in names) + " $FROM_HERE $GIVEN $NUMBER$ORCHESTRATOR_SECRET_A"
     given = {"GIVEN": "x", "NUMBER": 5, "ORCHESTRATOR_TASK_ID": "forged"}
     result = await run(command=f"echo {text}", shell=True, env=given, using=context)
     assert result["stdout"] == f"run-1 load 3 run-1/load {project} here x 5\n"

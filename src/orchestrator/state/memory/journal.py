@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.crashpoints import point
 from orchestrator.domain.events import ExecutionCreated
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, Seq
@@ -44,9 +45,12 @@ class MemoryJournal(MemoryLeases):
         admission: Admission = NEW,
     ) -> Lease:
         """See ports.store.Journal."""
+        point("before_admission")
         with self._data.mutex:
             execution = self._admit(execution_id, events, values, admission)
-            return self._grant(execution, owner, copying=admission.head > 0)
+            lease = self._grant(execution, owner, copying=admission.head > 0)
+        point("after_admission")
+        return lease
 
     async def submit(
         self, execution_id: ExecutionId, events: Sequence[Event], values: Sequence[Stored], place: Place

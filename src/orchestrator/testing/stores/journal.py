@@ -17,6 +17,7 @@ from orchestrator.domain.events import (
     Event,
     ExecutionCreated,
     ExecutionFinished,
+    ExecutionLinked,
     ExecutionStarted,
     TaskClaimed,
     TaskCompleted,
@@ -66,6 +67,7 @@ ALL_KINDS: list[Event] = [
     CheckpointMade(AT, "manual", T, {"a": 1}, value(3000).ref),
     CheckpointMade(AT, "periodic", None, {}, None),
     CancelRequested(AT, "somebody"),
+    ExecutionLinked(AT, "x", T, 1),
     ExecutionFinished(AT, "failed", NOTHING, ErrorInfo("ValueError", "no")),
 ]
 

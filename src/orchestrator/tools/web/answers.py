@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OTHER_KINDS = {429: "http_429"}
+"""Statuses whose kind is not that of their class: waiting helps here."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _RETRYABLE = frozenset({408, 425, 429})
 _MOST_WAITS = 10
@@ -29,9 +30,7 @@ _SAID_BYTES = 500
 
 
 class Refused(TaskError):
-    """A status that was not expected. ``wait`` is how many seconds the server asks to wait, None if it does not."""
-
-    wait: float | None = None
+    """A status that was not expected."""
 
 
 @asynccontextmanager
@@ -88,9 +87,14 @@ async def refused(call: Call, answer: httpx2.Response) -> Refused:
     kind = OTHER_KINDS.get(status) or (f"http_{group}xx" if group in (4, 5) else "http_status")
     reason = f"{status} {answer.reason_phrase}".strip()
     message = f"{call.method} {call.shown} answered {reason}{': ' if text else ''}{text}"
-    error = Refused(message, kind=kind, retryable=status in _RETRYABLE or group == 5)  # noqa: PLR2004
-    error.wait = asked_to_wait(answer.headers) if error.retryable else None
-    return error
+    retryable = status in _RETRYABLE or group == 5  # noqa: PLR2004
+    return Refused(
+        message,
+        kind=kind,
+        kinds=(f"http_{status}", f"http_{group}xx"),
+        retryable=retryable,
+        retry_after=asked_to_wait(answer.headers) if retryable else None,
+    )
 
 
 def asked_to_wait(headers: httpx2.Headers) -> float | None:
@@ -111,22 +115,25 @@ def asked_to_wait(headers: httpx2.Headers) -> float | None:
 async def patient(attempt: Callable[[], Awaitable[T]], max_wait: float, context: TaskContext) -> T:
     """Make a request, and again as often as the server asks to wait first; together at most ``max_wait`` seconds.
 
-    Raise what the last request raised. The retries of the step come on top of it.
+    Raise what the last request raised. The retries of the step come on top of it, and no sooner than the server asks.
     """
     left = max_wait
     for _ in range(_MOST_WAITS):
         try:
             return await attempt()
         except Refused as error:
-            if error.wait is None:
+            wait = error.retry_after
+            if wait is None:
                 raise
-            if error.wait > left:
+            if wait > left:
                 raise TaskError(
-                    f"{error.message} (it asks to wait {error.wait:g} s; `max_wait` leaves {left:g})",
+                    f"{error.message} (it asks to wait {wait:g} s; `max_wait` leaves {left:g})",
                     kind=error.kind,
+                    kinds=error.kinds,
                     retryable=error.retryable,
+                    retry_after=wait,
                 ) from None
-            context.progress(message=f"waits {error.wait:g} s, as the server asks")
-            left -= error.wait
-            await asyncio.sleep(error.wait)
+            context.progress(message=f"waits {wait:g} s, as the server asks")
+            left -= wait
+            await asyncio.sleep(wait)
     return await attempt()

@@ -1,0 +1,1 @@
+"""Databases behind the tool `sql`: where they are, how statements are bound, what was done once."""
