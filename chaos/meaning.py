@@ -75,19 +75,18 @@ class _Reading:
         lost: set[str] = set()
         for node in nodes:
             name = f"{place}.{node.name}" if place and node.name else place or node.name
+            here = (*path, (node.name, None))
+            self.found.paths[name] = here
             if lost & _needs(node):
                 lost.add(node.name)
                 good = False
                 continue
-            here = (*path, (node.name, None))
-            self.found.paths[name] = here
-            known = len(self.found.sure)
             before = set(self.found.sure)
             try:
                 value = self.node(node, name, around, local, here)
             except Failing:
                 self.found.failed.add(name)
-                if known is not None and node.kind != "step":
+                if node.kind != "step":
                     self.found.sure = before
                 lost.add(node.name)
                 good = False

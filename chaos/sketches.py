@@ -156,7 +156,7 @@ class Draw:
         kinds = ("step", "step", "each", "each", "loop", "switch", "block") if depth else ("step",)
         kind = self.chance.choice(kinds)
         node = self.leaf(names, local) if kind == "step" else self.container(kind, names, local, depth)
-        if self.chance.random() < 0.2:
+        if self.chance.random() < 0.2 and not (node.alone and node.body[0].test):  # there is one place to write it
             node = replace(node, test=self.test(names, ()))
         free = [name for name in names if name not in node.reads]
         if free and self.chance.random() < 0.15:
