@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from chaos.cases import campaign, options
 from chaos.folding import Miscounted, counting
 from chaos.meaning import Failing, Given, Meaning, mean, result_of
-from chaos.sketches import Draw, Sketch
+from chaos.sketches import Draw, edited, walk
 from orchestrator import Orchestrator, Pipeline, TaskContext
 from orchestrator.domain.events import TaskClaimed, TaskCompleted, TaskSkipped
 from orchestrator.domain.execution import DONE, ExecutionState, TaskStatus
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.events import Event
     from orchestrator.domain.plan import Plan
 
+Path = tuple[tuple[str, str | None], ...]
 RUN = "trial"
 FUNCTIONS = ("mix", "deal")
 MOST_RESUMES = 60
@@ -84,7 +85,9 @@ class Trial:
         self.ran: list[str] = []
         self.flaked: set[str] = set()
         self.history: list[str] = []
+        self.paths: dict[str, Path] = {}
         self.seq = 0
+        self.versions = 1
         self.kills = 0
         self.effects = 0
 
@@ -152,17 +155,29 @@ class Trial:
     async def run(self) -> None:
         """Make the trial; raises Violated."""
         await self.to_the_end()
+        for _ in range(self.chance.randint(0, 3)):
+            before = {node.name for node in walk(self.sketch.steps)}
+            for _ in range(self.chance.randint(1, 2)):
+                self.sketch, told = edited(self.draw, self.sketch)
+                self.history.append(told)
+            renamed = {node.renamed_from: node.name for node in walk(self.sketch.steps) if node.name not in before}
+            self.last = {_renamed(self.paths.get(name), renamed) or name: given for name, given in self.last.items()}
+            await self.to_the_end(pipeline=self.compiled())
 
     async def to_the_end(self, **asked: Any) -> None:
         """Run or resume until it has come to its end, and compare."""
         meaning = mean(self.sketch)
         due = self.due(meaning)
         ran: set[str] = set()
+        self.paths |= meaning.paths
+        self.versions += bool(asked)
+        plan = await self.plan(**asked) if asked else None
         for _ in range(MOST_RESUMES):
             ended = await self.drive(**asked)
             ran |= set(self.ran)
             state = await self.look(meaning, due)
-            asked = {}
+            if state.versions == self.versions:
+                asked = {}
             if not ended:
                 self.history.append("killed")
                 continue
@@ -172,6 +187,25 @@ class Trial:
         else:
             raise Violated(f"it does not end; {self.told()}")
         await self.compare(meaning, state, ran, due)
+        if plan is not None:
+            self.compare_plan(plan, ran, state)
+
+    async def plan(self, **asked: Any) -> Plan:
+        """Return what a resume says that it will do."""
+        async with Orchestrator(self.url, tools=self.tools()) as made:
+            return await made.plan(RUN, **asked)
+
+    def compare_plan(self, plan: Plan, ran: set[str], state: ExecutionState) -> None:
+        """What the plan told of the steps that there were is what was done."""
+        for decision in plan.decisions:
+            name, known = decision.task, state.tasks.get(decision.task)
+            if known is None or state.graph[name].control is not None:
+                continue
+            if decision.verb in (Verb.REUSE, Verb.SKIP, Verb.WAIT):
+                self.must(name not in ran, f"{name} was to {decision.verb}, and ran")
+            elif not decision.conditional and state.status.value == "completed":
+                done = name in ran or known.status is TaskStatus.SKIPPED
+                self.must(done, f"{name} was to {decision.verb}, and did not: {decision.reason}")
 
     def due(self, meaning: Meaning) -> set[str]:
         """Return the steps that may run: what they are given is not what they were given last."""
@@ -199,7 +233,8 @@ class Trial:
                 case _:
                     pass
         self.must(set(self.ran) <= claimed, f"ran without a claim: {sorted(set(self.ran) - claimed)}")
-        self.last = {name: given for name, given in self.last.items() if name in state.tasks}
+        if state.versions == self.versions:
+            self.last = {name: given for name, given in self.last.items() if name in state.tasks}
         return state
 
     async def compare(self, meaning: Meaning, state: ExecutionState, ran: set[str], due: set[str]) -> None:
@@ -232,6 +267,16 @@ class Trial:
         """Raise Violated unless it holds."""
         if not holds:
             raise Violated(f"{what}\n    {self.told()}")
+
+
+def _renamed(path: Path | None, names: dict[str, str]) -> str:
+    """Return the id that a step has where steps are called otherwise."""
+    found = ""
+    for name, key in path or ():
+        called = names.get(name, name)
+        found += f".{called}" if found and called else called
+        found += f"[{key}]" if key is not None else ""
+    return found
 
 
 def case(seed: int) -> tuple[str, str]:

@@ -261,3 +261,91 @@ def without(node: Node, gone: set[str]) -> Node:
         test=None if node.test is not None and node.test[0] in gone else node.test,
         body=tuple(without(inner, gone) for inner in node.body),
     )
+
+
+# -- edits -----------------------------------------------------------------------------------------------------------
+
+
+def edited(draw: Draw, sketch: Sketch) -> tuple[Sketch, str]:
+    """Return the sketch after a random edit, and the edit in words."""
+    chance = draw.chance
+    node = chance.choice(list(walk(sketch.steps)))
+    kind = chance.choice(("body", "body", "construct", "construct", "test", "renamed", "renamed silently", "removed",
+                          "new", "default", "at once"))  # fmt: skip
+    told = f"{kind} of {node.name}"
+    inputs = dict(sketch.inputs)
+    if kind == "default":
+        inputs[chance.choice("ab")] = chance.randrange(FEW)
+        return Sketch(inputs, sketch.steps, sketch.tolerant), told
+    if kind == "new":
+        draw.tolerant = sketch.tolerant
+        made = draw.node([each.name for each in sketch.steps], (), DEPTH)
+        return Sketch(inputs, (*sketch.steps, made), sketch.tolerant), told
+    if kind == "removed":
+        if len(sketch.steps) == 1 or node not in sketch.steps:
+            return sketch, "nothing"
+        left_ = tuple(without(each, {node.name}) for each in sketch.steps if each is not node)
+        return Sketch(inputs, left_, sketch.tolerant), told
+    if kind in ("renamed", "renamed silently"):
+        name = draw.name()
+        steps = tuple(_renaming(each, node.name, name, told=kind == "renamed") for each in sketch.steps)
+        return Sketch(inputs, steps, sketch.tolerant), f"{told} to {name}"
+    new = _changed(chance, node, kind, tolerant=sketch.tolerant)
+    return Sketch(inputs, tuple(_replaced(each, node.name, new) for each in sketch.steps), sketch.tolerant), told
+
+
+def _changed(chance: Random, node: Node, kind: str, *, tolerant: bool) -> Node:
+    if kind == "test":
+        if node.test is not None:
+            return replace(node, test=None)
+        alone = node.alone and node.body[0].test is not None
+        return node if alone else replace(node, test=(f"inputs.{chance.choice('ab')}", chance.randrange(FEW)))
+    if kind == "at once" and node.kind == "each":
+        tolerate = chance.choice((0, "continue", 1)) if tolerant else 0
+        return replace(node, at_once=chance.choice((None, 1, 3)), tolerate=tolerate)
+    if kind == "body":
+        if node.kind == "step":
+            return replace(node, salt=chance.randrange(FEW), fails_at=None)
+        if node.alone:
+            return replace(node, body=(replace(node.body[0], salt=chance.randrange(FEW), fails_at=None),))
+    if kind == "construct":
+        match node.kind:
+            case "each" if isinstance(node.items, list):
+                return replace(node, items=chance.sample(["x", "y", "z", 1, 2, 3], chance.randrange(6)))
+            case "each" if isinstance(node.items, dict):
+                return replace(node, items={f"m{chance.randrange(6)}": chance.randrange(FEW) for _ in range(3)})
+            case "each":
+                return replace(node, key=chance.choice((None, "{{ index }}", "k{{ index }}")))
+            case "loop":
+                return replace(node, bound=chance.randrange(5), most=10)
+            case "switch":
+                cases = tuple((str((int(case) + 1) % FEW), names) for case, names in node.cases)
+                return replace(node, cases=cases)
+            case _:
+                pass
+    return node
+
+
+def _replaced(node: Node, name: str, new: Node) -> Node:
+    if node.name == name:
+        return new
+    return replace(node, body=tuple(_replaced(inner, name, new) for inner in node.body)) if node.body else node
+
+
+def _renaming(node: Node, old: str, new: str, *, told: bool) -> Node:
+    """Return a step in which another one, or it itself, is called otherwise."""
+    swap = {old: new}
+    items = node.items
+    if isinstance(items, str) and items == f"{{{{ {old}.result }}}}":
+        items = f"{{{{ {new}.result }}}}"
+    made = replace(
+        node,
+        items=items,
+        reads=tuple(swap.get(read, read) for read in node.reads),
+        after=tuple(swap.get(name, name) for name in node.after),
+        test=None if node.test is None else (swap.get(node.test[0], node.test[0]), node.test[1]),
+        cases=tuple((case, tuple(swap.get(name, name) for name in names)) for case, names in node.cases),
+        default=None if node.default is None else tuple(swap.get(name, name) for name in node.default),
+        body=tuple(_renaming(inner, old, new, told=told) for inner in node.body),
+    )
+    return replace(made, name=new, renamed_from=old if told else "") if node.name == old else made
