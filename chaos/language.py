@@ -161,6 +161,7 @@ class Trial:
                 self.sketch, told = edited(self.draw, self.sketch)
                 self.history.append(told)
             renamed = {node.renamed_from: node.name for node in walk(self.sketch.steps) if node.name not in before}
+            renamed.pop("", None)
             self.last = {_renamed(self.paths.get(name), renamed) or name: given for name, given in self.last.items()}
             await self.to_the_end(pipeline=self.compiled())
 
