@@ -23,6 +23,18 @@ class Containers:
         self._other_inputs = other_inputs
         self._anew: dict[TaskId, bool] = {}
         self._runs: Counter[TaskId] = Counter()
+        self._rounds: dict[TaskId, int] = {}
+        """The first round of a loop in which something runs."""
+
+    def in_question(self, task: Task) -> bool:
+        """Tell whether what a task is given depends on what a container around it is worked out to."""
+        within = task.within
+        return within is not None and (self.begins_anew(within) or self._rounds.get(within, task.index) < task.index)
+
+    def goes_back(self, name: TaskId) -> bool:
+        """Tell whether something runs in a round of a loop that others came after: these begin after it once more."""
+        first = self._rounds.get(name)
+        return first is not None and first < len(self._recorded.graph.expansions[name].keys) - 1
 
     def begins_anew(self, name: TaskId) -> bool:
         """Tell whether a container is worked out anew whatever happens before it: after an edit, or if in question."""
@@ -33,7 +45,7 @@ class Containers:
 
     def _is_in_question(self, name: TaskId) -> bool:
         task, known = self._recorded.graph[name], self._recorded.state(name)
-        if task.within is not None and self.begins_anew(task.within):
+        if self.in_question(task):
             return True
         if known is None or name not in self._recorded.graph.expansions:
             return False
@@ -47,6 +59,8 @@ class Containers:
         """Take note that a task does not simply keep its result."""
         if task.within is not None and decision.verb in (Verb.RUN, Verb.RERUN, Verb.SKIP):
             self._runs[task.within] += 1
+            if isinstance(self._recorded.graph[task.within].control, Loop):
+                self._rounds.setdefault(task.within, task.index)
 
     def told(self, name: TaskId) -> str:
         """Say how much in a container runs; empty if nothing does."""

@@ -218,7 +218,7 @@ class _Planner:
         """
         if known.kept is not None or known.trace is not None or task.control is not None:
             return None
-        if task.within is not None and self.containers.begins_anew(task.within):
+        if self.containers.in_question(task):
             return None
         if known.status is TaskStatus.COMPLETED:
             if known.under is not None or known.stale or known.pinned or known.source or (self.open and task.reads):
@@ -323,7 +323,7 @@ class _Planner:
             return self._again(task, "preserve_completed_tasks is off")
         if known.pinned:
             return Decision(name, Verb.REUSE, known.pinned if prior.value is not None else _since(prior))
-        if task.within is not None and self.containers.begins_anew(task.within):
+        if self.containers.in_question(task):
             why = f"{task.within} is worked out again; kept if what it is given comes out the same"
             return Decision(name, Verb.RERUN, why, (), conditional=True)
         return self._judge_result(task, known, prior)
@@ -483,7 +483,7 @@ class _Planner:
         if status is TaskStatus.PENDING and known.kept is None and name not in self.graph.expansions:
             return Decision(name, Verb.RUN, "new" if known is _FRESH else "not run yet")
         source = next((str(read) for read in sorted(read_by(task)) if read in self.open), None)
-        if self.containers.begins_anew(name) or source is not None:
+        if self.containers.begins_anew(name) or self.containers.goes_back(name) or source is not None:
             because = f"reads {source}" if source is not None else "what it is made of may be another now"
             if status in DONE:
                 self.invalid.setdefault("what they are given may have changed", []).append(name)
