@@ -114,7 +114,7 @@ def counting() -> Iterator[None]:
         except Miscounted as error:
             raise Miscounted(f"after {event}: {error}") from None
 
-    ExecutionState.apply = apply  # type: ignore[method-assign]
+    ExecutionState.apply = apply  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:

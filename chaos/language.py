@@ -104,7 +104,11 @@ class Trial:
 
     def _function(self, name: str) -> Callable[..., Any]:
         async def run(
-            context: TaskContext, salt: int, values: list[Any], fails_at: int | None, flaky: bool  # noqa: FBT001
+            context: TaskContext,
+            salt: int,
+            values: list[Any],
+            fails_at: int | None,
+            flaky: bool,  # noqa: FBT001
         ) -> Any:
             self.ran.append(context.task_id)
             self.effects += 1
@@ -126,7 +130,8 @@ class Trial:
     def _admitted(self, engine: Engine) -> None:
         if self.chance.random() < 0.6:
             left, after = self.chance.choice((1, 2, 3, 5, 8, 13)), self.chance.random() < 0.5
-            engine.recorder._journal = Dying(engine.recorder._journal, left, after=after)  # noqa: SLF001
+            journal: Any = Dying(engine.recorder._journal, left, after=after)  # noqa: SLF001
+            engine.recorder._journal = journal  # noqa: SLF001
 
     async def drive(self, **asked: Any) -> bool:
         """Run or resume, perhaps killed on the way; return whether it came to its end."""
@@ -176,7 +181,7 @@ class Trial:
         for _ in range(MOST_RESUMES):
             ended = await self.drive(**asked)
             ran |= set(self.ran)
-            state = await self.look(meaning, due)
+            state = await self.look(due)
             if state.versions == self.versions:
                 asked = {}
             if not ended:
@@ -187,7 +192,7 @@ class Trial:
             self.history.append("failed for once")
         else:
             raise Violated(f"it does not end; {self.told()}")
-        await self.compare(meaning, state, ran, due)
+        await self.compare(meaning, state, due)
         if plan is not None:
             self.compare_plan(plan, ran, state)
 
@@ -212,7 +217,7 @@ class Trial:
         """Return the steps that may run: what they are given is not what they were given last."""
         return {name for name, given in meaning.given.items() if self.last.get(name) != given}
 
-    async def look(self, meaning: Meaning, due: set[str]) -> ExecutionState:
+    async def look(self, due: set[str]) -> ExecutionState:
         """Read what was recorded in this leg, and hold it against what may be; return the state."""
         self.must(set(self.ran) <= due, f"ran with nothing changed: {sorted(set(self.ran) - due)}")
         async with Orchestrator(self.url, tools=self.tools()) as made:
@@ -238,7 +243,7 @@ class Trial:
             self.last = {name: given for name, given in self.last.items() if name in state.tasks}
         return state
 
-    async def compare(self, meaning: Meaning, state: ExecutionState, ran: set[str], due: set[str]) -> None:
+    async def compare(self, meaning: Meaning, state: ExecutionState, due: set[str]) -> None:
         """Hold the end against what the sketch comes to."""
         complete = state.status.value == "completed"
         self.must(complete == meaning.completes(self.sketch), f"ended {state.status.value}")
@@ -283,21 +288,28 @@ def _renamed(path: Path | None, names: dict[str, str]) -> str:
 def case(seed: int) -> tuple[str, str]:
     """Make the trial of a seed."""
     trial = Trial(seed)
+    violated = attempt(trial, trial.run)
+    again = f"\n    python -m chaos language --seed {seed} --seeds 1"
+    return "trials", f"seed {seed}: {violated}{again}" if violated else ""
+
+
+def attempt(trial: Trial, act: Callable[[], Any]) -> str:
+    """Do something of a trial; return what was violated."""
     usual = signal.signal(signal.SIGALRM, _too_long)  # an engine that spins lets no other timer come up
     signal.alarm(PATIENCE_SECONDS)
     try:
         with counting():
-            asyncio.run(trial.run())
+            asyncio.run(act())
     except Exception as error:  # noqa: BLE001 - any other is a violation, too
         plain = isinstance(error, (Violated, Miscounted))
         what = f"{error}" if plain else f"{type(error).__name__}: {error}"
         if not isinstance(error, Violated):
             what += f"\n    {trial.told()}"
-        return "trials", f"seed {seed}: {what}\n    python -m chaos language --seed {seed} --seeds 1"
+        return what
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, usual)
-    return "trials", ""
+    return ""
 
 
 def _too_long(*_: object) -> None:

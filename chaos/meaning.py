@@ -66,7 +66,12 @@ class _Reading:
         self.found = found
 
     def body(
-        self, nodes: Sequence[Node], seen: Mapping[str, Any], local: Mapping[str, Any], place: str, path: tuple[Any, ...]
+        self,
+        nodes: Sequence[Node],
+        seen: Mapping[str, Any],
+        local: Mapping[str, Any],
+        place: str,
+        path: tuple[Any, ...],
     ) -> tuple[dict[str, Any], bool]:
         """Work out steps that belong together; return their values, and whether all of them ended well."""
         values: dict[str, Any] = {}
@@ -124,7 +129,7 @@ class _Reading:
                 return values
 
     def each(self, node: Node, name: str, seen: Mapping[str, Any], local: Mapping[str, Any], path: Any) -> Any:
-        value = node.items
+        value: Any = node.items
         if isinstance(value, str):
             inner = value.strip("{} ")
             value = self.read(inner.removesuffix(".result"), seen, local)

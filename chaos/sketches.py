@@ -199,7 +199,9 @@ class Draw:
         if kind == "switch":
             inner = self.inside(names, local, depth)
             at = sorted(chance.choices(range(len(inner) + 1), k=2))
-            parts = [tuple(node.name for node in inner[one:two]) for one, two in zip([0, *at], [*at, None], strict=True)]
+            parts = [
+                tuple(node.name for node in inner[one:two]) for one, two in zip([0, *at], [*at, None], strict=True)
+            ]
             cases = tuple((str(chance_case), part) for chance_case, part in zip((0, 1), parts, strict=False) if part)
             inner = _standing(inner, [part for _, part in cases] + [parts[2]])
             if not cases:
@@ -294,7 +296,7 @@ def edited(draw: Draw, sketch: Sketch) -> tuple[Sketch, str]:
     return Sketch(inputs, tuple(_replaced(each, node.name, new) for each in sketch.steps), sketch.tolerant), told
 
 
-def _changed(chance: Random, node: Node, kind: str, *, tolerant: bool) -> Node:
+def _changed(chance: Random, node: Node, kind: str, *, tolerant: bool) -> Node:  # noqa: C901, PLR0912 - one case a kind
     if kind == "test":
         if node.test is not None:
             return replace(node, test=None)

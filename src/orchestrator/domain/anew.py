@@ -53,7 +53,7 @@ class Containers:
             return True
         old = self._recorded.before(task, known)
         stale = (known.stale or self._other_inputs) and task.reads is not None
-        return stale or (old is not task and (old.condition, asks(old.control)) != (task.condition, asks(task.control)))
+        return stale or (old is not task and _asked(old) != _asked(task))
 
     def note(self, task: Task, decision: Decision) -> None:
         """Take note that a task does not simply keep its result."""
@@ -75,6 +75,11 @@ class Containers:
             states = [self._recorded.state(each) for each in graph.members(name, key, expansion.branch)]
             done += all(state is not None and state.status in DONE for state in states)
         return f"{done} of {len(expansion.keys)} items are done"
+
+
+def _asked(task: Task) -> Any:
+    """Return what of a container decides about the tasks in it, and about what its result is made of."""
+    return task.condition, asks(task.control), [inner.id for inner in task.body]
 
 
 def asks(control: Control | None) -> Any:
