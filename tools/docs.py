@@ -158,6 +158,7 @@ EXIT_CODES: dict[int, tuple[str, str]] = {
     6: ("the store is unavailable or full", "make room, mend the disk, then resume"),
     7: ("a record is damaged", "`orchestrator verify` shows all of them"),
     8: ("another format, or another pipeline", "use the version, or the definition, that it began with"),
+    9: ("nothing is left but to wait (`--no-wait`)", "answer, then resume; `orchestrator approve` lists what is asked"),
     70: ("a bug of ours", "the traceback is in the file that the message names; please report it"),
     130: ("stopped gracefully by Ctrl-C", "resume when you like"),
     143: ("stopped gracefully by SIGTERM", "resume when you like"),

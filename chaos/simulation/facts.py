@@ -212,8 +212,10 @@ class Facts:
                 self.cancelled, self.finished = True, False  # a run that ended, but not well, can still be cancelled
             case said.ExecutionFinished():
                 self._finished(event)
-            case said.DecisionMade() | said.TaskExpanded() | said.TaskGathered():
-                raise Violation("I4", f"{event.task} holds no other steps, and is treated as if it did")
+            case said.DecisionMade() | said.TaskExpanded() | said.TaskGathered() | said.TaskWaiting():
+                raise Violation("I4", f"{event.task} holds no other steps and waits for nothing")
+            case said.SignalReceived() | said.StageEntered():
+                raise Violation("I4", "no signal was sent, and there is no later stage")
             case said.ExecutionWaiting():
                 self.status, self.finished = "waiting", True
             case said.ToolsResolved():

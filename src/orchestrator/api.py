@@ -148,6 +148,8 @@ class Pipeline:
     ) -> Result:
         """Run to the end and return how it ended; the keywords are the pipeline's inputs.
 
+        What waits is waited for (``Orchestrator.run_pipeline(..., wait=False)`` does not).
+
         ``execution_id`` chooses the id. ``orchestrator`` None means one for the default store, closed at the end.
         Raises what ``Orchestrator.run_pipeline`` raises; its errors carry the ``execution_id``.
         """

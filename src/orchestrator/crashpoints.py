@@ -27,6 +27,8 @@ POINTS = (
     "after_acknowledge",
     "before_resume",
     "after_resume",
+    "before_signal",
+    "after_signal",
     "before_finish",
     "after_finish",
     "before_blob",

@@ -9,7 +9,8 @@
     ├── ExecutionError(execution_id)      1
     │   ├── ExecutionFailed               1   carries the failed tasks and the command that resumes
     │   ├── ExecutionCancelled            1
-    │   └── ExecutionStopped(signal)    130/143   stopped gracefully, resumable
+    │   ├── ExecutionStopped(signal)    130/143   stopped gracefully, resumable
+    │   └── ExecutionWaiting(waits)       9   nothing is left but to wait for a time, a signal or an answer
     ├── TaskError                         1   raised by a tool: carries kind and retryability
     │   └── UnstorableValue(path)         1   a result that cannot be kept faithfully
     ├── ResumeError                       2   the resume was refused
@@ -27,7 +28,8 @@
     LeaseLost (BaseException)             5   ownership was lost; must pass any ``except Exception``
 
 Exit codes: 0 done, 1 task failed, 2 usage, 3 no such execution, 4 owned by another, 5 ownership lost,
-6 store unavailable or full, 7 damaged, 8 incompatible format or changed pipeline, 130/143 stopped and resumable.
+6 store unavailable or full, 7 damaged, 8 incompatible format or changed pipeline, 9 waiting, 130/143 stopped and
+resumable.
 """
 
 from __future__ import annotations
@@ -162,6 +164,22 @@ class ExecutionStopped(ExecutionError):
     def exit_code(self) -> int:  # type: ignore[override]
         """128 plus the signal's number, as a shell reports it."""
         return 128 + self.signal
+
+
+class ExecutionWaiting(ExecutionError):
+    """Nothing is left to do but to wait, and whoever ran the execution did not want to; it is kept.
+
+    ``waits`` maps the id of each task that waits to what it waits for, in words; ``due`` is when the first of them is
+    over by itself (seconds since 1970, UTC; None: none is).
+    """
+
+    exit_code = 9
+
+    def __init__(self, message: str, execution_id: str, waits: Mapping[str, str], due: float | None) -> None:
+        super().__init__(message, execution_id)
+        self.waits = dict(waits)
+        self.due = due
+        self.args = (message, execution_id, self.waits, due)
 
 
 class TaskError(OrchestratorError):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from orchestrator.answering import AnswerMethods
 from orchestrator.children import Children, Wiring
 from orchestrator.core.adapters import Adapters
 from orchestrator.core.cancelling import cancel_execution
@@ -21,6 +22,7 @@ from orchestrator.core.live import LiveExecutions
 from orchestrator.core.pipeline_resume_manager import PipelineResumeManager
 from orchestrator.core.signals import StopSignals
 from orchestrator.core.system import SystemChance, SystemClock, user_name
+from orchestrator.domain.events import AT_ONCE
 from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.ids import CHILD, chosen_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
     from orchestrator.secrets.lookup import Found, SecretLookup
 
 
-class Orchestrator(RevisionMethods, FleetMethods):
+class Orchestrator(RevisionMethods, FleetMethods, AnswerMethods):
     """Runs, resumes and inspects executions of one store.
 
     Without arguments it finds the store that ``pipeline.run()`` writes to: ``ORCHESTRATOR_STORE``, else
@@ -289,14 +291,16 @@ class Orchestrator(RevisionMethods, FleetMethods):
         execution_id: str | None = None,
         admitted: Callable[[Engine], None] | None = None,
         source: str | Path | None = None,
+        wait: bool = True,
     ) -> Result:
         """Run a pipeline as a new execution and return how it ended.
 
         ``inputs`` are checked against the declared ones. ``admitted`` is called with the engine once the execution
-        is durable. ``source`` is the file that the pipeline came from (None: what a compiled one says).
+        is durable. ``source`` is the file that the pipeline came from (None: what a compiled one says). Once nothing
+        but waits is left in it, it waits here for time, signals and answers; not with ``wait=False``.
 
         Raises DefinitionError for wrong inputs, ExecutionExists for a taken id, ExecutionFailed,
-        ExecutionCancelled, ExecutionStopped - each with the ``execution_id``; LeaseLost; StoreError.
+        ExecutionCancelled, ExecutionStopped, ExecutionWaiting - each with the ``execution_id``; LeaseLost; StoreError.
         """
         from orchestrator.compiler.inputs import bind_inputs
 
@@ -307,7 +311,8 @@ class Orchestrator(RevisionMethods, FleetMethods):
         file = self._source_of(source if source is not None else getattr(pipeline, "source", None))
 
         with self._steps_logged(name):
-            state = await self._live.run(definition, bound, name, _noting(engines, admitted), Opening(file))
+            noted = _noting(engines, admitted)
+            state = await self._live.run(definition, bound, name, noted, Opening(file), letting_go=not wait)
         return await self._conclude(name, state, engines)
 
     async def resume_pipeline(
@@ -319,6 +324,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
         expect: Plan | str | None = None,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
+        wait: bool = True,
         **options: Unpack[PlanOptions],
     ) -> Result:
         """Go on with an execution exactly where it was, and return how it ended; a completed one is not run again.
@@ -326,7 +332,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
         ``resume_strategy`` None means the pipeline's own. ``options`` are what may be asked of a plan (see
         PlanOptions): an edited definition, steps to run again, results given by hand, and so on. ``steal`` takes over
         from an owner that is stopped. ``expect`` is the plan that was looked at before, or its digest: any other one is
-        refused. ``planned`` is told the plan before it is carried out.
+        refused. ``planned`` is told the plan before it is carried out. ``wait`` as with ``run_pipeline``.
 
         Raises NoCheckpoint, CheckpointUnreadable, ExecutionOwned, PlanChanged, PipelineChanged, ResumeError, and what
         ``run_pipeline`` raises.
@@ -344,7 +350,7 @@ class Orchestrator(RevisionMethods, FleetMethods):
 
         with self._steps_logged(name):
             state = await self._live.resume(
-                name, request, steal=steal, admitted=_noting(engines, admitted), planned=told
+                name, request, steal=steal, admitted=_noting(engines, admitted), planned=told, letting_go=not wait
             )
         return await self._conclude(name, state, engines)
 
@@ -430,14 +436,19 @@ class Orchestrator(RevisionMethods, FleetMethods):
             raise ResumeError(f"step {task!r} of execution {execution_id!r} has no result: it is {known.status.value}")
         return self._adapters.codec.decode(await self._adapters.store.get(known.value))
 
-    async def cancel(self, execution_id: str, *, by: str | None = None, wait_seconds: float = 15.0) -> bool:
+    async def cancel(
+        self, execution_id: str, *, by: str | None = None, wait_seconds: float = 15.0, at_once: bool = False
+    ) -> bool:
         """Cancel an execution; True once it is recorded: from then on no attempt begins (I12).
 
+        Before that, completed steps are undone, and the steps of ``finally`` run, but with ``at_once``.
+
         With an owner at work it is asked, and waited for ``wait_seconds``; False means that it has not answered yet.
-        An execution nobody works on is cancelled at once. Raises ResumeError if it has ended already.
+        Of an execution nobody works on this is done here. Raises ResumeError if it has ended already, or fails then.
         """
         name = valid_execution_id(execution_id)
-        return await cancel_execution(self._adapters, self._live, name, by or user_name(), wait_seconds)
+        who = (by or user_name()) + (AT_ONCE if at_once else "")
+        return await cancel_execution(self._adapters, self._live, name, who, wait_seconds)
 
     # -- the sync door -------------------------------------------------------------------------------------------
 

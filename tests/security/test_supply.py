@@ -21,6 +21,7 @@ WHY = {
     "click": "the command line",
     "jinja2": "the parser of expressions",
     "jsonschema": "results held against the schema of their step; loaded with the first one",
+    "markdown-it-py": "Markdown to HTML in the tool report; rich brings it anyway",
     "ormsgpack": "the form of values and facts",
     "pydantic": "tools with models as parameters",
     "pyyaml": "the parser of pipelines",

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = {
-    "run": ("run", "Run a pipeline file as a new execution."),
+    "run": ("run", "Run a pipeline as a new execution."),
     "plan": ("plan", "Show what a resume would do with each step, and why."),
     "resume": ("resume", "Go on with an execution exactly where it was."),
+    "approve": ("answering", "Answer a step that asks for an approval, or list those that do."),
+    "signal": ("answering", "Send a signal to an execution, for a step that waits for it."),
     "fork": ("fork", "Make a new execution that begins with what another one has recorded, and run it."),
     "explain": ("explain", "Show what a step's result was computed of, and what of that has changed."),
-    "submit": ("submit", "Give a pipeline file to the servers of the store."),
+    "submit": ("submit", "Give a pipeline to the servers of the store."),
     "serve": ("serve", "Run what was submitted, and what others left behind."),
     "schedules": ("schedules", "Show what schedules have run, and what comes next."),
     "ps": ("ps", "Show who is at work, and what waits."),
@@ -39,7 +41,7 @@ COMMANDS = {
     "logs": ("logs", "Print what the steps logged."),
     "pause": ("steering", "Keep executions from going on."),
     "cancel": ("steering", "Cancel executions."),
-    "validate": ("definition", "Check pipeline files and report every mistake."),
+    "validate": ("definition", "Check pipelines and report every mistake."),
     "fmt": ("fmt", "Write pipeline files in the one layout."),
     "schema": ("schema", "Print the JSON Schema of pipeline files."),
     "init": ("init", "Write a pipeline to start from."),

@@ -59,6 +59,36 @@ def complete_steps(context: click.Context, _parameter: click.Parameter, begun: s
     return _ask(context, question, begun)
 
 
+def complete_waiting(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the steps of the execution that the line names that ask for an approval."""
+
+    async def question(orchestrator: Orchestrator) -> Candidates:
+        found = await orchestrator.pending_approvals(_execution(context))
+        return [(each.step, each.text) for each in found]
+
+    return _ask(context, question, begun)
+
+
+def complete_choice(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the choices of the step that the line names."""
+
+    async def question(orchestrator: Orchestrator) -> Candidates:
+        found = await orchestrator.pending_approvals(_execution(context))
+        return [(choice, "") for each in found if each.step == context.params.get("step") for choice in each.choices]
+
+    return _ask(context, question, begun)
+
+
+def complete_signal(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the signals that steps of the execution wait for that the line names."""
+
+    async def question(orchestrator: Orchestrator) -> Candidates:
+        found = await orchestrator.pending_waits(_execution(context))
+        return [(each.name, each.step) for each in found if each.kind == "signal"]
+
+    return _ask(context, question, begun)
+
+
 def complete_place(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Return the steps of the execution that the command line names, and its checkpoints, newest first."""
 

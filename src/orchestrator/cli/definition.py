@@ -43,10 +43,10 @@ MARKS = {
 @click.argument("files", metavar="FILE|MODULE:NAME...", nargs=-1, required=True, type=click.Path())
 @pass_common
 def validate_command(common: Common, files: tuple[str, ...]) -> None:
-    """Check pipelines, of files or in Python, and report every mistake.
+    """Check pipelines and report every mistake.
 
-    A mistake is told as file:line:column, the place in the document, what is wrong and what may have been meant.
-    Tools and their parameters are checked too. Nothing is run.
+    They are files, or in Python. A mistake is told as file:line:column, the place in the document, what is wrong and
+    what may have been meant. Tools and their parameters are checked too. Nothing is run.
     """
     from orchestrator.compiler.places import compile_at
 

@@ -6,14 +6,17 @@ reader that has gone never holds up a step or a lease. Nothing here costs more t
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from orchestrator.cli import output
-from orchestrator.cli.output import duration, one_line, plural
+from orchestrator.cli.output import duration, moment, one_line, plural
+from orchestrator.core.ending import answer_command
 from orchestrator.domain.events import (
+    UNDONE,
     CancelRequested,
     CheckpointMade,
     DecisionMade,
@@ -27,6 +30,8 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    SignalReceived,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -39,9 +44,11 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
     TaskTraced,
+    TaskWaiting,
     ToolsResolved,
 )
 from orchestrator.domain.plan import Verb
+from orchestrator.domain.waits import APPROVAL, TIME
 
 if TYPE_CHECKING:
     from orchestrator.domain.events import Event
@@ -81,6 +88,8 @@ class Display:
         self._of = ""
         self.opening = "resuming"
         """What is said of an execution that is taken up."""
+        self.store: str | None = None
+        """The store that was named, for commands that are shown."""
 
     def is_of_child(self, execution_id: str) -> bool:
         """Tell whether this is not the execution shown, which is the first one heard of, but one that a step runs."""
@@ -91,7 +100,7 @@ class Display:
         """Take note of what a resume will do, before it does it."""
         self._of = execution_id
         self.done = plan.counts().get(Verb.REUSE, 0)
-        self.total = len(plan.decisions)
+        self.total = len(plan.decisions) - plan.later
 
     def notify(self, event: Event, execution_id: str, seq: int) -> None:  # noqa: ARG002
         """See core.recorder.Listener."""
@@ -121,7 +130,7 @@ class Display:
     def close(self) -> None:
         """Write what is left."""
 
-    def _count(self, event: Event) -> Running | None:
+    def _count(self, event: Event) -> Running | None:  # noqa: C901 - one case for each event
         """Keep the counts; return the step that ended with this fact."""
         match event:
             case ExecutionCreated():
@@ -143,6 +152,10 @@ class Display:
                 return self.running.pop(event.task, None)
             case TaskInterrupted():
                 return self.running.pop(event.task, None)
+            case StageEntered():
+                self.total += len(event.tasks)
+            case TasksReset():
+                self.done -= len(event.tasks) if event.reason == UNDONE else 0
             case _:
                 pass
         return None
@@ -258,6 +271,8 @@ class PlainDisplay(Written):
         if isinstance(event, TaskProgressed) and not self._worth_a_line(event):
             return None
         took = f" after {duration(event.at - ended.since)}" if ended is not None else ""
+        if isinstance(event, TaskWaiting) and event.kind != TIME and self.store is not None:
+            return f"{fact_line(event, execution_id, seq)} --store {shlex.quote(one_line(self.store, MESSAGE_LIMIT))}"
         if isinstance(event, ExecutionFinished):
             took = f", {self.done:,} of {plural(self.total, 'step')} done in {duration(event.at - self.began)}"
         return fact_line(event, execution_id, seq, took)
@@ -271,12 +286,22 @@ class PlainDisplay(Written):
         return True
 
 
+STAGES = {
+    "undo": "undoing what completed steps did",
+    "on_failure": "steps for after a failure",
+    "finally": "steps for the end",
+}
+"""What is said when a later stage begins."""
+
+
 def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str | None:  # noqa: C901, PLR0912 - one case for each event
     """Return one line for a fact, None where nothing needs saying; ``took`` like `` after 1.2 s``."""
     match event:
         case ExecutionCreated():
             return f"execution {execution_id}: {event.pipeline_id}, {plural(event.total, 'step')}"
-        case ExecutionStarted() | TasksReset() | TasksInvalidated() | TaskTraced() | ToolsResolved() | DecisionMade():
+        case DecisionMade() | SignalReceived() | TaskWaiting():
+            return _waiting(event, execution_id)
+        case ExecutionStarted() | TasksReset() | TasksInvalidated() | TaskTraced() | ToolsResolved():
             return None
         case TaskExpanded():
             return _expanded(event)
@@ -316,10 +341,34 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
             return f"execution {execution_id}: cancel asked for by {one_line(event.by, MESSAGE_LIMIT)}"
         case ExecutionFinished():
             return f"execution {execution_id}: {event.status}{took}"
+        case StageEntered():
+            return f"execution {execution_id}: {STAGES[event.stage]}, {plural(len(event.tasks), 'step')}"
         case ExecutionWaiting():
             return f"execution {execution_id}: waiting"
         case _:
             assert_never(event)
+
+
+def _waiting(event: DecisionMade | SignalReceived | TaskWaiting, execution_id: str) -> str | None:
+    """Say what a step waits for and how it is answered, what came, and what was refused of it."""
+    match event:
+        case TaskWaiting():
+            until = "" if event.until is None else f" until {moment(event.until)}"
+            how = answer_command(execution_id, event.task, event.kind, event.name)
+            answer = f"; answer with: {one_line(how, MESSAGE_LIMIT)}" if how else ""
+            text = ("for an answer: " if event.kind == APPROVAL else "") + one_line(event.text, MESSAGE_LIMIT)
+            return f"{event.task}: waits {text}{until}{answer}"
+        case SignalReceived():
+            return f"signal {one_line(event.name)} came from {one_line(event.by, MESSAGE_LIMIT)}"
+        case DecisionMade(kind="send_back"):
+            said = f": {one_line(event.value, MESSAGE_LIMIT)}" if event.value else ""
+            return f"{event.task}: sent back to {event.reads['step']} by {one_line(event.reads['by'])}{said}"
+        case DecisionMade(kind="signal") if event.value != "taken":
+            return (
+                f"{event.task}: an answer by {one_line(event.reads['by'])} was {one_line(event.value, MESSAGE_LIMIT)}"
+            )
+        case _:
+            return None
 
 
 def _expanded(event: TaskExpanded) -> str | None:

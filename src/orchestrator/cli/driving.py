@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import display, output
-from orchestrator.cli.output import duration, plural
+from orchestrator.cli.output import duration, iso, plural
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.errors import (
     ExecutionError,
     ExecutionFailed,
+    ExecutionWaiting,
     LeaseLost,
     StoreError,
     UsageError,
@@ -40,11 +41,17 @@ class Options:
     quiet: bool = False
     max_concurrency: int | None = None
     grace: float | None = None
+    no_wait: bool = False
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of Options to a command."""
     for option in (
+        click.option(
+            "--no-wait",
+            is_flag=True,
+            help="Once only waits are left (`wait`, `approval`), leave it waiting: exit code 9.",
+        ),
         click.option("--grace", type=float, metavar="S", help="Seconds that Ctrl-C waits for running steps."),
         click.option("--max-concurrency", type=int, metavar="N", help="How many steps run at once."),
         click.option("-q", "--quiet", is_flag=True, help="Show nothing but the outputs and errors."),
@@ -65,7 +72,9 @@ class Drive:
             settings = replace(settings, grace=options.grace)
         self._options = options
         self._admitted = False
+        self.waits = not options.no_wait
         self.display = choose(options)
+        self.display.store = common.store
         self.orchestrator = common.orchestrator(
             settings=settings, listeners=[self.display], max_concurrency=options.max_concurrency
         )
@@ -167,14 +176,19 @@ def failure_object(execution_id: str, error: BaseException, command: str) -> dic
         "message": str(error),
         "exit_code": getattr(error, "exit_code", 70),
     }
+    if isinstance(error, ExecutionWaiting):
+        made |= {"waits": error.waits, "due": iso(error.due)}
     if isinstance(error, ExecutionFailed):
         made |= {"failures": error.failures, "parked": error.parked, "resume_command": error.resume_command}
     elif isinstance(error, ExecutionError):
-        made["status"] = "cancelled" if type(error).__name__ == "ExecutionCancelled" else "stopped"
+        made["status"] = _STATUSES.get(type(error).__name__, "stopped")
         made["resume_command"] = command if str(error).endswith(command) else ""  # "": its pipeline forbids it
     elif not isinstance(error, LeaseLost):
         made["resume_command"] = command
     return made
+
+
+_STATUSES = {"ExecutionCancelled": "cancelled", "ExecutionWaiting": "waiting"}
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli import output
-from orchestrator.errors import DefinitionError, ExecutionStopped, LeaseLost, OrchestratorError
+from orchestrator.errors import DefinitionError, ExecutionStopped, ExecutionWaiting, LeaseLost, OrchestratorError
 
 BUG_EXIT_CODE = 70
 INTERRUPTED_EXIT_CODE = 130
@@ -37,7 +37,7 @@ def end(error: BaseException) -> int:
             count = len(error.diagnostics)
             output.tell(output.clean(error), message(f"{count} mistake{'' if count == 1 else 's'}"))
             return error.exit_code
-        case ExecutionStopped():
+        case ExecutionStopped() | ExecutionWaiting():
             output.tell(output.clean(error))
             return error.exit_code
         case OrchestratorError() | LeaseLost():

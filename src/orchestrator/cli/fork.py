@@ -61,6 +61,7 @@ async def fork_command(  # noqa: PLR0913 - they are the options of a command, gi
     quiet: bool,
     max_concurrency: int | None,
     grace: float | None,
+    no_wait: bool,
     dry_run: bool,
     no_run: bool,
     detach: bool,
@@ -105,7 +106,7 @@ async def fork_command(  # noqa: PLR0913 - they are the options of a command, gi
             return
     from orchestrator.cli.driving import Drive
 
-    drive = Drive(common, Options(as_json, quiet, max_concurrency, grace))
+    drive = Drive(common, Options(as_json, quiet, max_concurrency, grace, no_wait))
     name = execution_id or drive.orchestrator.new_execution_id()
     await drive.run(name, partial(fork.run, drive, name))
 
@@ -188,4 +189,5 @@ class _Fork:
         shown = drive.display
         shown.opening = f"forked from {self.source}"
         shown.planned(name, plan)
-        return await drive.orchestrator.resume_pipeline(name, admitted=admitted, until=self.options.get("until"))
+        until = self.options.get("until")
+        return await drive.orchestrator.resume_pipeline(name, admitted=admitted, wait=drive.waits, until=until)

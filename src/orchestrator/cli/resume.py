@@ -141,7 +141,7 @@ class _Wish:
 
         result = await orchestrator.resume_pipeline(
             self.execution, strategy, steal=self.ownership.steal, expect=self.expect, admitted=admitted, planned=note,
-            **self.request.options(),
+            wait=drive.waits, **self.request.options(),
         )  # fmt: skip
         if not planned and not (self.options.as_json or self.options.quiet):
             output.say(f"execution {self.execution} is completed already; there is nothing to run")

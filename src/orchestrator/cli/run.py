@@ -60,10 +60,11 @@ def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def run_command(
     common: Common, file: str, given: tuple[str, ...], input_file: str | None, execution_id: str | None, **options: Any
 ) -> None:
-    """Run a pipeline as a new execution: that of a file, or one in Python (MODULE:NAME, FILE.py:NAME).
+    """Run a pipeline as a new execution.
 
-    The first line tells the execution's id; whatever happens then, `orchestrator resume ID` goes on from there.
-    Ctrl-C once stops gracefully, twice leaves at once.
+    It is that of a file, or one in Python: MODULE:NAME, FILE.py:NAME. The first line tells the execution's id;
+    whatever happens then, `orchestrator resume ID` goes on from there. Ctrl-C once stops gracefully, twice leaves at
+    once.
     """
     from orchestrator.cli.driving import Drive
     from orchestrator.compiler.places import compile_at
@@ -80,7 +81,7 @@ def run_command(
 async def _run(drive: Drive, pipeline: Pipeline, inputs: dict[str, Any], execution_id: str, source: Path) -> None:
     async def start(admitted: Callable[[Engine], None]) -> Result:
         return await drive.orchestrator.run_pipeline(
-            pipeline, inputs, execution_id=execution_id, admitted=admitted, source=source
+            pipeline, inputs, execution_id=execution_id, admitted=admitted, source=source, wait=drive.waits
         )
 
     await drive.run(execution_id, start)

@@ -264,7 +264,7 @@ async def step_object(
     if step not in state.tasks or state.pipeline is None:
         raise no_step(execution, state, step)
     name: TaskId = step
-    task, definition = state.tasks[name], state.pipeline.tasks[name]
+    task, definition = state.tasks[name], state.graph[name]
     attempts, changes = await _happenings(orchestrator, state, execution, name)
     status = statuses(state, summary)[name]
     if status is TaskStatus.INTERRUPTED:

@@ -43,17 +43,21 @@ RESUMABLE = ("paused", "stopped", "interrupted")
 )
 @click.argument("executions", metavar="[EXECUTION]...", nargs=-1, shell_complete=complete_execution)
 @click.option("--reason", metavar="TEXT", help="Why; kept with the fact.")
+@click.option("--at-once", is_flag=True, help="Undo nothing, and leave out the steps of `finally`, or what is left.")
 @selection_options
 @pass_common
-async def cancel_command(common: Common, executions: tuple[str, ...], reason: str | None, **chosen: Any) -> int:
+async def cancel_command(
+    common: Common, executions: tuple[str, ...], reason: str | None, at_once: bool, **chosen: Any
+) -> int:
     """Cancel executions.
 
-    No further attempt begins, and running ones are ended. If a process is at work on it, that one is asked, and waited
-    for. --all cancels all that have not ended.
+    Running attempts are ended, and no further ones begin but those of later stages: completed steps are undone
+    (`undo`), and the steps of `finally` run. If a process is at work on it, that one is asked, and waited for; else
+    this is done here. --all cancels all that have not ended.
     """
 
     async def cancel(orchestrator: Orchestrator, name: str) -> str | None:
-        return "cancelled" if await orchestrator.cancel(name, by=_by(reason)) else None
+        return "cancelled" if await orchestrator.cancel(name, by=_by(reason), at_once=at_once) else None
 
     return await _steer(common, Steering("cancel", cancel), executions, Selection(**chosen), CANCELLABLE)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.compiler.changing import check_texts, is_function
 from orchestrator.compiler.containers import Containers
 from orchestrator.compiler.diagnostics import Collector, NoSource, Source
+from orchestrator.compiler.endings import Endings
 from orchestrator.compiler.expressions import RESERVED, Expression
 from orchestrator.compiler.fields import check_inputs, check_settings, is_default
 from orchestrator.compiler.limits import MAX_WORK, Meter, TemplateFault
@@ -27,11 +28,14 @@ from orchestrator.compiler.templates import (
     is_template,
     texts_of,
 )
+from orchestrator.compiler.waiting import check_waits
 from orchestrator.domain.graph import cycle_text, cycles
 from orchestrator.domain.ids import ID_RULE, TaskId, is_valid_id
 from orchestrator.domain.pipeline import PIPELINE, Input, Isolation, Pipeline, Task
 from orchestrator.domain.schedule import Schedule
+from orchestrator.domain.stage import Stage
 from orchestrator.domain.strategy import ResumeStrategy
+from orchestrator.domain.waits import TOOLS as WAITING_TOOLS
 from orchestrator.domain.words import Path, kind_of
 from orchestrator.errors import TaskError
 from orchestrator.ports.tools import Problem, Tools
@@ -65,6 +69,9 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     outputs: Mapping[str, Any] | None = None,
     resume: ResumeStrategy | None = None,
     resume_enabled: bool = True,
+    timeout: float | None = None,
+    on_failure: Iterable[Task] = (),
+    finally_: Iterable[Task] = (),
     schedule: Schedule | None = None,
     tools: Tools | None = None,
     library: Callees | None = None,
@@ -101,6 +108,10 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
     templates, output_reads = builder.outputs(outputs or {}, names)
     if not ordered:
         builder.check_cycles(built)
+    builder.endings.check(timeout)
+    failing = builder.endings.stage(Stage.ON_FAILURE, on_failure, names)
+    last = builder.endings.stage(Stage.FINALLY, finally_, names)
+    check_waits(builder.mistakes, built, lambda name: builder.base(builder.first[name], name))
     if not listed and not builder.mistakes:
         builder.mistakes.add(("steps",), "a pipeline needs at least one step")
     builder.mistakes.check()
@@ -115,6 +126,9 @@ def build(  # noqa: PLR0913 - the keywords are the pipeline's parts
         output_reads=output_reads,
         resume=resume or ResumeStrategy(),
         resume_enabled=resume_enabled,
+        timeout=timeout,
+        on_failure=failing,
+        finally_=last,
         schedule=schedule,
     )
 
@@ -131,6 +145,7 @@ class Builder:
         self.constants_left = _CONSTANTS
         self.renamed: dict[tuple[Path, str], Path] = {}  # former id, in one container -> place of the task that had it
         self.containers = Containers(self)
+        self.endings = Endings(self)
         self.uses: set[str] = set()  # names of the constructs around it that the task at hand uses
         self.first: dict[Any, int] = {}  # id -> index of the first task of that name
 
@@ -197,6 +212,8 @@ class Builder:
         needs = dependencies = self.dependencies(index, task, names)
         reads = None
         parameters = _NOTHING
+        if task.undo:
+            task = replace(task, undo=self.endings.undo(self.base(index, task.id), task, names))
         if task.parameters or task.condition is not None:
             base = self.base(index, task.id)
             parameters = self._parameters(base, task)
@@ -247,7 +264,8 @@ class Builder:
 
     def _reads(self, base: Path, task: Any, parameters: Mapping[str, Any], names: Names) -> tuple[Any, ...] | None:
         """Return the tasks whose results the task's templates read; None if it has no templates."""
-        found = self.templates((*base, "parameters"), parameters, names, task.id, secrets=True)
+        secrets = task.tool not in WAITING_TOOLS  # what they are given is kept, and shown
+        found = self.templates((*base, "parameters"), parameters, names, task.id, secrets=secrets)
         if task.condition is None:
             return None if found is None else tuple(found)
         path = (*base, "condition")

@@ -15,7 +15,7 @@ from orchestrator.compiler.schema import PIPELINE
 from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
 from orchestrator.compiler.steps import step_of
-from orchestrator.domain.pipeline import Input, Pipeline
+from orchestrator.domain.pipeline import Input, Pipeline, Task
 from orchestrator.domain.schedule import Catchup, Overlap, Schedule
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.domain.words import kind_of
@@ -139,6 +139,8 @@ def _compile(plain: Any, source: Source, tools: Tools | None, library: Callees |
     if mistakes.full:
         raise mistakes.error()
     _stand_in(found.setdefault("steps", []), "__step")
+    _stand_in(found["on_failure"] or [], "__on_failure")
+    _stand_in(found["finally"] or [], "__finally")
     resume = _strategy(found["resume"], mistakes)
     try:
         pipeline = _build(found, resume, tools, library, source, reading)
@@ -198,7 +200,7 @@ def _build(
 ) -> Pipeline:
     return build(
         id=found["id"] or "",
-        tasks=[step_of(step, ("steps", index), reading) for index, step in enumerate(found["steps"])],
+        tasks=_steps(found, "steps", reading),
         name=found["name"],
         version=found["version"],
         description=found["description"],
@@ -206,11 +208,18 @@ def _build(
         outputs=found["outputs"],
         resume=resume,
         resume_enabled=found["resume"]["enabled"],
+        timeout=found["timeout"],
+        on_failure=_steps(found, "on_failure", reading),
+        finally_=_steps(found, "finally", reading),
         schedule=None if found["schedule"] is None else _schedule(found["schedule"]),
         tools=tools,
         library=library,
         where=source,
     )
+
+
+def _steps(found: Values, key: str, reading: Reading) -> list[Task]:
+    return [step_of(step, (key, index), reading) for index, step in enumerate(found[key] or [])]
 
 
 def _schedule(given: Values) -> Schedule | None:

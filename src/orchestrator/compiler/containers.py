@@ -13,6 +13,7 @@ from orchestrator.compiler.limits import TemplateFault
 from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.references import Names
 from orchestrator.compiler.templates import compile_condition
+from orchestrator.compiler.waiting import check_waits
 from orchestrator.domain.control import ITEM_NAMES, LOOP_NAMES, WORDS, ForEach, Loop, Switch, names_in
 from orchestrator.domain.graph import cycle_text, cycles
 from orchestrator.domain.ids import ID_RULE, is_valid_id
@@ -185,6 +186,7 @@ class Containers:
         for cycle in cycles({inner.id: inner.needs for inner in built}):
             if len(cycle) > 1:
                 self._mistakes.add(first[cycle[0]], f"the steps wait for each other: {cycle_text(cycle)}")
+        check_waits(self._mistakes, {inner.id: inner for inner in built}, first.__getitem__)
         return tuple(built)
 
     def _check_id(self, name: Any, place: Path, first: Mapping[str, Path], names: Names, local: Sequence[str]) -> None:

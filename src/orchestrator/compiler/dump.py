@@ -48,6 +48,11 @@ def to_dict(pipeline: Pipeline) -> dict[str, Any]:
     if pipeline.schedule is not None:
         found["schedule"] = _schedule(pipeline.schedule)
     found["steps"] = [_step(task) for task in pipeline.tasks.values()]
+    if pipeline.timeout is not None:
+        found["timeout"] = _number(pipeline.timeout)
+    for key, tasks in (("on_failure", pipeline.on_failure), ("finally", pipeline.finally_)):
+        if tasks:
+            found[key] = [_step(task) for task in tasks.values()]
     if pipeline.outputs:
         found["outputs"] = _copy(pipeline.outputs)
     return found
@@ -146,16 +151,27 @@ def _step(task: Task) -> dict[str, Any]:
         found["timeout"] = _number(task.timeout)
     if task.retry != ONCE:
         found["retry"] = _retry(task)
-    resume: dict[str, Any] = {"critical": True} if task.critical else {}
-    if task.checkpoint is not CheckpointWhen.AFTER:
-        resume["checkpoint"] = str(task.checkpoint)
-    if resume:
+    if task.undo:
+        found["undo"] = _undo(task)
+    if resume := _step_resume(task):
         found["resume"] = resume
     if task.on_interrupted is not OnInterrupted.RERUN:
         found["on_interrupted"] = str(task.on_interrupted)
     if task.isolation is not Isolation.NONE:
         found["isolation"] = str(task.isolation)
     return found | _changing(task)
+
+
+def _step_resume(task: Task) -> dict[str, Any]:
+    found: dict[str, Any] = {"critical": True} if task.critical else {}
+    if task.checkpoint is not CheckpointWhen.AFTER:
+        found["checkpoint"] = str(task.checkpoint)
+    return found
+
+
+def _undo(task: Task) -> Any:
+    found = [{key: item for key, item in _step(each).items() if key != "id"} for each in task.undo]
+    return found if len(found) > 1 else found[0]
 
 
 def _container(task: Task, control: Control) -> dict[str, Any]:

@@ -112,6 +112,7 @@ def is_default(task: Any) -> bool:
         and task.renamed_from is None
         and task.cache is None
         and task.control is None
+        and not task.undo
     )
 
 

@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 
 from orchestrator.compiler.expressions import RESERVED, Expression, Reference
 from orchestrator.domain.control import ITEM_NAMES, LOOP_NAMES
+from orchestrator.domain.stage import FAILURE
 from orchestrator.domain.words import Path, closest, did_you_mean
 
 _SEPARATORS = re.compile("[-.]")
-EXECUTION_FACTS = ("id", "is_resume", "context")
+EXECUTION_FACTS = ("id", "is_resume", "context", "sent_back")
 STEP_FACTS = ("result", "status", "failed")
 _MEANT: dict[Any, str] = {
     **dict.fromkeys(ITEM_NAMES, "in a step with for_each, and in the steps inside it"),
     **dict.fromkeys(LOOP_NAMES, "in a step with while or until, and in the steps inside it"),
+    FAILURE: "in undo, and in the steps of on_failure and finally",
 }
 
 

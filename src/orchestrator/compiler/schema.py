@@ -182,6 +182,21 @@ CACHE = Table(
         "true, false, how old a result may be (like '1d'), or a mapping",
     ),
 )
+UNDO = Table(
+    "UndoModel",
+    "What takes back what a step did.",
+    Key("tool", TEXT, "The tool that does it.", default=REQUIRED),
+    Key("action", TEXT, "Which of the tool's actions; without it, the tool's default one."),
+    Key(
+        "parameters",
+        MAPPING,
+        "What the action is given. Templates see what the step sees, its `result`, and `failure`.",
+        default={},
+    ),
+    Key("timeout", DURATION, "The longest that one attempt may take: seconds, or text like `90s`, `5m`, `2h`."),
+    Key("retry", RETRY, "A number of attempts, or a mapping.", default=1),
+)
+UNDOS = Items(UNDO, alone=True)
 _INNER = Later(lambda: STEP)
 FOR_EACH = Table(
     "ForEachModel",
@@ -264,6 +279,11 @@ STEP: Table = Table(
     ),
     Key("timeout", DURATION, "The longest that one attempt may take: seconds, or text like `90s`, `5m`, `2h`."),
     Key("retry", RETRY, "A number of attempts, or a mapping.", default=1),
+    Key(
+        "undo",
+        UNDOS,
+        "What takes back what the step did, if the run fails or is cancelled after it is completed: one or a list.",
+    ),
     Key("resume", STEP_RESUME, "What the step means to a later resume.", default={}),
     Key(
         "on_interrupted",
@@ -401,6 +421,21 @@ PIPELINE = Table(
     Key("resume", RESUME, "Checkpoints and resume.", default=RESUME.defaults),
     Key("schedule", SCHEDULE, "When servers run the pipeline by themselves: the times, or a mapping."),
     Key("steps", Items(STEP), "The steps. Their order says nothing: dependencies and templates do.", default=REQUIRED),
+    Key(
+        "timeout",
+        DURATION,
+        "The longest that one run may take, from its start or resume, until it counts as failed; later stages apart.",
+    ),
+    Key(
+        "on_failure",
+        Items(STEP),
+        "Steps that come after a failure. They see `failure`, and the results of the steps that are done.",
+    ),
+    Key(
+        "finally",
+        Items(STEP),
+        "Steps that come at the end, however the run ended. They see what those in `on_failure` see.",
+    ),
     Key("outputs", MAPPING, "What a run returns: names and templates over inputs and results.", default={}),
 )
 
@@ -414,6 +449,8 @@ def table_at(path: Path) -> Table | None:
     while rest and table is not None:
         match rest:
             case ["steps", int(), *rest]:
+                table = STEP
+            case ["on_failure" | "finally", int(), *rest] if table is PIPELINE:
                 table = STEP
             case ["switch", "default", int(), *rest] | ["switch", "cases", _, int(), *rest] if table is STEP:
                 pass

@@ -100,12 +100,14 @@ class Items:
         self.kind = kind
         self.alone = alone
         self.named = named
-        self.expected = "a mapping" if named else "text or a list of texts" if alone else "a list"
+        one = "a mapping or a list of mappings" if isinstance(kind, Table) else "text or a list of texts"
+        self.expected = "a mapping" if named else one if alone else "a list"
 
     def read(self, value: Any, path: Path, reading: Reading) -> Any:
         """Return the values as they are used, unless one of them is WRONG."""
-        if self.alone and isinstance(value, str):
-            return [value]
+        if self.alone and isinstance(value, dict if isinstance(self.kind, Table) else str):
+            alone = self.kind.read(value, path, reading)
+            return WRONG if alone is WRONG else [alone]
         if not isinstance(value, dict if self.named else list):
             return reading.mismatch(path, self.expected, value)
         parts = value.items() if isinstance(value, dict) else enumerate(value)

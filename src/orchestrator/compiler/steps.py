@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.compiler.shape import Reading, Values
     from orchestrator.domain.words import Path
 
-_RARE = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_from", "cache"))
+_RARE = frozenset(("files", "output_schema", "on_change", "migrate", "renamed_from", "cache", "undo"))
 _CONSTRUCTS = frozenset(("for_each", "while", "until", "switch", "steps"))
 _AROUND = frozenset((*_CONSTRUCTS, "id", "name", "description", "dependencies", "condition", "renamed_from"))
 """What a container has itself; all else is what is done in it."""
@@ -189,8 +189,21 @@ def _rare(step: Values) -> dict[str, Any]:
         "on_change": None if change is None else OnChange(change),
         "migrate": step["migrate"],
         "renamed_from": step["renamed_from"],
+        "undo": tuple(undo_of(each) for each in step["undo"] or ()),
         "cache": None if cache is None else CachePolicy(cache["ttl"], cache["key"], CacheScope(cache["scope"])),
     }
+
+
+def undo_of(given: Values) -> Task:
+    """Return what takes back what a step did."""
+    return Task(
+        id=TaskId(""),
+        tool=given.get("tool") or "__unknown",
+        action=given["action"],
+        parameters=given["parameters"],
+        timeout=given["timeout"],
+        retry=_retry(given["retry"]) if "retry" in given else ONCE,
+    )
 
 
 def _retry(given: Values) -> RetryPolicy:

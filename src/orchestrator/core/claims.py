@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.containers import Containers
-from orchestrator.core.scope import RecordedValues, Scope
+from orchestrator.core.scope import RecordedValues, Scope, failure_of
 from orchestrator.core.weighing import Weighing
 from orchestrator.domain.events import (
     CONDITION_FALSE,
@@ -65,7 +65,9 @@ class Claims:
             return {"id": execution_id, "is_resume": state.resumed, "context": context}
 
         inputs = await self._values.load(state.inputs) or {}
-        self._scope = Scope(self._values, inputs, facts, lambda name: state.tasks[name], lambda: state.graph)
+        self._scope = Scope(
+            self._values, inputs, facts, lambda name: state.tasks[name], lambda: state.graph, lambda: failure_of(state)
+        )
         self.containers = Containers(self._recorder, self._adapters.renderer, self._adapters.codec, self._scope)
         self._inputs_shared = all(type(value) in _IMMUTABLE for value in inputs.values())
 
@@ -113,6 +115,24 @@ class Claims:
         self.note(task, number, now, reference)
         return await self._attempt(task, known, number, parameters, files)
 
+    async def asked(self, task: Task, now: float) -> tuple[int, Mapping[str, Any]] | None:
+        """Return the number and the rendered parameters of a task that is to wait; None if it is done without that.
+
+        Raises TaskError as ``claim`` does.
+        """
+        known = self._recorder.state.tasks[task.id]
+        number = known.attempt + 1
+        self._resolve(task, now)
+        if known.kept is not None and await self._settle(task, known, known.kept, now):
+            return None
+        renderer = self._adapters.renderer
+        if task.reads is None:
+            return number, renderer.render(task.parameters, {})
+        scope = await self._scope.build(task.reads, number, task)
+        if task.condition is not None and not self.containers.decide(task, "condition", task.condition, scope, now):
+            return None
+        return number, renderer.render(task.parameters, scope)
+
     def note(self, task: Task, number: int, now: float, parameters: ValueRef | bytes | None = None) -> None:
         """Record a claim."""
         if task.checkpoint in (CheckpointWhen.BEFORE, CheckpointWhen.BOTH):
@@ -132,7 +152,7 @@ class Claims:
             tool=task.tool,
             action=task.action,
             parameters=parameters,
-            idempotency_key=idempotency_key(execution_id, task.id),
+            idempotency_key=idempotency_key(execution_id, task.id, known.life),
             inputs=self._scope.inputs if self._inputs_shared else await self._own_inputs(),
             project=self._adapters.project,
             saved=None if known.saved is None else await self._values.load(known.saved),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.planner import exhaustion
 from orchestrator.domain.retry import is_exhausted
 from orchestrator.domain.strategy import ResumeStrategy
-from orchestrator.errors import ExecutionCancelled, ExecutionError, ExecutionFailed, ExecutionStopped
+from orchestrator.domain.waits import APPROVAL, SIGNAL
+from orchestrator.errors import ExecutionCancelled, ExecutionError, ExecutionFailed, ExecutionStopped, ExecutionWaiting
 
 if TYPE_CHECKING:
     from orchestrator.ports.codec import Codec
@@ -53,7 +56,33 @@ def error_of(name: str, state: ExecutionState, command: str, stopped_by: int | N
     if state.status is ExecutionStatus.STOPPED:
         number = stopped_by or int(signal.SIGTERM)
         return ExecutionStopped(f"execution {name} was stopped; {_to_go_on('go on with', command)}", name, number)
+    if state.status is ExecutionStatus.WAITING:
+        return _waiting(name, state, command)
     return _failure(name, state, command)
+
+
+def _waiting(name: str, state: ExecutionState, command: str) -> ExecutionWaiting:
+    waits = {str(task): waiting.text for task, waiting in state.waits.tasks.items()}
+    store = command.partition(f" {name}")[2] if command else ""
+    lines = [f"execution {name} is waiting:"]
+    for task, waiting in state.waits.tasks.items():
+        how = answer_command(name, task, waiting.kind, waiting.name)
+        until = "" if waiting.until is None else f" until {_moment(waiting.until)}"
+        lines.append(f"  {task}: {waiting.text}{until}" + (f"; answer with: {how}{store}" if how else ""))
+    lines.append(_to_go_on("then go on with", command))
+    due = state.waits.due()
+    return ExecutionWaiting("\n".join(lines), name, waits, None if due is None else due[0])
+
+
+def answer_command(execution_id: str, task: str, kind: str, name: str) -> str:
+    """Return the command that answers a wait; empty for one that only time ends."""
+    if kind == APPROVAL:
+        return shlex.join(["orchestrator", "approve", execution_id, task])
+    return shlex.join(["orchestrator", "signal", execution_id, name]) if kind == SIGNAL else ""
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _to_go_on(words: str, command: str) -> str:
@@ -75,13 +104,13 @@ def _failure(name: str, state: ExecutionState, command: str) -> ExecutionFailed:
         lines.append(f"step {task!r} {known.status.value.replace('_', ' ')} (attempt {known.attempt}): {text}")
         node = state.graph[task] if state.pipeline is not None else None
         # Under a lower maximum than it failed under, a failed task is parked from now on.
-        if node is not None and is_exhausted(node, known.failures, known.crashes, strategy):
+        if node is not None and not known.ending and is_exhausted(node, known.failures, known.crashes, strategy):
             parked.append(task)
             why = exhaustion(node, known, strategy)
             lines.append(f"  parked: {why}; release it with --retry {task}, --skip {task} or a higher maximum")
         if known.status is TaskStatus.IN_DOUBT:
             lines.append(f"  it may have had its effect; decide with --retry {task} or --skip {task}")
-    if not failures and state.error is not None:
+    if state.error is not None and (not failures or state.error.kind == "timeout"):
         lines.append(state.error.message)
     blocked = len(state.blocked())
     if blocked:

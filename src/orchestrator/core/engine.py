@@ -20,22 +20,30 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.claims import Claims
 from orchestrator.core.progress import ProgressBook
+from orchestrator.core.waits import Waiters
 from orchestrator.crashpoints import point
-from orchestrator.domain.decide import Claim, Finish, Gather, decide
+from orchestrator.domain.decide import Answer, Claim, Command, Enter, Finish, Gather, LetGo, SendBack, decide, next_at
 from orchestrator.domain.events import (
+    AT_ONCE,
+    UNDONE,
     CancelRequested,
     CheckpointMade,
     ErrorInfo,
     ExecutionFinished,
+    ExecutionWaiting,
+    StageEntered,
     TaskCompleted,
     TaskFailed,
     TaskInterrupted,
     TaskProgressed,
+    TasksReset,
     TaskTraced,
 )
 from orchestrator.domain.execution import ExecutionStatus, TaskStatus
 from orchestrator.domain.planner import interruption
 from orchestrator.domain.retry import after_failure
+from orchestrator.domain.stage import undo_id
+from orchestrator.domain.waits import waits
 from orchestrator.errors import OrchestratorError, ResumeError, TaskError, UnstorableValue
 from orchestrator.ports.executor import Attempt, Cancelled, Crashed, Failed, Outcome, Succeeded
 
@@ -47,11 +55,15 @@ if TYPE_CHECKING:
     from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Pipeline, Task
+    from orchestrator.domain.stage import Stage
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.ports.store import Request
 
 _log = logging.getLogger("orchestrator.engine")
 
+_A_LITTLE = 0.01
+LONGEST_SLEEP_SECONDS = 60.0
+"""So long at most is slept for a time that is to come: a machine that was suspended meanwhile must not oversleep it."""
 CANCEL_PATIENCE_SECONDS = 5.0
 """How long a cancelled attempt may take to end before the execution ends without it."""
 
@@ -69,6 +81,9 @@ class Engine:
         self._adapters = adapters
         self._strategy = strategy
         self._claims = Claims(pipeline, recorder, adapters)
+        self._waiters = Waiters(self._claims, recorder, adapters)
+        self._has_mail = False
+        self._letting_go = False
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._running: dict[TaskId, Attempt] = {}
         self._claimed: list[Attempt] = []
@@ -114,6 +129,10 @@ class Engine:
         if attempt.critical:
             self._post(self._on_critical_save, attempt)
 
+    def let_go(self) -> None:
+        """From here on, leave the execution waiting once nothing but waits is left in it. Before ``run`` only."""
+        self._letting_go = True
+
     def stop(self, number: int) -> None:
         """Stop gracefully, as on a signal: claim nothing more, let running attempts end within the grace period."""
         self._post(self._on_stop, number)
@@ -128,6 +147,8 @@ class Engine:
             self.cancel(request.by)
         elif request.kind == "pause":
             self._post(self._on_stop, signal.SIGTERM, request.by)
+        elif request.kind == "signal":
+            self._post(self._on_mail)
 
     def lost(self, error: BaseException) -> None:
         """End at once: the lease is gone, or the store is."""
@@ -193,7 +214,11 @@ class Engine:
         clock = self._adapters.clock
         self._began_at = clock.now() - clock.monotonic()
         await self._claims.open()
+        self._has_mail = bool(self.state.waits.tasks)
         self._every("checkpoint", self._strategy.checkpoint_interval_seconds, self._on_interval)
+        if self.pipeline.timeout is not None and not self.state.ending:
+            left = self.state.began_at + self.pipeline.timeout - self._time()
+            self._later("overtime", max(0.0, left), self._on_overtime)
         try:
             while not self.state.finished:
                 await self._turn()
@@ -238,15 +263,13 @@ class Engine:
             raise self._failure  # before anything more is claimed or begun
         state = self.state
         capacity = self._adapters.capacity
-        while commands := decide(state, self._now, capacity, stopping=self._stopping is not None):
+        stopping = self._stopping is not None
+        if self._has_mail and not stopping and state.cancel_requested is None:
+            self._has_mail = False
+            await self._waiters.take_mail(self._now)
+        while commands := decide(state, self._now, capacity, stopping=stopping, letting_go=self._letting_go):
             for command in commands:
-                match command:
-                    case Claim(name):
-                        await self._claim(state.graph[name])
-                    case Gather(name):
-                        await self._gather(state.graph[name])
-                    case Finish(status):
-                        await self._finish(status)
+                await self._carry_out(command)
         await self.recorder.flush()
         if self._claims.has_results_to_offer:
             await self._claims.offer_results()
@@ -254,6 +277,27 @@ class Engine:
             point("after_finish")
         self._answer_callers()
         self._begin_claimed()
+
+    async def _carry_out(self, command: Command) -> None:
+        """Record what one decision comes to; nothing is begun or told yet."""
+        graph = self.state.graph
+        match command:
+            case Claim(name):
+                await self._claim(graph[name])
+            case Gather(name):
+                await self._gather(graph[name])
+            case Answer(name):
+                await self._answer(graph[name])
+            case SendBack(name):
+                self._waiters.send_back(name, self._now)
+            case LetGo(due):
+                if not await self._waiters.take_mail(self._now):
+                    point("before_finish")
+                    self.recorder.record(ExecutionWaiting(self._now, due))
+            case Enter(stage, outcome, tasks):
+                self._enter(stage, outcome, tasks)
+            case Finish(status):
+                await self._finish(status)
 
     def _answer_callers(self) -> None:
         """Tell callers of ``call`` that what they recorded is durable."""
@@ -290,11 +334,12 @@ class Engine:
             return
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
-        due = self.state.next_retry_at()
         free = len(self.state.running) < self._adapters.capacity  # if not, an outcome comes before any claim
-        claiming = self._stopping is None and self.state.cancel_requested is None
-        if due is not None and free and claiming:
-            timer = loop.call_later(max(0.0, due - self._time()), self._wake)
+        waits_for = self.state.waits.due() if not free else None
+        due = next_at(self.state) if free else waits_for[0] if waits_for is not None else None
+        cancelled = self.state.aborted or (self.state.cancel_requested is not None and not self.state.ending)
+        if due is not None and self._stopping is None and not cancelled:
+            timer = loop.call_later(min(max(0.0, due - self._time()), LONGEST_SLEEP_SECONDS), self._wake)
             try:
                 await self._waiter
             finally:
@@ -310,6 +355,9 @@ class Engine:
             await self._expand(task)
             return
         try:
+            if waits(task):
+                await self._waiters.begin(task, self._now)
+                return
             attempt = await self._claims.claim(task, self._now)
         except TaskError as error:
             number = self.state.tasks[task.id].attempt + 1
@@ -337,6 +385,38 @@ class Engine:
         """Record that a container has failed: it has no retries of its own, what is in it has."""
         number = self.state.tasks[task.id].attempt + 1
         self.recorder.record(TaskFailed(self._now, task.id, number, _error_info(error), None, False, False))  # noqa: FBT003
+
+    async def _answer(self, task: Task) -> None:
+        """Record what becomes of a wait: it is over, goes on, or the execution is sent back."""
+        number = self.state.tasks[task.id].attempt
+        try:
+            outcome = await self._waiters.answer(task, self._now)
+        except TaskError as error:
+            outcome = Failed(_error_info(error))
+        if isinstance(outcome, Succeeded):
+            self._record_success(task, number, outcome)
+        elif isinstance(outcome, Failed):
+            self._record_failure(task, number, outcome.error, crashed=False)
+        else:
+            self._recall()
+
+    def _recall(self) -> None:
+        """End what runs behind a step that the execution was sent back to, if it was; nothing of it may go on."""
+        names = set(self._waiters.in_the_way())
+        if not names:
+            return
+        for attempt in [each for each in self._claimed if each.task_id in names]:  # claimed in this very turn
+            self._claimed.remove(attempt)
+            self._record_interruption(self.state.graph[attempt.task_id], attempt.attempt)
+        for name in names & self._running.keys():
+            self._adapters.executor.cancel(self._running[name])
+        self._later("recall", CANCEL_PATIENCE_SECONDS, self._leave_recalled)
+
+    def _leave_recalled(self) -> None:
+        """Go on without those that do not end; their results are refused."""
+        for name in self._waiters.in_the_way():
+            if name in self._running:
+                self._on_finished(self._running[name], Cancelled())
 
     # -- outcomes ------------------------------------------------------------------------------------------------
 
@@ -384,8 +464,15 @@ class Engine:
             traced = TaskTraced(self._now, task.id, number, list(trace.reads), list(trace.writes), trace.inputs)
             self.recorder.record(traced)
         self.recorder.record(TaskCompleted(self._now, task.id, number, encoded.ref), encoded, durable=task.critical)
+        if task.undoes is not None and task.id == undo_id(task.undoes, *self._last_undo(task.undoes)):
+            self.recorder.record(TasksReset(self._now, [task.undoes], UNDONE, forgive=True))
         if task.cache is not None:
             self._claims.completed(task.id, trace)
+
+    def _last_undo(self, step: TaskId) -> tuple[int, int]:
+        """Return the place of the last of the tasks that undo a step, and how many there are."""
+        count = len(self.state.graph[step].undo)
+        return count - 1, count
 
     def _record_failure(
         self, task: Task, number: int, error: ErrorInfo, *, crashed: bool, failed: Failed | None = None
@@ -404,12 +491,16 @@ class Engine:
         self.recorder.record(TaskFailed(self._now, task.id, number, error, verdict.retry_at, crashed, verdict.parked))
 
     def _record_interruption(self, task: Task, number: int) -> None:
-        if self.state.cancel_requested is not None:
+        if self.state.cancel_requested is not None and (self.state.aborted or not self.state.ending):
             reason = f"cancelled by {self.state.cancel_requested}"
+        elif self.state.overdue(self._now):
+            reason = "the run took longer than its timeout"
         elif self._stopping is not None:
             reason = (
                 f"stopped by signal {self._stopping}" if self._paused_by is None else f"paused by {self._paused_by}"
             )
+        elif self.state.waits.rewinds:
+            reason = "the execution was sent back to a step before it"
         else:
             self._record_failure(task, number, ErrorInfo("cancelled", "the attempt was cancelled"), crashed=False)
             return
@@ -468,11 +559,40 @@ class Engine:
             child.stop(number)
 
     def _on_cancel(self, by: str) -> None:
-        if self.state.cancel_requested is None:
+        state = self.state
+        if not (state.aborted if by.endswith(AT_ONCE) else state.cancel_requested):
             self.recorder.record(CancelRequested(self._now, by))
-            for child in self._children:
-                child.cancel(by)
+            if not state.ending or state.aborted:
+                for child in self._children:
+                    child.cancel(by)
+                self._end_running()
+
+    def _on_overtime(self) -> None:
+        """End the main part, if it has really taken as long as it may: timers and the clock differ a little."""
+        if self.state.overdue(self._now):
             self._end_running()
+        elif not self.state.ending:
+            self._later("overtime", _A_LITTLE, self._on_overtime)
+
+    def _enter(self, stage: Stage, outcome: ExecutionStatus, tasks: list[TaskId]) -> None:
+        """Record that a later stage begins."""
+        state = self.state
+        patience = self._timers.pop("patience", None)
+        if patience is not None:
+            patience.cancel()  # it was for attempts of the main part
+        error = state.ending_error if state.ending else self._why_ended(outcome)
+        self.recorder.record(StageEntered(self._now, stage.value, outcome.value, tasks, error))
+
+    def _why_ended(self, outcome: ExecutionStatus) -> ErrorInfo | None:
+        """Return why the main part ended, where no task tells."""
+        if outcome is ExecutionStatus.CANCELLED:
+            return ErrorInfo("cancelled", f"cancelled by {self.state.cancel_requested}", retryable=False)
+        if self.state.overdue(self._now):
+            return ErrorInfo("timeout", f"the run took longer than {self.pipeline.timeout:g} s", retryable=False)
+        return None
+
+    def _on_mail(self) -> None:
+        self._has_mail = True
 
     def _on_lost(self, error: BaseException) -> None:
         self._failure = self._failure or error
@@ -514,16 +634,17 @@ class Engine:
             except TaskError as failure:
                 status, error = ExecutionStatus.FAILED, _error_info(failure)
         elif status is ExecutionStatus.FAILED:
-            error = self._why_failed()
+            late = self.state.ending_error if self.state.ending else self._why_ended(status)
+            error = late if late is not None and late.kind == "timeout" else self._why_failed()
         event = ExecutionFinished(self._now, status.value, outputs.ref if outputs else None, error)
         self.recorder.record(event, *([outputs] if outputs else []))
 
     def _why_failed(self) -> ErrorInfo:
         counts = self.state.counts
         parts = [
-            f"{counts[status]} {status.value.replace('_', ' ')}"
+            f"{number} {status.value.replace('_', ' ')}"
             for status in (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT)
-            if counts[status]
+            if (number := counts[status] + self.state.ending_counts[status])
         ]
         return ErrorInfo("tasks", ", ".join(parts) or "some tasks could not run")
 

@@ -85,7 +85,7 @@ class _Gathering:
         quick = self._request.revision is None and not self._request.results
         for name, task in self._recorded.graph.items():
             known = self._recorded.state(name)
-            if known is None or (task.control is not None and known.status is not TaskStatus.SKIPPED):
+            if known is None or known.ending or (task.control is not None and known.status is not TaskStatus.SKIPPED):
                 continue
             call = task.tool, task.action
             if call not in told and task.control is None and (known.call is not None or known.kept is not None):

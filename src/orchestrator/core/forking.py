@@ -66,6 +66,7 @@ def fork_of(source: str, past: ExecutionState, changes: Changes, now: float) -> 
     pipeline = past.pipeline
     if pipeline is None or past.inputs is None:
         raise ValueError("only an execution with a definition can be forked")
+    past.leave_ending()  # later stages are for the run that they end
     inputs: Stored = changes.inputs if changes.inputs is not None else past.inputs
     inputs_ref = inputs if isinstance(inputs, ValueRef) else inputs.ref
     total = len(past.graph)

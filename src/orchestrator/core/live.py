@@ -22,19 +22,22 @@ from orchestrator.core.recorder import Recorder
 from orchestrator.core.recovery import state_at, verify_values
 from orchestrator.crashpoints import point
 from orchestrator.domain.events import (
+    PROCESS_ENDED,
+    CancelRequested,
     CheckpointMade,
     DefinitionChanged,
     ExecutionFinished,
     ExecutionStarted,
     ResultSet,
     ResumePlanned,
+    TaskInterrupted,
     TaskProgressed,
     TaskTraced,
 )
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
 from orchestrator.domain.plan import Plan, PlanRequest
-from orchestrator.domain.planner import plan
+from orchestrator.domain.planner import interruption, plan
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import (
     StoreDamaged,
@@ -82,14 +85,18 @@ class LiveExecutions(Ledger):
         execution_id: str,
         admitted: Callable[[Engine], None] | None = None,
         opening: Opening = NO_OPENING,
+        *,
+        letting_go: bool = False,
     ) -> ExecutionState:
         """Run a pipeline as a new execution to its end; ``admitted`` is called once the execution is durable.
 
-        ``opening`` is what is recorded of it to begin with.
+        ``opening`` is what is recorded of it to begin with. ``letting_go``: leave it waiting once nothing but waits is
+        left in it, rather than wait with it.
         """
         await self._demand(pipeline, inputs)
         recorder = await self.admit(pipeline, pipeline.id, inputs, execution_id, "run", opening)
-        return await self._drive(Engine(pipeline, recorder, self._adapters, pipeline.resume), admitted)
+        engine = Engine(pipeline, recorder, self._adapters, pipeline.resume)
+        return await self._drive(engine, admitted, letting_go=letting_go)
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
@@ -112,11 +119,12 @@ class LiveExecutions(Ledger):
         steal: bool = False,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
+        letting_go: bool = False,
     ) -> ExecutionState:
         """Take an execution up where it is and run it to its end; one with nothing to run is returned as it is.
 
-        ``planned`` is told the plan before anything is recorded of it, and may raise to refuse it. Raises NoCheckpoint,
-        CheckpointUnreadable, ExecutionOwned, ResumeError.
+        ``planned`` is told the plan before anything is recorded of it, and may raise to refuse it. ``letting_go`` as
+        with ``run``. Raises NoCheckpoint, CheckpointUnreadable, ExecutionOwned, ResumeError.
         """
         point("before_resume")
         _log.debug("resume of %s: asked", execution_id)
@@ -126,7 +134,7 @@ class LiveExecutions(Ledger):
             )
         except UnknownExecution as error:
             raise no_checkpoint(execution_id, "there is no such execution in this store") from error
-        return await self.carry_on(lease, request, admitted=admitted, planned=planned)
+        return await self.carry_on(lease, request, admitted=admitted, planned=planned, letting_go=letting_go)
 
     async def carry_on(
         self,
@@ -135,6 +143,7 @@ class LiveExecutions(Ledger):
         *,
         admitted: Callable[[Engine], None] | None = None,
         planned: Callable[[Plan], None] | None = None,
+        letting_go: bool = False,
     ) -> ExecutionState:
         """Go on under a lease that was granted already, as ``resume`` does; gives it back, however it ends."""
         keeper = self._adapters.keeper
@@ -152,7 +161,27 @@ class LiveExecutions(Ledger):
             await self._adapters.store.release(lease)
             return state
         point("after_resume")
-        return await self._drive(engine, admitted)
+        return await self._drive(engine, admitted, letting_go=letting_go)
+
+    async def end(self, execution_id: ExecutionId, by: str) -> ExecutionState:
+        """Cancel an execution that nobody is at work on, and carry out the stages that come after that."""
+        adapters = self._adapters
+        lease = await adapters.store.acquire(execution_id, describe_owner(adapters.clock.now()))
+        try:
+            recorder = await self.recorder_for(lease)
+            now, pipeline = adapters.clock.now(), _resumable(execution_id, recorder.state)
+            strategy = pipeline.resume
+            recorder.record(
+                ExecutionStarted(now, lease.epoch, describe_owner(now), resumed=True, strategy=strategy.to_dict())
+            )
+            if not recorder.state.ending:
+                recorder.record(CancelRequested(now, by))
+            record_interruptions(recorder, now)
+            engine = Engine(pipeline, recorder, adapters, strategy)
+        except BaseException:
+            await _release(adapters, lease)
+            raise
+        return await self._drive(engine, None, letting_go=False)
 
     async def revise(
         self, execution_id: ExecutionId, request: PlanRequest, planned: Callable[[Plan], None] | None = None
@@ -282,8 +311,12 @@ class LiveExecutions(Ledger):
 
     # -- driving -------------------------------------------------------------------------------------------------
 
-    async def _drive(self, engine: Engine, admitted: Callable[[Engine], None] | None) -> ExecutionState:
+    async def _drive(
+        self, engine: Engine, admitted: Callable[[Engine], None] | None, *, letting_go: bool
+    ) -> ExecutionState:
         lease = engine.recorder.lease
+        if letting_go:
+            engine.let_go()
         adapters = self._adapters
         adapters.keeper.keep(lease, engine.lost, engine.asked)
         self._engines[lease.execution_id] = engine
@@ -317,6 +350,17 @@ def _plan_facts(
         elif isinstance(event, ResultSet):
             values = (request.results[event.task],)
         yield event, values
+
+
+def record_interruptions(recorder: Recorder, now: float) -> None:
+    """Record of steps that ran when their process died that they do so no more."""
+    state = recorder.state
+    pipeline = state.pipeline
+    if pipeline is None:
+        return
+    for name in list(state.running):
+        policy = interruption(state.graph[name], pipeline.resume)
+        recorder.record(TaskInterrupted(now, name, state.tasks[name].attempt, policy.value, PROCESS_ENDED))
 
 
 def _ignore(_told: object) -> None:

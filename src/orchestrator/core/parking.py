@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.core.cancelling import record_interruptions
+from orchestrator.core.live import record_interruptions
 from orchestrator.domain.events import (
     CancelRequested,
     CheckpointMade,

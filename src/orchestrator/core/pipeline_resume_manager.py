@@ -136,7 +136,8 @@ class PipelineResumeManager:
     async def _resume_state(self, execution_id: ExecutionId, state: ExecutionState) -> ResumeState:
         values = RecordedValues(self._adapters.store, self._adapters.codec)
         by_status: dict[TaskStatus, set[str]] = {status: set() for status in TaskStatus}
-        for name, task in state.tasks.items():
+        tasks = {name: task for name, task in state.tasks.items() if not task.ending}
+        for name, task in tasks.items():
             by_status[task.status].add(name)
         stuck = (TaskStatus.FAILED, TaskStatus.PARKED, TaskStatus.IN_DOUBT, TaskStatus.RETRYING)
         return ResumeState(
@@ -147,13 +148,11 @@ class PipelineResumeManager:
             timestamp=datetime.fromtimestamp(state.updated_at, UTC),
             completed_tasks=by_status[TaskStatus.COMPLETED] | by_status[TaskStatus.SKIPPED],
             failed_tasks={
-                name: max(1, task.failures + task.crashes) for name, task in state.tasks.items() if task.status in stuck
+                name: max(1, task.failures + task.crashes) for name, task in tasks.items() if task.status in stuck
             },
             running_tasks=by_status[TaskStatus.RUNNING],
             pending_tasks=by_status[TaskStatus.PENDING],
-            task_results={
-                name: await values.load(task.value) for name, task in state.tasks.items() if task.status in DONE
-            },
+            task_results={name: await values.load(task.value) for name, task in tasks.items() if task.status in DONE},
             context=await values.load(state.context) or {},
             inputs=await values.load(state.inputs) or {},
         )

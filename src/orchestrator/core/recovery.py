@@ -94,6 +94,8 @@ def referenced_values(state: ExecutionState) -> list[ValueRef]:
         refs.append(task.saved)
         if task.kept is not None:
             refs.append(task.kept.value)
+    refs += [waiting.parameters for waiting in state.waits.tasks.values()]
+    refs += [signal.payload for signal in state.waits.signals()]
     return [ref for ref in refs if ref is not None]
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.domain.control import ITEM_NAMES, LOOP_NAMES, ForEach, Loop
 from orchestrator.domain.expansion import body_of, name_of
-from orchestrator.domain.tasks import DONE, TaskStatus
+from orchestrator.domain.stage import FAILURE, RESULT
+from orchestrator.domain.tasks import DONE, STUCK, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from orchestrator.domain.execution import ExecutionState
     from orchestrator.domain.expansion import Graph
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Task
@@ -72,7 +74,8 @@ class Scope:
     """Builds the scopes of one execution's templates.
 
     ``find`` returns what is known of a task, ``graph`` what the tasks are; ``facts`` are the execution's ``id``,
-    ``is_resume`` and ``context``.
+    ``is_resume`` and ``context``, to which comes ``sent_back``; ``failure`` tells later stages why they were entered
+    (see ``failure_of``).
     """
 
     def __init__(
@@ -82,12 +85,14 @@ class Scope:
         facts: Callable[[], dict[str, Any]],
         find: Callable[[TaskId], TaskState],
         graph: Callable[[], Graph],
+        failure: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self._values = values
         self.inputs = MappingProxyType(dict(inputs))
         self._facts = facts
         self._find = find
         self._graph = graph
+        self._failure = failure
         self._items: OrderedDict[bytes, Any] = OrderedDict()
 
     async def build(self, reads: Sequence[TaskId], attempt: int, task: Task | None = None) -> dict[str, Any]:
@@ -103,12 +108,23 @@ class Scope:
             "inputs": self.inputs,
             "parameters": self.inputs,
             "attempt": attempt,
-            "execution": self._facts(),
+            "execution": {**self._facts(), "sent_back": self._sent_back(task)},
             **names,
         }
 
+    def _sent_back(self, task: Task | None) -> dict[str, Any] | None:
+        """Return why a task, or a container around it, was sent back to; None if it was not."""
+        while task is not None:
+            found = self._find(task.id).sent_back
+            if found is not None:
+                return found._asdict()
+            task = self._graph()[task.within] if task.within is not None else None
+        return None
+
     async def _step(self, name: TaskId) -> dict[str, Any]:
         known = self._find(name)
+        if known.status not in DONE:  # which later stages may read
+            return {"result": None, "status": known.status.value, "failed": None}
         found = {"result": await self.result(name), "status": known.status.value}
         graph = self._graph()
         if known.value is None and name in graph.expansions and isinstance(graph[name].control, ForEach):
@@ -153,6 +169,12 @@ class Scope:
         """Return what the containers around a task call by names that its templates use."""
         found: dict[str, Any] = {}
         graph, wanted = self._graph(), set(task.uses)
+        if FAILURE in wanted:
+            found[FAILURE] = self._failure()
+        if task.undoes is not None:
+            if RESULT in wanted:
+                found[RESULT] = await self.result(task.undoes)
+            task = graph[task.undoes]
         while task.within is not None:
             container = graph[task.within]
             match container.control:
@@ -178,3 +200,22 @@ class Scope:
                 self._items.popitem(last=False)
         found: Sequence[Any] = self._items[ref.data]
         return found
+
+
+def failure_of(state: ExecutionState) -> dict[str, Any]:
+    """Return why the main part ended: all none where nothing failed. What failed first is told as the failure."""
+    failed = sorted(
+        (known.ended_at or 0.0, name)
+        for name, known in state.tasks.items()
+        if known.status in STUCK and not known.ending and name not in state.groups
+    )
+    steps = []
+    for _, name in failed:
+        error = state.tasks[name].error
+        told = (error.message, error.kind) if error is not None else (state.tasks[name].status.value, "")
+        steps.append({"step": name, "message": told[0], "kind": told[1]})
+    if state.ending_error is not None:
+        first: dict[str, Any] = {"step": None, "message": state.ending_error.message, "kind": state.ending_error.kind}
+    else:
+        first = steps[0] if steps else {"step": None, "message": None, "kind": None}
+    return {**first, "steps": steps}

@@ -270,7 +270,8 @@ class Server:
         if reason is not None:
             await park(self._adapters, self._live, lease, NAME, reason)
             return Notice("paused", name, reason)
-        state = await self._live.carry_on(lease, PlanRequest(by=NAME), admitted=self._admitted)
+        request = PlanRequest(by=NAME)
+        state = await self._live.carry_on(lease, request, admitted=self._admitted, letting_go=True)
         if state.status is ExecutionStatus.STOPPED and self._is_stopping() and self._service.runs:
             await self._pass_on(lease)
         return Notice("ended", name, state.status.value)

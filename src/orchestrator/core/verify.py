@@ -13,6 +13,7 @@ from orchestrator.domain.events import (
     ExecutionStarted,
     ExecutionWaiting,
     ResultSet,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -129,6 +130,8 @@ class _Walker:
         self._graph: Graph = Graph({})
         self._done: set[str] = set()
         self._finished = False
+        self._ended = False
+        self._ending: set[str] | None = None
         self.problems: list[str] = []
 
     def _say(self, seq: int, text: str) -> None:
@@ -156,10 +159,20 @@ class _Walker:
             if event.task in self._done:
                 self._say(seq, f"{event.task} is done twice (I2)")
             self._done.add(event.task)
+        self._follow(event)
+
+    def _follow(self, event: Event) -> None:
+        """Take note of where the run is."""
         if isinstance(event, (ExecutionFinished, ExecutionWaiting)):
             self._finished = True
+            self._ended = isinstance(event, ExecutionFinished) and event.status != ExecutionStatus.STOPPED.value
         elif isinstance(event, ExecutionStarted):
+            if self._finished and self._ended:
+                self._ending = None
             self._finished = False
+        elif isinstance(event, StageEntered):
+            self._ending = (self._ending or set()) | set(event.tasks)
+            self._done.difference_update(event.tasks)
 
     def _undone(self, name: str) -> None:
         """Take note that a task is done no more, and so neither are the containers that it is in."""
@@ -182,5 +195,7 @@ class _Walker:
         missing = [need for need in needs if need not in self._done]
         if missing:
             self._say(seq, f"{event.task} is claimed before {', '.join(missing)} was done (I3)")
+        if self._ending is not None and event.task not in self._ending:
+            self._say(seq, f"{event.task} is claimed after the main part ended (I12)")
         if self._finished:
             self._say(seq, f"{event.task} is claimed after the end (I12)")

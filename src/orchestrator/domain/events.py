@@ -19,6 +19,14 @@ CONDITION_FALSE = "condition is false"
 """How the reason of a TaskSkipped begins where the task's own condition says so, and no person."""
 
 
+AT_ONCE = " (at once)"
+"""How ``by`` of a CancelRequested ends that wants no later stage."""
+
+
+UNDONE = "undone"
+"""The reason of a TasksReset that says that what a step did was taken back."""
+
+
 PROCESS_ENDED = "it was running when the process ended"
 """The reason of a TaskInterrupted that somebody records on behalf of a process that is gone."""
 
@@ -154,7 +162,7 @@ class CheckpointMade(NamedTuple):
 
 
 class CancelRequested(NamedTuple):
-    """Somebody asked to cancel; from here on no attempt begins."""
+    """Somebody asked to cancel; from here on no attempt begins but those of later stages, and none AT_ONCE."""
 
     at: float
     by: str
@@ -177,6 +185,37 @@ class ExecutionWaiting(NamedTuple):
 
     at: float
     due: float | None
+
+
+class SignalReceived(NamedTuple):
+    """A signal came for the execution: it is kept until a step takes it, which waits for one of this name.
+
+    ``id`` is its sender's: one that is offered twice is recorded once. ``sent_at`` is when it was sent, by whom ``by``.
+    """
+
+    at: float
+    id: str
+    name: str
+    payload: ValueRef
+    by: str
+    sent_at: float
+
+
+class TaskWaiting(NamedTuple):
+    """The task waits: for a time, for a signal of this name, for an answer to an approval (``name`` is the task then).
+
+    ``kind``: ``time``, ``signal`` or ``approval``. ``until`` is when it is over by itself (None: never), decided once.
+    ``text`` says in a line what is waited for; ``parameters`` are the rendered ones, whole.
+    """
+
+    at: float
+    task: TaskId
+    attempt: int
+    kind: str
+    name: str
+    until: float | None
+    text: str
+    parameters: ValueRef
 
 
 class ToolsResolved(NamedTuple):
@@ -312,6 +351,10 @@ class DecisionMade(NamedTuple):
 
     ``kind``: ``condition``, ``for_each``, ``while``, ``until`` or ``switch``. ``value`` is what it yielded and
     ``reads`` what it read, in a few words each. ``round`` counts the rounds of a loop, from 1; else 0.
+
+    Of what waits: ``signal`` is a signal that the task takes, or that is refused (``value`` says so, ``reads`` names
+    it by its id); ``send_back`` is one that sends the execution back, for the ``round``-th time: to the task ``step``
+    by ``by`` at the time ``at``, with the comment ``value``.
     """
 
     at: float
@@ -348,6 +391,20 @@ class TaskGathered(NamedTuple):
     lost: list[str]
 
 
+class StageEntered(NamedTuple):
+    """The stage before can go no further: the tasks of this one are there now, and only they begin.
+
+    ``outcome`` is how the main part ended: ``completed``, ``failed`` or ``cancelled``; ``error`` is why, where no task
+    tells. ``tasks`` are those of the stage: of ``undo`` in the order in which they begin, one after the other.
+    """
+
+    at: float
+    stage: str
+    outcome: str
+    tasks: list[TaskId]
+    error: ErrorInfo | None
+
+
 Event = (
     ExecutionCreated
     | ExecutionStarted
@@ -374,6 +431,9 @@ Event = (
     | TaskExpanded
     | TaskGathered
     | ExecutionWaiting
+    | SignalReceived
+    | TaskWaiting
+    | StageEntered
     | ExecutionLinked
 )
 
@@ -403,5 +463,8 @@ TAGS: dict[type[Event], int] = {
     TaskExpanded: 23,
     TaskGathered: 24,
     ExecutionWaiting: 25,
+    SignalReceived: 26,
+    TaskWaiting: 27,
+    StageEntered: 28,
     ExecutionLinked: 30,
 }

@@ -11,9 +11,12 @@ from collections import OrderedDict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from orchestrator.domain.endings import Endings
 from orchestrator.domain.events import (
     AFRESH,
+    AT_ONCE,
     CONDITION_FALSE,
+    UNDONE,
     CancelRequested,
     CheckpointMade,
     DecisionMade,
@@ -29,6 +32,8 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    SignalReceived,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -41,13 +46,16 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
     TaskTraced,
+    TaskWaiting,
     ToolsResolved,
 )
 from orchestrator.domain.expansion import Graph
 from orchestrator.domain.files import Trace
 from orchestrator.domain.ids import TaskId
-from orchestrator.domain.members import Group, Members
+from orchestrator.domain.members import Group
+from orchestrator.domain.stage import Stage
 from orchestrator.domain.tasks import DONE, STUCK, Call, TaskState, TaskStatus
+from orchestrator.domain.waits import APPROVAL, Received, SentBack, Waiting, Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -77,7 +85,10 @@ class ExecutionStatus(StrEnum):
     PAUSED = "paused"
 
 
-class ExecutionState(Members):
+_ENDS = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
+
+
+class ExecutionState(Endings):
     """The state of one execution: the fold of its events over its pipeline.
 
     ``pipeline`` None is an execution that only a caller's checkpoints know: it has no tasks. ``graph`` holds the tasks
@@ -85,15 +96,17 @@ class ExecutionState(Members):
     how many of the pipeline's are not done. ``gatherable`` are containers whose members have all ended.
     ``ready`` holds the tasks that may begin, in the order they became so; ``running`` those claimed and not ended.
     ``wanted`` are the only tasks that this run is about (None: all); ``held`` are those that may begin but for that.
-    ``calls`` are what calls meant last. ``versions`` counts the definitions so far; ``definition`` refers to the
-    present one, ``definition_source`` is the file it came from, or empty, and ``definition_digest`` that file's.
-    ``forked_from`` is a position of another execution. ``link`` tells whose child it is (None: nobody's).
+    ``waits`` are those that wait, and the signals that came. ``calls`` are what calls meant last. ``versions`` counts
+    the definitions so far; ``definition`` refers to the present one, ``definition_source`` is the file it came from, or
+    empty, and ``definition_digest`` that file's. ``forked_from`` is a position of another execution. ``link`` tells
+    whose child it is (None: nobody's).
 
     A DefinitionChanged can be folded once ``offer`` has been given the definition that it speaks of.
     """
 
     __slots__ = (
         "_offered",
+        "began_at",
         "calls",
         "cancel_requested",
         "changed_inputs",
@@ -111,11 +124,8 @@ class ExecutionState(Members):
         "link",
         "outputs",
         "owner",
-        "pipeline",
         "pipeline_id",
-        "ready",
         "resumed",
-        "retry_heap",
         "roots_left",
         "running",
         "seq",
@@ -123,12 +133,12 @@ class ExecutionState(Members):
         "strategy",
         "updated_at",
         "versions",
+        "waits",
     )
 
     def __init__(self, pipeline: Pipeline | None) -> None:
         tasks = pipeline.tasks if pipeline else {}
-        super().__init__(Graph(tasks))
-        self.pipeline = pipeline
+        super().__init__(Graph(tasks), pipeline)
         self.pipeline_id = pipeline.id if pipeline else ""
         self.seq = 0
         self.epoch = 0
@@ -137,6 +147,7 @@ class ExecutionState(Members):
         self.resumed = False
         self.cancel_requested: str | None = None
         self.created_at = 0.0
+        self.began_at = 0.0
         self.updated_at = 0.0
         self.finished_at: float | None = None
         self.inputs: ValueRef | None = None
@@ -156,13 +167,10 @@ class ExecutionState(Members):
         self.tasks = {name: TaskState(len(task.needs)) for name, task in tasks.items()}
         self.roots_left = len(tasks)
         self.dependents = _dependents(tasks)
-        # Taken from the front again and again: a plain dict would walk over its own holes to find its first key.
-        self.ready: OrderedDict[TaskId, None] = OrderedDict(
-            (name, None) for name, task in tasks.items() if not task.needs
-        )
+        self.ready = OrderedDict((name, None) for name, task in tasks.items() if not task.needs)
         self.held: dict[TaskId, None] = {}
         self.running: dict[TaskId, None] = {}
-        self.retry_heap: list[tuple[float, TaskId]] = []
+        self.waits = Waits()
         self.counts[TaskStatus.PENDING] = len(self.tasks)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -182,6 +190,16 @@ class ExecutionState(Members):
         """Whether the present owner's run has ended (well or not)."""
         return self.finished_at is not None
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left of the last run: it has ended well, badly or by a cancel, its later stages too."""
+        return self.status in _ENDS
+
+    def overdue(self, now: float) -> bool:
+        """Tell whether the main part of this run takes longer than the pipeline allows."""
+        timeout = self.pipeline.timeout if self.pipeline is not None else None
+        return timeout is not None and not self.ending and now >= self.began_at + timeout
+
     def next_retry_at(self) -> float | None:
         """Return when the earliest waiting retry is due, or None."""
         heap = self.retry_heap
@@ -195,7 +213,9 @@ class ExecutionState(Members):
 
     def _waits(self, entry: tuple[float, TaskId]) -> bool:
         task = self.tasks.get(entry[1])
-        return task is not None and task.status is TaskStatus.RETRYING and task.retry_at == entry[0]
+        if task is None or task.ending is not self.ending:
+            return False
+        return task.status is TaskStatus.RETRYING and task.retry_at == entry[0]
 
     def blocked(self) -> set[TaskId]:
         """Return the pending tasks that cannot begin because something they need is stuck. O(tasks + edges).
@@ -233,14 +253,14 @@ class ExecutionState(Members):
             self.apply(event)
 
     def _set(self, task: TaskState, status: TaskStatus) -> None:
-        counts, old = self.counts, task.status
+        counts, old = self.ending_counts if task.ending else self.counts, task.status
         counts[old] -= 1
         counts[status] += 1
         task.status = status
         task.seq = self.seq
         if task.within is not None:
             self._moved(task, old, status)
-        elif (status in DONE) is not (old in DONE):
+        elif (status in DONE) is not (old in DONE) and not task.ending:
             self.roots_left += -1 if status in DONE else 1
 
     def _satisfy(self, name: TaskId) -> None:
@@ -258,14 +278,18 @@ class ExecutionState(Members):
             if task.status is TaskStatus.EXPANDED:
                 self._set(task, TaskStatus.PENDING)
                 self._close(dependent)
+            elif task.status is TaskStatus.WAITING:
+                self._set(task, TaskStatus.PENDING)
             self._unready(dependent)
 
     def _make_ready(self, name: TaskId) -> None:
         task = self.tasks[name]
-        if task.within is not None and not self._may_begin(task):
+        if task.ending is not self.ending or (task.within is not None and not self._may_begin(task)):
             return
         if self.wanted is None or self.is_wanted(name):
             self.ready[name] = None
+            if self.stage is Stage.UNDO:
+                self.ready.move_to_end(name, last=False)  # what is begun is ended before the next step is undone
             if task.within is not None:
                 self._count_active(task, active=True)
         else:
@@ -275,12 +299,15 @@ class ExecutionState(Members):
         self.ready.pop(name, None)
         if self.held:
             self.held.pop(name, None)
+        if self.waits.tasks:
+            self.waits.end(name)
         task = self.tasks[name]
         if task.active:
             self._count_active(task, active=False)
 
     def _make_pending(self, name: TaskId, task: TaskState) -> None:
         self.running.pop(name, None)
+        self.waits.end(name)
         self._set(task, TaskStatus.PENDING)
         task.retry_at = None
         self._close(name)
@@ -299,15 +326,23 @@ class ExecutionState(Members):
         self.definition = event.definition
 
     def _started(self, event: ExecutionStarted) -> None:
+        if self.ended:
+            self.leave_ending()
+        self.began_at = event.at
+        self.aborted = False
         self.status = ExecutionStatus.RUNNING
         self.epoch = event.epoch
         self.owner = event.owner
         self.resumed = event.resumed
         self.strategy = event.strategy
-        self.cancel_requested = None
+        if not self.ending:
+            self.cancel_requested = None
         self.finished_at = None
         self.error = None
         self._want(None)
+
+    def _held_back(self) -> tuple[TaskId, ...]:
+        return tuple(self.held)
 
     def _want(self, wanted: frozenset[TaskId] | None) -> None:
         """Have only these tasks begin from here on; None: all."""
@@ -338,15 +373,19 @@ class ExecutionState(Members):
             task.generation += 1
             task.anew = False
         task.attempt = event.attempt
+        self._begin(name, task, event.at, event.parameters)
+
+    def _begin(self, name: TaskId, task: TaskState, at: float, parameters: ValueRef | bytes | None) -> None:
+        """Note what an attempt begins with, or a wait."""
         if task.tries_epoch != self.epoch:
             task.tries_epoch = self.epoch
             task.tries = 0
         task.tries += 1
         task.retry_at = None
-        task.started_at = event.at
+        task.started_at = at
         task.ended_at = None
         task.progress = None
-        task.parameters = event.parameters
+        task.parameters = parameters
         task.call = self._call(name)
         if task.kept is not None:
             task.failures = task.crashes = 0  # they were of the result that is given up now
@@ -449,6 +488,9 @@ class ExecutionState(Members):
                 self._unsatisfy(name)
             task.kept = None
             task.pinned = ""
+            if event.reason == UNDONE:
+                task.life += 1
+                task.undone = task.attempt
             if event.forgive:
                 task.failures = task.crashes = 0
             retried = task.status in STUCK and not event.forgive
@@ -469,6 +511,7 @@ class ExecutionState(Members):
             self.context = event.state
 
     def _cancel(self, event: CancelRequested) -> None:
+        self.aborted = self.aborted or event.by.endswith(AT_ONCE)
         self.cancel_requested = event.by
 
     def _finished(self, event: ExecutionFinished) -> None:
@@ -502,7 +545,37 @@ class ExecutionState(Members):
         self._satisfy(name)
 
     def _decided(self, event: DecisionMade) -> None:
-        """Change nothing: what follows from a decision is a fact of its own."""
+        """Take note of what becomes of a signal; what follows from any other decision is a fact of its own."""
+        if event.kind in ("signal", "send_back"):
+            self.waits.take(event.reads["signal"])
+        if event.kind == "send_back":
+            step = TaskId(event.reads["step"])
+            self.waits.rewinds[event.task] = step
+            self.tasks[step].sent_back = SentBack(
+                event.task, event.reads["by"], event.value, event.reads["at"], event.round
+            )
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def _entered(self, event: StageEntered) -> None:
+        for name in list(self.waits.tasks):  # nobody is waited for any more, until the main part goes on
+            self.waits.end(name)
+            self._set(self.tasks[name], TaskStatus.PENDING)
+        self.enter(event)
+
+    def _signalled(self, event: SignalReceived) -> None:
+        self.waits.receive(Received(event.id, event.name, event.payload, event.by, event.sent_at))
+
+    def _wait_began(self, event: TaskWaiting) -> None:
+        name = event.task
+        task = self.tasks[name]
+        self._unready(name)
+        self._set(task, TaskStatus.WAITING)
+        task.attempt = event.attempt
+        # As of any other step, so that it can be weighed: large ones by their digest.
+        self._begin(name, task, event.at, event.parameters if event.parameters.inline else event.parameters.data)
+        task.wait = Waiting(event.kind, event.name, event.until, event.text, event.parameters)
+        self.waits.begin(name, task.wait)
 
     def _waiting(self, event: ExecutionWaiting) -> None:
         self.status = ExecutionStatus.WAITING
@@ -593,8 +666,13 @@ class ExecutionState(Members):
         self.roots_left = sum(found[name].status not in DONE for name in after.tasks)
         for task in found.values():
             self._recount(task)
+        self.waits.clear()
         for name, task in found.items():
             task.unmet = self._unmet(name)
+            if task.status is TaskStatus.WAITING and task.wait is not None:
+                if task.wait.kind == APPROVAL:
+                    task.wait = task.wait._replace(name=name)
+                self.waits.begin(name, task.wait)
         for name, task in found.items():
             if not task.unmet and task.status is TaskStatus.PENDING:
                 self._make_ready(name)
@@ -671,6 +749,9 @@ class ExecutionState(Members):
         TaskExpanded: _expanded,
         TaskGathered: _gathered,
         ExecutionWaiting: _waiting,
+        StageEntered: _entered,
+        SignalReceived: _signalled,
+        TaskWaiting: _wait_began,
         ExecutionLinked: _linked,
     }
 

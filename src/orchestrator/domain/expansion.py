@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.domain.control import DEFAULT_CASE, ForEach, Loop, Switch
 from orchestrator.domain.pipeline import Task
+from orchestrator.domain.stage import Stage, undo_id, undone_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,37 +68,40 @@ def name_of(container: Task, key: str, task: str) -> TaskId:
 class Graph(Mapping["TaskId", Task]):
     """The tasks by id: each container is followed by its tasks.
 
-    ``written`` are those of the definition, ``expansions`` tell of each container what it was expanded to.
+    ``written`` are those of the definition, ``expansions`` tell of each container what it was expanded to. ``endings``
+    are the tasks of later stages, after all others.
     """
 
-    __slots__ = ("_built", "_made", "expansions", "written")
+    __slots__ = ("_built", "_made", "endings", "expansions", "written")
 
     def __init__(self, written: Mapping[TaskId, Task]) -> None:
         self.written = written
         self._made: dict[TaskId, tuple[Task, TaskId, str, int]] = {}
         self._built: dict[TaskId, Task] = {}
         self.expansions: dict[TaskId, Expansion] = {}
+        self.endings: dict[TaskId, Task] = {}
 
     def __getitem__(self, name: TaskId) -> Task:
-        task = self.written.get(name) or self._built.get(name)
+        task = self.written.get(name) or self._built.get(name) or self.endings.get(name)
         if task is None:
             template, container, key, index = self._made[name]
             task = self._built[name] = _placed(template, name, self[container], key, index)
         return task
 
     def __contains__(self, name: object) -> bool:
-        return name in self.written or name in self._made
+        return name in self.written or name in self._made or name in self.endings
 
     def __len__(self) -> int:
-        return len(self.written) + len(self._made)
+        return len(self.written) + len(self._made) + len(self.endings)
 
     def __iter__(self) -> Iterator[TaskId]:
         if not self._made:
             yield from self.written
-            return
-        for name in self.written:
-            yield name
-            yield from self.inside(name)
+        else:
+            for name in self.written:
+                yield name
+                yield from self.inside(name)
+        yield from self.endings
 
     def inside(self, name: TaskId) -> Iterator[TaskId]:
         """Yield the tasks in a container, those in containers in it included."""
@@ -125,7 +129,7 @@ class Graph(Mapping["TaskId", Task]):
         gone = sum(1 for _ in self._dropped(name, keys, branch))
         kept = set(old.all_keys) if old is not None and old.branch == branch else set()
         new = sum(key not in kept for key in keys)
-        return len(self) - gone + new * len(body_of(self[name], branch))
+        return len(self.written) + len(self._made) - gone + new * len(body_of(self[name], branch))
 
     def _dropped(self, name: TaskId, keys: Sequence[str], branch: str) -> Iterator[TaskId]:
         """Yield the tasks that are no more once the container is expanded so."""
@@ -152,6 +156,19 @@ class Graph(Mapping["TaskId", Task]):
         self.expansions[name] = new
         self._make(container, new, range(first, len(new.keys)))
         return gone
+
+    def add_undo(self, name: TaskId) -> None:
+        """Add the task that undoes a step: in the place of that step, and with what it is called there."""
+        step, number = undone_by(name)
+        undone = self[step]
+        template = undone.undo[number]
+        reads = (
+            template.reads if template.reads is None else tuple(undone.local.get(each, each) for each in template.reads)
+        )
+        needs = (undo_id(step, number - 1, len(undone.undo)),) if number else ()
+        self.endings[name] = replace(
+            template, id=name, needs=needs, reads=reads, local=undone.local, stage=Stage.UNDO, undoes=step
+        )
 
     def _make(self, container: Task, expansion: Expansion, places: Iterable[int]) -> None:
         body, keys = body_of(container, expansion.branch), expansion.all_keys
@@ -223,6 +240,11 @@ class Graph(Mapping["TaskId", Task]):
         return graph, former
 
 
+def _read_to_undo(task: Task) -> Iterator[TaskId]:
+    for each in task.undo:
+        yield from each.reads or ()
+
+
 _SLOTS = [getattr(Task, field.name) for field in fields(Task)]
 _COPIED = [(slot.__get__, slot.__set__) for slot in _SLOTS]
 _BY_NAME = {field.name: slot.__set__ for field, slot in zip(fields(Task), _SLOTS, strict=True)}
@@ -245,7 +267,7 @@ def _placed(template: Task, name: TaskId, container: Task, key: str, index: int)
         return task
     names = {
         each: name_of(container, key, each) if each in siblings else container.local.get(each, each)
-        for each in (*template.needs, *(template.reads or ()))
+        for each in (*template.needs, *(template.reads or ()), *_read_to_undo(template))
     }
     _set_needs(task, tuple(names[need] for need in template.needs if need in siblings))
     _set_local(task, {each: made for each, made in names.items() if made != each})

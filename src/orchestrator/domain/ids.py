@@ -104,6 +104,9 @@ def parse_position(text: str) -> tuple[ExecutionId, Seq | None]:
     return parse_checkpoint_id(text) if is_checkpoint_id(text) else (execution_id(text), None)
 
 
-def idempotency_key(execution: str, task: str) -> str:
-    """Name one task of one execution, the same for every attempt; handed to every tool."""
-    return f"{execution}/{task}"
+def idempotency_key(execution: str, task: str, life: int = 0) -> str:
+    """Name one task of one execution, the same for every attempt; handed to every tool.
+
+    ``life`` is how often what the task did has been undone: what is done again after that is another thing.
+    """
+    return f"{execution}/{task}~{life}" if life else f"{execution}/{task}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Task
 
-_AT_WORK = frozenset({TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.EXPANDED})
+_AT_WORK = frozenset({TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.EXPANDED, TaskStatus.WAITING})
 
 
 class Group:
@@ -70,7 +70,18 @@ class Group:
 class Members(ABC):
     """The part of an execution's state that is about containers."""
 
-    __slots__ = ("_touched", "counts", "dependents", "gatherable", "graph", "groups", "tasks", "total", "wanted")
+    __slots__ = (
+        "_touched",
+        "counts",
+        "dependents",
+        "ending",
+        "gatherable",
+        "graph",
+        "groups",
+        "tasks",
+        "total",
+        "wanted",
+    )
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -81,6 +92,7 @@ class Members(ABC):
         self.gatherable: OrderedDict[TaskId, None] = OrderedDict()
         self.wanted: frozenset[TaskId] | None = None
         self.total = 0
+        self.ending = False
         self._touched: dict[TaskId, None] = {}
 
     @abstractmethod
@@ -102,7 +114,7 @@ class Members(ABC):
 
     def is_wanted(self, name: TaskId) -> bool:
         """Tell whether the run is about this task: one of those asked for, or one inside of them."""
-        if self.wanted is None:
+        if self.wanted is None or self.tasks[name].ending:
             return True
         place: TaskId | None = name
         while place is not None:
@@ -152,6 +164,8 @@ class Members(ABC):
 
     def _settle(self) -> None:
         """Let containers follow what happened to their members: halt, admit the next items, or be gathered."""
+        if self.ending:
+            self._touched.clear()  # all of them are looked at when the main part goes on
         while self._touched:
             touched, self._touched = self._touched, {}
             for name in touched:
@@ -294,7 +308,10 @@ class Members(ABC):
         group.closed = True
         self._touched[name] = None
         for member in group.members:
-            if self.tasks[member].status is TaskStatus.PENDING:
+            task = self.tasks[member]
+            if task.status is TaskStatus.WAITING:  # what it waits for is asked anew
+                self._set(task, TaskStatus.PENDING)
+            if task.status is TaskStatus.PENDING:
                 self._unready(member)
             self._close(member)
 

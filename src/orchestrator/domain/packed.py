@@ -1,9 +1,10 @@
 """A compiled pipeline as plain data, small and quick to read, for the store.
 
-Format 2 adds fields of tasks to format 1, and format 3 adds containers; the lowest that will do is written, so that
-older versions read what they can. It is a mapping of text, numbers, true, false, null, lists and mappings only::
+Format 2 adds fields of tasks to format 1, format 3 adds containers, and format 4 what comes after the main part; the
+lowest that will do is written, so that older versions read what they can. It is a mapping
+of text, numbers, true, false, null, lists and mappings only::
 
-    v             3, 2 or 1
+    v             4, 3, 2 or 1
     id, name, version, description, inputs, outputs, output_reads, resume, resume_enabled
     schedule      its fields, in order; older versions do not look at it, and need not: it runs nothing by itself
     input_schemas {name: JSON Schema}; older versions do not look at it: values were held against it on their entry
@@ -14,7 +15,10 @@ older versions read what they can. It is a mapping of text, numbers, true, false
     more          [[index of the task, {field: value}], ...] for all that is not default; the fields are those of
                   Task, with tasks as indexes; ``dependencies`` only where they differ from ``needs``;
                   ``retry``, ``files`` and ``cache`` are lists of their fields; ``control`` is the kind of a container
-                  and its fields, ``body`` a list of [id, tool, action, needs, {field: value}] with tasks by name
+                  and its fields, ``body`` a list of [id, tool, action, needs, {field: value}] with tasks by name;
+                  ``undo`` is such a list, too
+    timeout       in seconds, for a whole run
+    on_failure, finally   the tasks of these stages, in the form of ``body``
 
 Keys whose value is the default are left out.
 """
@@ -23,7 +27,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from itertools import repeat
 from operator import attrgetter
 from typing import Any
@@ -46,10 +50,11 @@ from orchestrator.domain.pipeline import (
     Task,
 )
 from orchestrator.domain.schedule import Catchup, Overlap, Schedule
+from orchestrator.domain.stage import Stage
 from orchestrator.domain.strategy import ResumeStrategy
 from orchestrator.errors import StoreDamaged, StoreIncompatible, UsageError
 
-FORMAT = 3
+FORMAT = 4
 """The newest format that is written, and read."""
 _PLAIN_FIELDS = ("name", "description", "condition", "timeout", "critical", "migrate", "renamed_from")
 _ENUMS: dict[str, Any] = {
@@ -87,6 +92,7 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
     fields_used = frozenset(name for _, extra in more for name in extra)
     since = 1 if _SINCE_2.isdisjoint(fields_used) else 2
     since = since if _SINCE_3.isdisjoint(fields_used) else 3
+    since = 4 if pipeline.has_endings or pipeline.timeout is not None else since
     packed: dict[str, Any] = {"v": since, "id": pipeline.id}
     packed |= {key: value for key in _TEXTS if (value := getattr(pipeline, key)) is not None}
     packed |= {
@@ -95,7 +101,7 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
         "call_of": 0 if len(calls) == 1 else call_of,
         "needs": needs,
     }
-    rest = {
+    rest: dict[str, Any] = {
         "more": [list(item) for item in more],
         "inputs": [list(_input_parts(item)) for item in pipeline.inputs.values()],
         "input_schemas": {item.name: dict(item.schema) for item in pipeline.inputs.values() if item.schema is not None},
@@ -104,6 +110,9 @@ def pack(pipeline: Pipeline) -> dict[str, Any]:
         "resume": _changed(pipeline.resume),
         "schedule": [_word(each) for each in astuple(pipeline.schedule)] if pipeline.schedule is not None else None,
     }
+    rest["timeout"] = pipeline.timeout
+    rest["on_failure"] = [_packed_body(task) for task in pipeline.on_failure.values()]
+    rest["finally"] = [_packed_body(task) for task in pipeline.finally_.values()]
     packed |= {key: value for key, value in rest.items() if value}
     return packed if pipeline.resume_enabled else packed | {"resume_enabled": False}
 
@@ -140,6 +149,8 @@ def _extra(task: Task, index: Mapping[TaskId, int]) -> dict[str, Any]:
         control = task.control
         extra["control"] = [WORDS[type(control)], *[_plain(getattr(control, each.name)) for each in fields(control)]]
         extra["body"] = [_packed_body(each) for each in task.body]
+    if task.undo:
+        extra["undo"] = [_packed_body(each) for each in task.undo]
     if task.uses:
         extra["uses"] = list(task.uses)
     return extra if _settings(task) == _USUAL else extra | _changed_settings(task)
@@ -199,6 +210,7 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
         _add_extra(tasks[_at(ids, number)], extra, ids)
     schemas = {name: dict(schema) for name, schema in packed.get("input_schemas", {}).items()}
     inputs = [_input(item, schemas.get(item[0])) for item in packed.get("inputs", ())]
+    texts: dict[str, Any] = {key: _text(packed[key]) for key in _TEXTS if key in packed}
     return Pipeline(
         id=_text(packed["id"]),
         tasks=tasks,
@@ -208,8 +220,16 @@ def _unpack(packed: Mapping[str, Any]) -> Pipeline:
         resume=ResumeStrategy(**packed.get("resume", {})),
         resume_enabled=bool(packed.get("resume_enabled", True)),
         schedule=_schedule(packed.get("schedule")),
-        **{key: _text(packed[key]) for key in _TEXTS if key in packed},
+        timeout=packed.get("timeout"),
+        on_failure=_stage(packed, Stage.ON_FAILURE),
+        finally_=_stage(packed, Stage.FINALLY),
+        **texts,
     )
+
+
+def _stage(packed: Mapping[str, Any], stage: Stage) -> dict[TaskId, Task]:
+    tasks = [replace(_unpacked_body(each), stage=stage) for each in packed.get(stage.value, ())]
+    return {task.id: task for task in tasks}
 
 
 def _word(value: Any) -> Any:
@@ -322,6 +342,7 @@ _UNPACK: dict[str, Callable[[Any], Any]] = {
     "cache": _cache,
     "control": _control,
     "body": lambda value: tuple(map(_unpacked_body, value)),
+    "undo": lambda value: tuple(map(_unpacked_body, value)),
     "uses": lambda value: tuple(map(_text, value)),
 }
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.domain.control import Control
+from orchestrator.domain.stage import Stage
 from orchestrator.domain.strategy import ResumeStrategy
 
 if TYPE_CHECKING:
@@ -139,6 +141,9 @@ class Task:
     their templates call the tasks that they read, where that is not the id. ``uses`` are the names of the containers
     around it that its templates mention: ``item``, ``last``, ....
 
+    ``undo`` are the tasks that take back what it did, one after the other, with ids that nobody uses. ``stage`` is the
+    part of the run that it belongs to, ``undoes`` the task that one of the stage ``undo`` takes back.
+
     >>> Task("greet", "shell", parameters={"command": ["echo", "hello"]}, timeout=30).critical
     False
     """
@@ -165,6 +170,9 @@ class Task:
     cache: CachePolicy | None = None
     control: Control | None = None
     body: tuple[Task, ...] = ()
+    undo: tuple[Task, ...] = ()
+    stage: Stage = Stage.MAIN
+    undoes: TaskId | None = None
     uses: tuple[str, ...] = ()
     within: TaskId | None = None
     key: str = ""
@@ -198,7 +206,9 @@ class Pipeline:
     """A compiled pipeline: frozen, checked, its tasks in the order they were written.
 
     ``tasks`` maps task id to Task. ``outputs`` maps names to templates over inputs and results;
-    ``output_reads`` are the tasks whose results they read (filled in by compile). ``schedule`` is when servers run it.
+    ``output_reads`` are the tasks whose results they read (filled in by compile). ``timeout`` is in seconds, for one
+    run. ``on_failure`` and ``finally_`` are the tasks of these stages (see domain.stage), as ``tasks``. ``schedule`` is
+    when servers run it.
     """
 
     id: str
@@ -212,6 +222,24 @@ class Pipeline:
     resume: ResumeStrategy = ResumeStrategy()
     resume_enabled: bool = True
     schedule: Schedule | None = None
+    timeout: float | None = None
+    on_failure: Mapping[TaskId, Task] = field(default_factory=dict)
+    finally_: Mapping[TaskId, Task] = field(default_factory=dict)
+
+    @cached_property
+    def undoes_anything(self) -> bool:
+        """Whether a step says how it is undone."""
+        waiting = list(self.tasks.values())
+        for task in waiting:
+            if task.undo:
+                return True
+            waiting += task.body
+        return False
+
+    @property
+    def has_endings(self) -> bool:
+        """Whether anything comes after the main part."""
+        return bool(self.on_failure or self.finally_) or self.undoes_anything
 
 
 class Compiled(Protocol):

@@ -143,7 +143,8 @@ class Plan:
 
     ``removed`` are tasks that an edited definition has no more, with what they were. ``until`` are the only tasks that
     the run is about (None: all). ``definition`` is the digest (or the whole, if it is small) of the definition that it
-    goes on with, ``source`` the file that came from.
+    goes on with, ``source`` the file that came from. The last decisions, ``later`` of them, are of stages that have not
+    begun.
     """
 
     decisions: tuple[Decision, ...]
@@ -154,6 +155,7 @@ class Plan:
     definition: bytes = field(default=b"", repr=False)
     source: Source = NO_SOURCE
     pipeline_id: str = ""
+    later: int = 0
 
     def counts(self) -> dict[Verb, int]:
         """Return how many tasks each verb has."""

@@ -25,7 +25,7 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
 )
-from orchestrator.domain.execution import DONE, ExecutionState, TaskState, TaskStatus
+from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus, TaskState, TaskStatus
 from orchestrator.domain.expansion import read_by
 from orchestrator.domain.fingerprint import Component, Present, call_changes, files_of, weigh
 from orchestrator.domain.ids import TaskId, checkpoint_id
@@ -35,7 +35,9 @@ from orchestrator.domain.plan import Decision, Evidence, Plan, PlanRequest, Sour
 from orchestrator.domain.recorded import Recorded
 from orchestrator.domain.retry import CRASH_LIMIT, failure_limit, is_exhausted
 from orchestrator.domain.revision import called_alike, changed_parts
+from orchestrator.domain.stage import STAGES, Stage
 from orchestrator.domain.tasks import Call, Prior
+from orchestrator.domain.waits import APPROVAL
 from orchestrator.domain.words import did_you_mean
 from orchestrator.errors import NoCheckpoint, PipelineChanged, ResumeError
 
@@ -106,6 +108,8 @@ class _Planner:
 
     def plan(self) -> Plan:
         self._check()
+        if self.state.ending and not self.state.ended:
+            return self._plan_of_ending()
         graph, states = self.graph, self.state.tasks
         plain = self._asks_of_no_task()
         same = {id(call) for call in self.evidence.calls.values()}
@@ -125,15 +129,38 @@ class _Planner:
         until = None
         if self.request.until is not None:
             until = frozenset(needed_for(graph, TaskId(self.request.until)))
-        decisions = [self.decisions[name] for name in graph]
+        decisions = [self.decisions[name] for name in graph if name not in graph.endings]
         if until is not None:
             decisions = [_unwanted(each, self.request.until) if each.task not in until else each for each in decisions]
+        later: list[Decision] = []
+        recorded = self.events or self.resets or self.invalid or self.state.status is not ExecutionStatus.COMPLETED
+        if recorded or any(each.verb is not Verb.REUSE for each in decisions):
+            later = _later(self.pipeline)
+        return self._plan(decisions, until, later)
+
+    def _plan_of_ending(self) -> Plan:
+        """Return the plan of an execution that was cut off in a later stage: it goes on in that."""
+        decisions = []
+        for name, task in self.graph.items():
+            known = self.state.tasks[name]
+            if task.stage is not Stage.MAIN:
+                self._task(task)
+                decisions.append(self.decisions[name])
+            elif known.status in DONE:
+                decisions.append(Decision(name, Verb.REUSE, _since(known.prior) if known.prior is not None else ""))
+            else:
+                decisions.append(Decision(name, Verb.WAIT, f"the run has {self.state.outcome}, and is at its end"))
+        return self._plan(decisions, None, _later(self.pipeline, self.state.stage, self.state.outcome))
+
+    def _plan(self, decisions: list[Decision], until: frozenset[TaskId] | None, later: list[Decision]) -> Plan:
         revision = self.request.revision
         definition = self.state.definition if revision is None else revision.definition.ref
-        carried_over = {self.recorded.name(name) for name in graph}
-        removed = {name: task for name, task in self.state.tasks.items() if name not in carried_over}
+        carried_over = {self.recorded.name(name) for name in self.graph}
+        removed = {
+            name: task for name, task in self.state.tasks.items() if name not in carried_over and not task.ending
+        }
         return Plan(
-            tuple(decisions),
+            (*decisions, *later),
             tuple(self._facts(removed)),
             tuple((name, task.status.value) for name, task in removed.items()),
             until,
@@ -141,6 +168,7 @@ class _Planner:
             definition.data if definition is not None else b"",
             Source(self.state.definition_source, self.state.definition_digest) if revision is None else revision.source,
             self.pipeline.id,
+            len(later),
         )
 
     def _facts(self, removed: Mapping[TaskId, TaskState]) -> list[Event]:
@@ -176,8 +204,9 @@ class _Planner:
         named = request.retry | request.skip | request.rerun | set(request.results)
         if request.until is not None:
             named |= {request.until}
+        self._check_stage(named)
         for name in sorted(named):
-            if name not in self.graph:
+            if name not in self.graph or (name in self.graph.endings and state.ended):
                 hint = did_you_mean(name, self.graph)
                 raise ResumeError(f"no step named {name!r} in this pipeline{f'; {hint}' if hint else ''}")
         for name in sorted(request.retry | request.skip):
@@ -197,6 +226,19 @@ class _Planner:
             for other, these in groups[number + 1 :]:
                 if both := those & these:
                     raise ResumeError(f"step {min(both)!r} cannot be both {one} and {other}")
+
+    def _check_stage(self, named: frozenset[str]) -> None:
+        """Refuse what is about the main part while a later stage is under way."""
+        request = self.request
+        if self.state.ended or not self.state.ending:
+            return
+        other = request.revision is not None or request.from_seq is not None or request.results or request.until
+        if other or not named <= set(self.graph.endings):
+            raise ResumeError(
+                f"the run was cut off in its stage {self.state.stage.value!r}: resume it first, without an edit and "
+                "without naming a step of the main part, and once it has ended, again with that; "
+                "to leave out a step of this stage: --skip STEP"
+            )
 
     def _known(self, name: TaskId) -> TaskState:
         return self.recorded.state(name) or _FRESH
@@ -517,15 +559,32 @@ class _Planner:
         if status is TaskStatus.PENDING:
             if not known.attempt:
                 return Decision(name, Verb.RUN, "new" if known is _FRESH else "not run yet")
+            if known.undone == known.attempt:
+                return Decision(name, Verb.RERUN, f"what attempt {known.attempt} did was undone")
             return Decision(name, Verb.RERUN, f"due again after attempt {known.attempt}{_from_saved(task, known)}")
         if status is TaskStatus.RUNNING:
             return self._judge_running(task, known)
         if status is TaskStatus.RETRYING:
             self.resets.setdefault(("retry", False), []).append(name)
             return Decision(name, Verb.RERUN, f"failed {known.failures}x, its retry was due")
+        if status is TaskStatus.WAITING:
+            return self._judge_waiting(task, known)
         if status is TaskStatus.IN_DOUBT:
             return Decision(name, Verb.WAIT, f"in doubt: {PROCESS_ENDED} ({_release(name)})")
         return self._judge_failed(task, known)
+
+    def _judge_waiting(self, task: Task, known: TaskState) -> Decision:
+        """Decide about a task that waits: it goes on to, unless what it asks has changed."""
+        name = task.id
+        old = self.recorded.before(task, known)
+        if not called_alike(old, task) or (self.other_inputs and task.reads is not None):
+            self.resets.setdefault(("what it waits for has changed", True), []).append(name)
+            return Decision(name, Verb.RERUN, "what it waits for has changed")
+        if (source := self._open_need(task)) is not None:
+            return Decision(name, Verb.RERUN, f"waits, and reads {source}, which may be another value then")
+        wait = known.wait
+        what = "" if wait is None else f" {wait.text}" if wait.kind != APPROVAL else f" for an answer: {wait.text}"
+        return Decision(name, Verb.WAIT, f"waits{what}")
 
     def _judge_running(self, task: Task, known: TaskState) -> Decision:
         name = task.id
@@ -572,6 +631,17 @@ class _Planner:
         if not found and known.call is not None and call is not None and known.call is not call:
             found = call_changes(known.call, call)
         return tuple(found)
+
+
+def _later(pipeline: Pipeline, stage: Stage = Stage.MAIN, outcome: str = "") -> list[Decision]:
+    """Return what a plan says of the stages after this one; ``outcome`` is how the main part ended, if it has."""
+    found: list[Decision] = []
+    if STAGES.index(stage) < STAGES.index(Stage.ON_FAILURE) and outcome in ("", ExecutionStatus.FAILED.value):
+        verb, when = (Verb.RUN, "after the failure") if outcome else (Verb.WAIT, "only if the run fails")
+        found += [Decision(name, verb, when) for name in pipeline.on_failure]
+    if stage is not Stage.FINALLY:
+        found += [Decision(name, Verb.RUN, "at the end") for name in pipeline.finally_]
+    return found
 
 
 def _unwanted(decision: Decision, until: str | None) -> Decision:

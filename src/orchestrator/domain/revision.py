@@ -37,7 +37,7 @@ RESUME_KEYS = {
 """The fields of a ResumeStrategy, and the keys that they are written with."""
 LIMIT = 1000
 """So many differing parts of one step, or of one pipeline's settings, are named."""
-_DERIVED = ("id", "needs", "reads", "uses", "within", "key", "index", "local")
+_DERIVED = ("id", "needs", "reads", "uses", "within", "key", "index", "local", "stage", "undoes")
 _FIELDS = [field.name for field in fields(Task) if field.name not in _DERIVED]
 _parts = attrgetter(*_FIELDS)
 _MODEL = Task(TaskId("a"), "")
@@ -177,6 +177,9 @@ def _settings(pipeline: Pipeline) -> dict[str, Any]:
         "inputs": {name: _input(item) for name, item in pipeline.inputs.items()},
         "resume": {"enabled": pipeline.resume_enabled, **resume},
         "outputs": pipeline.outputs,
+        **({} if pipeline.timeout is None else {"timeout": pipeline.timeout}),
+        "on_failure": {name: _step(task) for name, task in pipeline.on_failure.items()},
+        "finally": {name: _step(task) for name, task in pipeline.finally_.items()},
         **({"schedule": _schedule(pipeline.schedule)} if pipeline.schedule is not None else {}),
     }
 

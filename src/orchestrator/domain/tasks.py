@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Task
     from orchestrator.domain.values import ValueRef
+    from orchestrator.domain.waits import SentBack, Waiting
 
 
 class TaskStatus(StrEnum):
@@ -20,6 +21,7 @@ class TaskStatus(StrEnum):
 
     Two are never recorded, only shown: ``blocked`` is a pending task behind a failed one, ``interrupted`` one that was
     running when the process died, until a resume decides about it. ``expanded`` is a container whose tasks are at work.
+    ``waiting`` is a step that waits for a time, a signal or an answer: nothing of it runs.
     """
 
     PENDING = "pending"
@@ -31,6 +33,7 @@ class TaskStatus(StrEnum):
     PARKED = "parked"
     IN_DOUBT = "in_doubt"
     EXPANDED = "expanded"
+    WAITING = "waiting"
     BLOCKED = "blocked"
     INTERRUPTED = "interrupted"
 
@@ -74,14 +77,16 @@ class TaskState:
     ``under`` is the Task it was computed under, where the definition says otherwise now (None: as it says now);
     ``stale``: the execution's inputs were other ones then. ``saved_under`` is the same as ``under`` for ``saved``.
     ``pinned``: a person gave the result or skipped the task, so that it is not weighed. ``kept`` is the result of an
-    invalidated task, until its next attempt begins or it is reused.
+    invalidated task, until its next attempt begins or it is reused. ``wait`` is what it waits for, or did last.
 
     ``generation`` counts how often it began anew (0: never begun): attempts of the same one go on from where the last
     was. A new one begins with the attempt after a result was given up (``anew``), or one that is given something else
     than the last.
 
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
-    that it is counted there among those at work.
+    that it is counted there among those at work. ``ending``: it belongs to a later stage than the main part. ``life``
+    is how often what it did has been undone, ``undone`` the last attempt of which that is so. ``sent_back`` is why the
+    task runs again, if an approval sent it back.
     """
 
     __slots__ = (
@@ -92,17 +97,20 @@ class TaskState:
         "completed_attempt",
         "crashes",
         "ended_at",
+        "ending",
         "error",
         "failures",
         "generation",
         "item",
         "kept",
+        "life",
         "parameters",
         "pinned",
         "progress",
         "retry_at",
         "saved",
         "saved_under",
+        "sent_back",
         "seq",
         "source",
         "stale",
@@ -112,8 +120,10 @@ class TaskState:
         "tries",
         "tries_epoch",
         "under",
+        "undone",
         "unmet",
         "value",
+        "wait",
         "within",
     )
 
@@ -123,6 +133,9 @@ class TaskState:
         self.within = within
         self.item = item
         self.active = False
+        self.ending = False
+        self.life = 0
+        self.undone = 0
         self.attempt = 0
         self.completed_attempt = 0
         self.failures = 0
@@ -146,6 +159,8 @@ class TaskState:
         self.stale = False
         self.pinned = ""
         self.kept: Prior | None = None
+        self.wait: Waiting | None = None
+        self.sent_back: SentBack | None = None
         self.generation = 0
         self.anew = True
 

@@ -21,7 +21,13 @@ may come. No values are inside, only their sizes in bytes of the encoded, uncomp
     ``task``, ``reason``
 ``decision_made``
     ``task``, ``kind`` (``condition``, ``for_each``, ``while``, ``until`` or ``switch``), ``round`` (of a loop, else 0),
-    ``value`` and ``reads`` (what it yielded and what it read, in a few words)
+    ``value`` and ``reads`` (what it yielded and what it read, in a few words); also what became of a signal (``kind``
+    is ``signal`` or ``send_back``)
+``task_waiting``
+    ``task``, ``attempt``, ``kind`` (``time``, ``signal`` or ``approval``), ``name`` (of the signal), ``until`` (null:
+    without an end), ``text`` (what is waited for)
+``signal_received``
+    ``id``, ``name``, ``by``, ``sent_at``, ``bytes`` (of the payload)
 ``task_expanded``
     ``task`` (the step that others are in), ``keys`` (of the items, or the round), ``branch``, ``tasks`` (how many the
     execution has from here on)
@@ -57,6 +63,8 @@ may come. No values are inside, only their sizes in bytes of the encoded, uncomp
     ``by``
 ``execution_finished``
     ``status`` (``completed``, ``failed``, ``cancelled`` or ``stopped``), ``error``, ``outputs_bytes`` (or null)
+``execution_waiting``
+    ``due`` (when it goes on by itself, or null)
 
 How far a running step says it is, is shown before it is a fact. Such an object has no ``seq`` and no ``at``:
 
@@ -86,6 +94,8 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    SignalReceived,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -98,6 +108,7 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
     TaskTraced,
+    TaskWaiting,
     ToolsResolved,
 )
 from orchestrator.domain.ids import checkpoint_id
@@ -210,8 +221,34 @@ def _fields(event: Event, execution_id: str, seq: int) -> tuple[str, dict[str, J
             }
         case DecisionMade() | TaskExpanded() | TaskGathered():
             return _of_a_container(event)
+        case TaskWaiting() | SignalReceived():
+            return _of_a_wait(event)
         case _:
             return _of_the_execution(event)
+
+
+def _of_a_wait(event: TaskWaiting | SignalReceived) -> tuple[str, dict[str, JSON]]:
+    """Name and tell what is waited for, or what came."""
+    match event:
+        case TaskWaiting():
+            return "task_waiting", {
+                "task": event.task,
+                "attempt": event.attempt,
+                "kind": event.kind,
+                "name": event.name,
+                "until": None if event.until is None else _time(event.until),
+                "text": event.text,
+            }
+        case SignalReceived():
+            return "signal_received", {
+                "id": event.id,
+                "name": event.name,
+                "by": event.by,
+                "sent_at": _time(event.sent_at),
+                "bytes": _size(event.payload),
+            }
+        case _:
+            assert_never(event)
 
 
 def _of_a_container(event: DecisionMade | TaskExpanded | TaskGathered) -> tuple[str, dict[str, JSON]]:
@@ -239,10 +276,23 @@ def _of_a_container(event: DecisionMade | TaskExpanded | TaskGathered) -> tuple[
 
 
 def _of_the_execution(
-    event: ToolsResolved | DefinitionChanged | ResumePlanned | DefinitionLoaded | ExecutionForked | ExecutionLinked,
+    event: StageEntered
+    | ToolsResolved
+    | DefinitionChanged
+    | ResumePlanned
+    | DefinitionLoaded
+    | ExecutionForked
+    | ExecutionLinked,
 ) -> tuple[str, dict[str, JSON]]:
     """Name and tell a fact that is about no single task."""
     match event:
+        case StageEntered():
+            return "stage_entered", {
+                "stage": event.stage,
+                "outcome": event.outcome,
+                "tasks": list(event.tasks),
+                "error": _error(event.error),
+            }
         case ToolsResolved():
             calls: list[JSON] = [
                 {"tool": tool, "action": action, "version": version, "code": dict(code)}

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 class Renderer(Protocol):
     """Evaluates ``{{ ... }}`` templates over a scope: a pure function of its arguments.
 
-    The scope holds ``inputs`` (mapping), ``execution`` (``id``, ``is_resume``, ``context``), ``attempt`` (int),
-    ``steps`` (task id -> ``{"result": ..., "status": ...}``) and each of those steps under its own id as well.
+    The scope holds ``inputs`` (mapping), ``execution`` (``id``, ``is_resume``, ``context``, ``sent_back``),
+    ``attempt`` (int), ``steps`` (task id -> ``{"result": ..., "status": ...}``) and each of those steps under its own
+    id as well.
     Every method raises TaskError (kind ``template``, not retryable) naming what could not be evaluated. Values are
     data: text inside a value is never evaluated, however much it looks like a template. A text that names secrets
     becomes a SecretText.

@@ -28,6 +28,8 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    SignalReceived,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -40,6 +42,7 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
     TaskTraced,
+    TaskWaiting,
     ToolsResolved,
 )
 from orchestrator.domain.files import FileSeen
@@ -295,6 +298,9 @@ _READERS: dict[Any, _Reader] = {
     TAGS[TaskExpanded]: _reader(TaskExpanded, _real, _str, _strs, _opt_ref, _bool, _str, _int),
     TAGS[TaskGathered]: _reader(TaskGathered, _real, _str, _strs),
     TAGS[ExecutionWaiting]: _reader(ExecutionWaiting, _real, _opt_real),
+    TAGS[SignalReceived]: _reader(SignalReceived, _real, _str, _str, _ref, _str, _real),
+    TAGS[TaskWaiting]: _reader(TaskWaiting, _real, _str, _int, _str, _str, _opt_real, _str, _ref),
+    TAGS[StageEntered]: _reader(StageEntered, _real, _str, _str, _strs, _or_none(_error)),
     TAGS[ExecutionLinked]: _reader(ExecutionLinked, _real, _str, _str, _int),
 }
 _WITH_DICT = frozenset({ExecutionStarted, CheckpointMade, ResumePlanned})

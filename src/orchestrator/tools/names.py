@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SHIPPED = {
+    "approval": "orchestrator.tools.approval",
     "archive": "orchestrator.tools.archive",
     "data-processing": "orchestrator.tools.data_processing",
     "filesystem": "orchestrator.tools.filesystem",
@@ -21,6 +22,7 @@ SHIPPED = {
     "shell": "orchestrator.tools.shell",
     "sql": "orchestrator.tools.sql",
     "validation": "orchestrator.tools.validation",
+    "wait": "orchestrator.tools.wait",
 }
 """The shipped tools and the module of each."""
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
 
 from orchestrator.domain.changes import joined
-from orchestrator.domain.words import did_you_mean, shorten
+from orchestrator.domain.words import shorten
 from orchestrator.errors import TaskError
 from orchestrator.ports.context import TaskContext
-from orchestrator.ports.tools import Problem
 from orchestrator.tools.decorator import tool
 from orchestrator.tools.fileerrors import cancelled
+from orchestrator.tools.schemas import schema_problems
 from orchestrator.tools.tables import outputs, sqltext
 from orchestrator.tools.tables.options import ReadOptions, TableInput
 from orchestrator.tools.tables.rules import broken
@@ -25,8 +25,6 @@ from orchestrator.tools.tables.session import working
 from orchestrator.tools.tables.sqltext import wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from orchestrator.domain.words import Path
     from orchestrator.tools.tables.engine import Engine
     from orchestrator.tools.tables.rules import Broken
@@ -39,37 +37,7 @@ _LONGEST_MESSAGE = 200
 _MARKS = "failed_rules"
 
 
-class _Mistakes:
-    """The mistakes of a schema, as problems of a call."""
-
-    def __init__(self) -> None:
-        self.found: list[Problem] = []
-
-    def add(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> None:  # noqa: ARG002
-        self.found.append(Problem(message, path, hint))
-
-    def guess(self, name: str, known: Iterable[str]) -> str | None:
-        return did_you_mean(name, known)
-
-
-def _check_schema(parameters: Mapping[str, Any], is_template: Callable[[Any], bool]) -> list[Problem]:
-    """Tell the mistakes of a schema that is written out."""
-    from orchestrator.schemas.checking import check_schema
-
-    mistakes = _Mistakes()
-    schema = parameters.get("schema")
-    if isinstance(schema, dict) and not _has(schema, is_template):
-        check_schema(mistakes, ("schema",), schema)
-    return mistakes.found
-
-
-def _has(value: Any, is_template: Callable[[Any], bool]) -> bool:
-    """Tell whether there is a template anywhere in a value."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return is_template(value) or any(_has(item, is_template) for item in inside)
-
-
-@tool("validation", action="schema", default=True, check=_check_schema)
+@tool("validation", action="schema", default=True, check=schema_problems)
 def schema(
     value: Annotated[Any, "what is to be checked, like the result of an earlier step"],
     schema: Annotated[dict[str, Any], "a JSON Schema (2020-12), as for `output_schema`"],
@@ -85,7 +53,7 @@ def schema(
     """
     from orchestrator.schemas.values import mistakes, validator_of
 
-    problems = _check_schema({"schema": schema}, lambda _: False)
+    problems = schema_problems({"schema": schema}, lambda _: False)
     if problems:
         first = problems[0]
         raise wrong(f"{_dotted(first.path)}: {first.message}" + (f" ({first.hint})" if first.hint else ""))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.domain.decide import Claim, Finish, Gather, decide
+from orchestrator.domain.decide import Claim, Finish, decide
 from orchestrator.domain.events import (
     ErrorInfo,
     Event,
@@ -111,11 +111,11 @@ def run_to_end(state: ExecutionState, capacity: int = 1 << 30) -> int:
                 case Claim(name):
                     state.apply(TaskClaimed(0.0, name, 1, None))
                     names.append(name)
-                case Gather(name):
-                    raise AssertionError(f"{name} holds no steps")
                 case Finish(status):
                     state.apply(ExecutionFinished(0.0, status.value, None, None))
                     return asked
+                case _:
+                    raise AssertionError(command)
         assert names, "decide waits although nothing runs"
         for name in names:
             state.apply(TaskCompleted(0.0, name, 1, INPUTS))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.decide import Claim, Finish, Gather, decide
+from orchestrator.domain.decide import Claim, Finish, decide
 from orchestrator.domain.events import (
     ErrorInfo,
     Event,
@@ -88,13 +88,13 @@ class Drive:
                 match command:
                     case Claim(name):
                         self.begin(name)
-                    case Gather(name):
-                        raise AssertionError(f"{name} holds no steps")
                     case Finish(status):
                         assert not self.state.running
                         self.record(ExecutionFinished(self.now, status.value, None, None))
                         assert decide(self.state, self.now, self.capacity, stopping=False) == []
                         return status
+                    case _:
+                        raise AssertionError(command)
             if not commands:
                 self.wait()
         raise AssertionError("it does not end (I6)")
