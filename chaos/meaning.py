@@ -123,10 +123,10 @@ class _Reading:
             case "switch":
                 return self.switch(node, name, seen, local, path)
             case _:
-                values, good = self.body(node.body, seen, local, name, path)
+                found, good = self.body(node.body, seen, local, name, path)
                 if not good:
                     raise Failing
-                return values
+                return found
 
     def each(self, node: Node, name: str, seen: Mapping[str, Any], local: Mapping[str, Any], path: Any) -> Any:
         value: Any = node.items
