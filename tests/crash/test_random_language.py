@@ -12,7 +12,7 @@ import pytest
 from chaos.language import Trial, attempt, case
 from chaos.sketches import Node, Sketch
 
-SEEDS = int(os.environ.get("ORCHESTRATOR_TEST_LANGUAGE", "8"))
+SEEDS = int(os.environ.get("ORCHESTRATOR_TEST_LANGUAGE", "3"))
 FOUND = (32, 54, 68, 71, 74, 76, 136, 305)
 """Seeds that once found something, in the order of their finding."""
 
