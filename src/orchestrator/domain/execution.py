@@ -338,6 +338,8 @@ class ExecutionState(Endings):
             self._reopen(task.within)
         if not task.unmet:
             self._make_ready(name)
+        if task.active and name not in self.ready:  # it was at work, and the container lets nothing begin just now
+            self._count_active(task, active=False)
 
     def _created(self, event: ExecutionCreated) -> None:
         self.created_at = event.at
@@ -491,8 +493,18 @@ class ExecutionState(Endings):
         task.pinned = "" if event.reason.startswith(CONDITION_FALSE) else event.reason
         self._satisfy(event.task)
 
+    def _outer_first(self, names: list[TaskId]) -> list[TaskId]:
+        """Return the tasks such that a container is before what is in it, which would let it go on."""
+        return sorted(names, key=self._depth) if self.groups else names
+
+    def _depth(self, name: TaskId) -> int:
+        depth, within = 0, self.tasks[name].within
+        while within is not None:
+            depth, within = depth + 1, self.tasks[within].within
+        return depth
+
     def _reset(self, event: TasksReset) -> None:
-        for name in event.tasks:
+        for name in self._outer_first(event.tasks):
             task = self.tasks[name]
             if task.status in DONE or task.kept is not None or event.reason in AFRESH:
                 task.anew = True
@@ -507,7 +519,8 @@ class ExecutionState(Endings):
                 task.undone = task.attempt
             if event.forgive:
                 task.failures = task.crashes = 0
-            if task.status in STUCK and name in self.groups and not self.groups[name].closed:
+            retried = task.status in STUCK and not event.forgive
+            if retried and name in self.groups and not self.groups[name].closed:
                 self._reopen(name)  # its members are what is to be tried again
             else:
                 self._make_pending(name, task)
@@ -604,7 +617,7 @@ class ExecutionState(Endings):
         self.tasks[event.task].trace = Trace(tuple(event.reads), tuple(event.writes), event.inputs)
 
     def _invalidated(self, event: TasksInvalidated) -> None:
-        for name in event.tasks:
+        for name in self._outer_first(event.tasks):
             task = self.tasks[name]
             if task.status in DONE:
                 prior = task.prior
@@ -612,6 +625,8 @@ class ExecutionState(Endings):
                 self._unsatisfy(name)
                 self._make_pending(name, task)
                 task.kept = prior
+            elif task.status is TaskStatus.EXPANDED:  # by a task in it that an earlier fact has named
+                self._make_pending(name, task)
 
     def _reused(self, event: TaskReused) -> None:
         task = self.tasks[event.task]
@@ -656,6 +671,7 @@ class ExecutionState(Endings):
         for name in graph:
             old = former.get(name, name)
             task = found[name] = self.tasks.get(old) or TaskState(0, graph[name].within, graph[name].index)
+            task.within = graph[name].within  # which may be called otherwise now
             if old in self.graph:
                 _carry_over(task, self.graph[old], graph[name], inputs_differ=event.inputs != self.inputs)
         self._regroup(graph, {name: self.groups[former.get(name, name)] for name in graph.expansions})
