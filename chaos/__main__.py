@@ -4,6 +4,7 @@
 
     python -m chaos simulate --seeds 1000000                   whole runs on a manual clock, led by seeds
     python -m chaos edits --seeds 10000                        random pipelines, edited at random and resumed
+    python -m chaos language --seeds 2000                      the same with constructs in each other, and killed
     python -m chaos kills --trials 10000 --seed 1 --jobs 2     SIGKILL at random moments, resumes killed as well
     python -m chaos contest --resumers 8 --trials 100          many resumes at once
     python -m chaos zombies --trials 50                        stopped owners, robbed and woken
@@ -25,12 +26,13 @@ import argparse
 import sys
 from typing import Any
 
-from chaos import bitflips, corpora, edits, faults, killing, outages, planted, powercut, proof, scale
+from chaos import bitflips, corpora, edits, faults, killing, language, outages, planted, powercut, proof, scale
 from chaos.simulation import command as simulation
 
 MODULES: tuple[Any, ...] = (
     simulation,
     edits,
+    language,
     killing,
     outages,
     faults,

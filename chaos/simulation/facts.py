@@ -218,6 +218,8 @@ class Facts:
                 raise Violation("I4", "no signal was sent, and there is no later stage")
             case said.ExecutionWaiting():
                 self.status, self.finished = "waiting", True
+            case said.StageEntered():
+                raise Violation("I4", f"the stage {event.stage} of a pipeline that has none")
             case said.ToolsResolved():
                 for _, action, version, code in event.calls:
                     self.calls[action] = version, tuple(sorted(code.items()))

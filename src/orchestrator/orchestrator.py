@@ -20,10 +20,11 @@ from orchestrator.core.keeper import LeaseKeeper
 from orchestrator.core.ledger import Opening
 from orchestrator.core.live import LiveExecutions
 from orchestrator.core.pipeline_resume_manager import PipelineResumeManager
+from orchestrator.core.scope import RecordedValues, recorded_scope
 from orchestrator.core.signals import StopSignals
 from orchestrator.core.system import SystemChance, SystemClock, user_name
 from orchestrator.domain.events import AT_ONCE
-from orchestrator.domain.execution import ExecutionState, ExecutionStatus, TaskStatus
+from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus
 from orchestrator.domain.ids import CHILD, chosen_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
 from orchestrator.domain.pipeline import definition_of
@@ -425,16 +426,18 @@ class Orchestrator(RevisionMethods, FleetMethods, AnswerMethods):
                 yield seq, event
 
     async def get_result(self, execution_id: str, task: str) -> Any:
-        """Return the recorded result of one step. Raises ResumeError if it has none."""
+        """Return the recorded result of one step, as templates see it: that of a container is made of its steps'.
+
+        Raises ResumeError if it has none.
+        """
         state = await self.get_state(execution_id)
         known = state.tasks.get(task)
         if known is None:
             raise ResumeError(f"no step named {task!r} in execution {execution_id!r}")
-        if known.value is None:
-            if known.status is TaskStatus.SKIPPED:
-                return None
+        if known.status not in DONE:
             raise ResumeError(f"step {task!r} of execution {execution_id!r} has no result: it is {known.status.value}")
-        return self._adapters.codec.decode(await self._adapters.store.get(known.value))
+        values = RecordedValues(self._adapters.store, self._adapters.codec)
+        return await recorded_scope(values, state).result(task)
 
     async def cancel(
         self, execution_id: str, *, by: str | None = None, wait_seconds: float = 15.0, at_once: bool = False

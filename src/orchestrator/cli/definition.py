@@ -15,8 +15,10 @@ from orchestrator.cli.output import plural, style
 from orchestrator.errors import DefinitionError, Diagnostic, TaskError, UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.domain.execution import TaskStatus
-    from orchestrator.domain.ids import TaskId
+    from collections.abc import Mapping
+
+    from orchestrator.cli.drawing import Node
+    from orchestrator.cli.nodes import Counts
     from orchestrator.domain.pipeline import Pipeline
     from orchestrator.tools.registry import ActionDescription, ToolDescription
 
@@ -26,6 +28,7 @@ MARKS = {
     "parked": "✗",
     "in_doubt": "?",
     "running": "▶",
+    "expanded": "▶",
     "skipped": "○",
     "blocked": "·",
 }
@@ -84,35 +87,33 @@ async def graph_command(common: Common, name: str, form: str) -> None:
     """Draw the steps and what they depend on.
 
     For an execution, the status of each stands with it. Read the lanes downwards: they lead from a step to those that
-    need it.
+    need it. Steps in others are drawn once, under these; of those made of one, there stands how many have which status.
     """
-    pipeline, shown = await _graph_of(common, name)
+    from orchestrator.cli import drawing
+    from orchestrator.cli.nodes import nodes_of
+
+    pipeline, counts = await _graph_of(common, name)
+    nodes = nodes_of(pipeline.tasks.values(), counts)
+    for line in drawing.mermaid(nodes) if form == "mermaid" else _drawn(nodes):
+        output.say(line)
+
+
+def _drawn(nodes: Mapping[str, Node]) -> list[str]:
+    """Return the lines of a drawing of steps, with those in others under them."""
     from orchestrator.cli import drawing
 
-    tasks = {str(step): task for step, task in pipeline.tasks.items()}
-    needs = {step: task.needs for step, task in tasks.items()}
-    status = {str(step): known.value for step, known in shown.items()}
-
-    def described(step: str) -> str:
-        task = tasks[step]
-        tool = output.one_line(f"{task.tool}{f'.{task.action}' if task.action else ''}", 60)
-        return f"{step}  {tool}" + (f"  {status[step].replace('_', ' ')}" if status else "")
-
-    if form == "mermaid":
-        for line in drawing.mermaid(needs, described, status):
-            output.say(line)
-        return
-
     def label(step: str) -> str:
-        name, _, rest = described(step).partition("  ")
-        return f"{style(name, 'bold')}  {style(rest, output.STATUS_COLOUR.get(status.get(step, ''), 'dim'))}"
+        name, _, rest = nodes[step].label.partition("  ")
+        return f"{style(name, 'bold')}  {style(rest, output.STATUS_COLOUR.get(nodes[step].status, 'dim'))}"
 
     def mark(step: str) -> str:
-        known: str = status.get(step, "")
+        known = nodes[step].status
         return style(MARKS.get(known, "●"), output.STATUS_COLOUR.get(known, "bold"))
 
-    for line in drawing.draw(needs, label, mark):
-        output.say(line)
+    def below(step: str) -> list[str]:
+        return _drawn(nodes[step].inside) if nodes[step].inside else []
+
+    return drawing.draw({step: node.needs for step, node in nodes.items()}, label, mark, below)
 
 
 def _is_file(path: Path) -> bool:
@@ -127,9 +128,10 @@ async def pipeline_of(common: Common, name: str) -> Pipeline:
     return (await _graph_of(common, name))[0]
 
 
-async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, TaskStatus]]:
+async def _graph_of(common: Common, name: str) -> tuple[Pipeline, Counts]:
     """Return the pipeline of a file, or of an execution with the statuses of its steps."""
-    from orchestrator.cli.show import statuses
+    from orchestrator.cli.folding import statuses
+    from orchestrator.cli.nodes import counts_of
     from orchestrator.compiler.places import compile_at
 
     if _is_file(Path(name)):
@@ -140,7 +142,7 @@ async def _graph_of(common: Common, name: str) -> tuple[Pipeline, dict[TaskId, T
         state = await orchestrator.get_state(name)
     if state.pipeline is None:
         raise UsageError(f"execution {name!r} was saved without a pipeline: there are no steps to look at")
-    return state.pipeline, statuses(state, summary)
+    return state.pipeline, counts_of(state.graph, statuses(state, summary))
 
 
 @click.command(

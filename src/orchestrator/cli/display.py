@@ -51,6 +51,8 @@ from orchestrator.domain.plan import Verb
 from orchestrator.domain.waits import APPROVAL, TIME
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orchestrator.domain.events import Event
     from orchestrator.domain.plan import Decision, Plan
 
@@ -66,7 +68,7 @@ _REMOVED = 20
 
 @dataclass(slots=True)
 class Running:
-    """A running step, as shown. ``since`` is seconds since 1970."""
+    """A running step, as shown. ``since`` is seconds since 1970; 0: nobody knows."""
 
     attempt: int
     since: float
@@ -80,6 +82,8 @@ class Display:
 
     def __init__(self) -> None:
         self.running: dict[str, Running] = {}
+        self.containers: dict[str, Running] = {}
+        """Containers at work, counted by the steps in them."""
         self.done = 0
         self.total = 0
         self.began = 0.0
@@ -101,6 +105,7 @@ class Display:
         self._of = execution_id
         self.done = plan.counts().get(Verb.REUSE, 0)
         self.total = len(plan.decisions) - plan.later
+        self.containers.update(_begun(plan))
 
     def notify(self, event: Event, execution_id: str, seq: int) -> None:  # noqa: ARG002
         """See core.recorder.Listener."""
@@ -130,7 +135,7 @@ class Display:
     def close(self) -> None:
         """Write what is left."""
 
-    def _count(self, event: Event) -> Running | None:  # noqa: C901 - one case for each event
+    def _count(self, event: Event) -> Running | None:  # noqa: C901, PLR0912 - one case for each kind of event
         """Keep the counts; return the step that ended with this fact."""
         match event:
             case ExecutionCreated():
@@ -141,10 +146,18 @@ class Display:
                 if event.attempt > 1 and self.retrying:
                     self.retrying -= 1
                 self.running[event.task] = Running(event.attempt, event.at)
-            case TaskCompleted() | TaskSkipped() | TaskReused():
+            case TaskExpanded():
+                self._grow(event)
+            case DefinitionChanged():
+                self.total = event.total
+            case TaskCompleted() | TaskSkipped() | TaskReused() | TaskGathered():
                 self.done += 1
-                return self.running.pop(event.task, None)
+                self._count_inside(event.task)
+                container = self.containers.pop(event.task, None) if self.containers else None
+                return container or self.running.pop(event.task, None)
             case TaskFailed():
+                if self.containers:
+                    self.containers.pop(event.task, None)
                 if event.retry_at is None:
                     self.failed += 1
                 else:
@@ -159,6 +172,37 @@ class Display:
             case _:
                 pass
         return None
+
+    def _grow(self, event: TaskExpanded) -> None:
+        """Follow a container that has more steps in it now."""
+        container = self.containers.setdefault(event.task, Running(1, event.at, 0.0, 0.0))
+        container.total = (container.total or 0) + max(0, event.total - self.total)
+        if event.items is None and event.keys not in ([""], []):
+            container.message = f"round {event.keys[-1]}"
+        self.total = event.total
+
+    def _count_inside(self, task: str) -> None:
+        """Count a step that is done for the container that it is in: the innermost one that is at work."""
+        at = len(task) if self.containers else 0
+        while at > 0:
+            at = max(task.rfind("[", 0, at), task.rfind(".", 0, at))
+            container = self.containers.get(task[:at]) if at > 0 else None
+            if container is not None and container.done is not None:
+                container.done += 1
+                return
+
+
+def _begun(plan: Plan) -> Iterator[tuple[str, Running]]:
+    """Yield the containers of a plan that go on with what they hold."""
+    graph = plan.graph
+    if graph is None or not graph.expansions:
+        return
+    verbs = {decision.task: decision.verb for decision in plan.decisions}
+    for name in graph.expansions:
+        if verbs[name] is not Verb.REUSE:
+            members = [each for each in graph.inside(name) if graph[each].within == name]
+            done = sum(verbs[each] is Verb.REUSE for each in members)
+            yield name, Running(1, 0.0, float(done), float(len(members)))
 
 
 class Written(Display):
@@ -304,7 +348,8 @@ def fact_line(event: Event, execution_id: str, seq: int, took: str = "") -> str 
         case ExecutionStarted() | TasksReset() | TasksInvalidated() | TaskTraced() | ToolsResolved():
             return None
         case TaskExpanded():
-            return _expanded(event)
+            told = _expanded(event)
+            return f"{event.task}: {told}" if told else None
         case TaskGathered():
             lost = f" without {plural(len(event.lost), 'item')} that failed" if event.lost else ""
             return f"{event.task}: completed{took}{lost}"
@@ -371,13 +416,13 @@ def _waiting(event: DecisionMade | SignalReceived | TaskWaiting, execution_id: s
             return None
 
 
-def _expanded(event: TaskExpanded) -> str | None:
-    """Say what a container is made of: its items, its next round, its case."""
+def _expanded(event: TaskExpanded) -> str:
+    """Say what a container is made of: its items, its next round, its case; empty for a block."""
     if event.branch:
-        return f"{event.task}: case {one_line(event.branch, MESSAGE_LIMIT)}"
+        return f"case {one_line(event.branch, MESSAGE_LIMIT)}"
     if event.items is not None:
-        return f"{event.task}: {plural(len(event.keys), 'item')}"
-    return f"{event.task}: round {event.keys[0]}" if event.keys not in ([""], []) else None
+        return plural(len(event.keys), "item")
+    return f"round {event.keys[0]}" if event.keys not in ([""], []) else ""
 
 
 def reused(event: TaskReused, execution_id: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ SHOWN_IN_LEVEL = 20
 _MERMAID_COLOURS = {
     "completed": "fill:#d4f4dd,stroke:#2e8b57",
     "running": "fill:#d6eaff,stroke:#1f6feb",
+    "expanded": "fill:#d6eaff,stroke:#1f6feb",
     "failed": "fill:#ffd9d9,stroke:#c0392b",
     "parked": "fill:#ffd9d9,stroke:#c0392b",
     "in_doubt": "fill:#f3ddff,stroke:#8e44ad",
@@ -48,11 +50,15 @@ def _dependents(needs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def draw(
-    needs: Mapping[str, Sequence[str]], label: Callable[[str], str], mark: Callable[[str], str] = lambda _: "●"
+    needs: Mapping[str, Sequence[str]],
+    label: Callable[[str], str],
+    mark: Callable[[str], str] = lambda _: "●",
+    below: Callable[[str], Sequence[str]] = lambda _: (),
 ) -> list[str]:
     r"""Return the lines of a drawing: a step a line, its lane leading down to those that need it.
 
-    ``needs`` maps each step to those it needs, without cycles. ``mark`` is one character wide when shown.
+    ``needs`` maps each step to those it needs, without cycles. ``mark`` is one character wide when shown. ``below``
+    returns the lines that stand under a step, beside the lanes: a drawing of what is in it.
 
     >>> print("\n".join(draw({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}, str)))
     ●  a
@@ -62,12 +68,15 @@ def draw(
     ├─╯
     ●  d
     """
-    lines = list(_lanes(needs, label, mark))
+    lines = list(_lanes(needs, label, mark, below))
     return lines if lines[-1:] != [""] else list(_levels(needs, label))
 
 
 def _lanes(
-    needs: Mapping[str, Sequence[str]], label: Callable[[str], str], mark: Callable[[str], str]
+    needs: Mapping[str, Sequence[str]],
+    label: Callable[[str], str],
+    mark: Callable[[str], str],
+    below: Callable[[str], Sequence[str]],
 ) -> Iterator[str]:
     """Yield the lines, ending with an empty one if there are too many lanes."""
     dependents = _dependents(needs)
@@ -94,6 +103,8 @@ def _lanes(
             yield _joint(lanes, column, branches, "╮┬")
         while lanes and lanes[-1] is None:
             lanes.pop()
+        for line in below(step):
+            yield f"{_row(lanes, {}):<{max(1, 2 * len(lanes) - 1)}}    {line}"
         if len(lanes) > MAX_LANES:
             yield ""
             return
@@ -147,21 +158,39 @@ def _levels(needs: Mapping[str, Sequence[str]], label: Callable[[str], str]) -> 
             yield f"  … and {len(steps) - SHOWN_IN_LEVEL:,} more"
 
 
-def mermaid(
-    needs: Mapping[str, Sequence[str]], label: Callable[[str], str], status: Mapping[str, str] | None = None
-) -> Iterator[str]:
-    """Yield the lines of a Mermaid flowchart; ``status`` colours the steps."""
-    number = {step: f"n{index}" for index, step in enumerate(needs)}
+class Node(NamedTuple):
+    """A step for a Mermaid flowchart: what it needs beside it, and the steps in it."""
+
+    label: str
+    needs: Sequence[str] = ()
+    status: str = ""
+    inside: Mapping[str, Node] = MappingProxyType({})
+
+
+def mermaid(nodes: Mapping[str, Node]) -> Iterator[str]:
+    """Yield the lines of a Mermaid flowchart; steps are coloured by their status, those in others stand in a box."""
     yield "flowchart TD"
-    for step, name in number.items():
-        text = label(step).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\n", " ")
-        yield f'    {name}["{text}"]'
-    for step, found in needs.items():
-        for need in found:
-            yield f"    {number[need]} --> {number[step]}"
-    if status:
-        used = dict.fromkeys(status.values())
-        for name in used:
-            yield f"    classDef {name} {_MERMAID_COLOURS.get(name, 'fill:#ffffff')}"
-        for step, name in number.items():
-            yield f"    class {name} {status[step]}"
+    statuses: list[tuple[str, str]] = []
+    yield from _mermaid(nodes, "n", "    ", statuses)
+    for status in dict.fromkeys(status for _name, status in statuses):
+        yield f"    classDef {status} {_MERMAID_COLOURS.get(status, 'fill:#ffffff')}"
+    for name, status in statuses:
+        yield f"    class {name} {status}"
+
+
+def _mermaid(nodes: Mapping[str, Node], prefix: str, indent: str, statuses: list[tuple[str, str]]) -> Iterator[str]:
+    number = {step: f"{prefix}{index}" for index, step in enumerate(nodes)}
+    for step, node in nodes.items():
+        name = number[step]
+        text = node.label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\n", " ")
+        if node.status:
+            statuses.append((name, node.status))
+        if not node.inside:
+            yield f'{indent}{name}["{text}"]'
+            continue
+        yield f'{indent}subgraph {name}["{text}"]'
+        yield from _mermaid(node.inside, f"{name}_", f"{indent}    ", statuses)
+        yield f"{indent}end"
+    for step, node in nodes.items():
+        for need in node.needs:
+            yield f"{indent}{number[need]} --> {number[step]}"

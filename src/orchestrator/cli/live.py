@@ -18,6 +18,7 @@ from orchestrator.domain.events import (
     TaskClaimed,
     TaskCompleted,
     TaskFailed,
+    TaskGathered,
     TaskProgressed,
     TaskReused,
     TaskSkipped,
@@ -36,6 +37,8 @@ PATIENCE_SECONDS = 0.2
 MANY = 1000
 """From so many steps on, completed ones are only counted."""
 ROWS = 12
+CONTAINERS = 4
+"""Containers at work that are shown above the steps that run."""
 BAR_WIDTH = 24
 
 
@@ -81,6 +84,10 @@ class LiveDisplay(PlainDisplay):
                 return f"execution {style(execution_id, 'bold')}: {status}, {done} in {duration(event.at - self.began)}"
             case TaskCompleted():
                 return f"{self._mark('✓', '+', 'green')} {event.task}{took}" if self.total <= MANY else None
+            case TaskGathered():
+                lost = style(f"  without {plural(len(event.lost), 'item')} that failed", "red") if event.lost else ""
+                few = self.total <= MANY or event.lost
+                return f"{self._mark('✓', '+', 'green')} {event.task}{took}{lost}" if few else None
             case TaskReused():
                 source = style(reused(event, execution_id), "dim")
                 return f"{self._mark('=', '=', 'green')} {event.task}  {source}" if self.total <= MANY else None
@@ -154,20 +161,22 @@ class LiveDisplay(PlainDisplay):
         from rich.table import Table
 
         running = self.running
-        shown = self._first(min(ROWS, max(1, (self._console.height if self._console else 24) - 4)))
+        height = self._console.height if self._console else 24
+        shown = self._first(running, min(ROWS, max(1, height - 4 - CONTAINERS)))
         grid = Table.grid(padding=(0, 1))
         now = self._clock.now()
-        for task, step in shown:
+        for task, step in (*self._first(self.containers, CONTAINERS), *shown):
             grid.add_row(*self._row(task, step, now))
         more = len(running) - len(shown)
         rest = f"  and {more:,} more\n" if more > 0 else ""
         return Group(grid, f"{rest}{self._counts()}")
 
-    def _first(self, count: int) -> list[tuple[str, Running]]:
+    @staticmethod
+    def _first(steps: dict[str, Running], count: int) -> list[tuple[str, Running]]:
         """Return the steps that run longest; the loop may change the dict while we look, then we look again."""
         for _ in range(10):
             try:
-                return list(islice(self.running.items(), count))
+                return list(islice(steps.items(), count))
             except RuntimeError:
                 continue
         return []
@@ -183,7 +192,7 @@ class LiveDisplay(PlainDisplay):
             bar = ProgressBar(total=step.total, completed=step.done, width=BAR_WIDTH)
         words = [] if step.done is None else [far(step.done, step.total)]
         words += [f"attempt {step.attempt}"] * (step.attempt > 1) + [one_line(step.message, 60)] * bool(step.message)
-        elapsed = Text(duration(now - step.since) if now - step.since >= 1 else "", style="dim")
+        elapsed = Text(duration(now - step.since) if step.since and now - step.since >= 1 else "", style="dim")
         return [spinner, Text(one_line(task, 40)), elapsed, bar, Text(", ".join(words), no_wrap=True)]
 
     def _counts(self) -> str:

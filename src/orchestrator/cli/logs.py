@@ -12,7 +12,7 @@ from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution, complete_steps
 from orchestrator.cli.inspect import as_json_option
-from orchestrator.cli.show import no_step
+from orchestrator.cli.step import no_step
 from orchestrator.errors import CheckpointUnreadable, UnknownExecution
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ STATUS_COLOUR = {
     "interrupted": "yellow",
     "retrying": "yellow",
     "running": "cyan",
+    "expanded": "cyan",
     "cancelled": "magenta",
     "stopped": "yellow",
     "paused": "yellow",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,8 +10,11 @@ import click
 from orchestrator.cli import display, output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution
+from orchestrator.cli.folding import ITEMS, folded
 from orchestrator.cli.inspect import as_json_option
 from orchestrator.cli.requests import Request, request_options, strategy_of, strategy_option
+from orchestrator.domain.expansion import Graph
+from orchestrator.domain.plan import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +23,10 @@ if TYPE_CHECKING:
     from orchestrator.orchestrator import Orchestrator
 
 ROWS = 200
-"""Steps shown of each verb; where there are more steps in all, those that are reused are only counted."""
+"""Steps shown of each verb; where there are more steps in all, those that are reused are only counted.
+
+Long containers are folded before.
+"""
 COLOURS = {"reuse": "green", "rerun": "yellow", "rerun?": "yellow", "run": "cyan", "skip": "dim", "wait": "red"}
 
 
@@ -37,7 +44,12 @@ COLOURS = {"reuse": "green", "rerun": "yellow", "rerun?": "yellow", "run": "cyan
 @click.argument("execution", shell_complete=complete_execution)
 @request_options
 @strategy_option
-@click.option("--all", "everything", is_flag=True, help=f"List all steps, where there are more than {ROWS}.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help=f"List all steps, where there are more than {ROWS}, or than {ITEMS} items.",
+)
 @as_json_option
 @pass_common
 async def plan_command(
@@ -86,21 +98,34 @@ def carrying_out(command: str, words: Sequence[str], plan: Plan) -> str:
 def print_plan(plan: Plan, command: str, *, everything: bool) -> None:
     """Print a plan: in one line, what else changes, step by step, and how to carry it out (empty: nothing to do)."""
     output.say(display.plan_line(plan), *display.plan_notes(plan))
-    many = len(plan.decisions) > ROWS and not everything
-    left: dict[str, int] = {}
-    rows = []
-    for decision in plan.decisions:
-        verb = display.verb_of(decision)
-        seen = left[verb] = left.get(verb, 0) + 1
-        if not many or (seen <= ROWS and verb != "reuse"):
-            rows.append((decision.task, verb, decision.reason))
+    rows, left = _rows(plan, everything=everything)
     output.say("")
     if rows:
         output.table(("step", "verb", "why"), rows, paint=COLOURS.get)
-    for verb, count in left.items() if many else ():
-        more = count if verb == "reuse" else count - ROWS
-        if more > 0:
-            output.say(f"… and {more:,} more: {verb} (`orchestrator plan --all` lists them)")
+    for verb, more in left.items():
+        output.say(f"… and {more:,} more: {verb} (`orchestrator plan --all` lists them)")
     digest = output.style(plan.digest, "bold")
     how = f"carry it out with: {output.clean(command)}" if command else "there is nothing to run"
     output.say("", f"plan {digest}; {how}")
+
+
+def _rows(plan: Plan, *, everything: bool) -> tuple[list[tuple[str, str, str]], dict[str, int]]:
+    """Return the rows of a plan, and how many decisions of each verb are left out at the end of it."""
+    many = len(plan.decisions) > ROWS and not everything
+    decisions = {decision.task: decision for decision in plan.decisions}
+    left: dict[str, int] = {}
+    rows = []
+    graph = plan.graph if plan.graph is not None else Graph({})
+    for row in folded(graph, lambda name: decisions[name].verb is not Verb.REUSE, everything=everything):
+        if row.hidden:
+            verbs = Counter(display.verb_of(decisions[name]) for name in row.hidden)
+            told = ", ".join(f"{count:,} {verb}" for verb, count in verbs.items())
+            rows.append((row.shown, "", f"{told} (`orchestrator plan --all` lists them)"))
+            continue
+        decision = decisions[row.name]
+        verb = display.verb_of(decision)
+        seen = left[verb] = left.get(verb, 0) + 1
+        if not many or (seen <= ROWS and verb != "reuse"):
+            rows.append((row.shown, verb, decision.reason))
+    more = {verb: count if verb == "reuse" else count - ROWS for verb, count in left.items()} if many else {}
+    return rows, {verb: count for verb, count in more.items() if count > 0}

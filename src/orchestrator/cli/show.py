@@ -9,40 +9,30 @@ import click
 from orchestrator.cli import output
 from orchestrator.cli.common import Command, Common, pass_common
 from orchestrator.cli.completing import complete_execution, complete_steps
-from orchestrator.cli.display import far, reused
+from orchestrator.cli.display import far
+from orchestrator.cli.folding import ITEMS, counted, folded, inside, statuses
 from orchestrator.cli.inspect import as_json_option, summary_object
 from orchestrator.cli.output import duration, iso, moment, plural
+from orchestrator.cli.step import no_step, print_step, step_object
 from orchestrator.core.family import child_of
-from orchestrator.domain.events import (
-    DefinitionChanged,
-    ResultSet,
-    TaskClaimed,
-    TaskCompleted,
-    TaskFailed,
-    TaskInterrupted,
-    TaskReused,
-    TasksInvalidated,
-    TaskSkipped,
-    TasksReset,
-)
-from orchestrator.domain.execution import DONE, STUCK, ExecutionState, ExecutionStatus, TaskStatus
-from orchestrator.domain.words import did_you_mean
+from orchestrator.domain.execution import DONE, STUCK, ExecutionState, TaskStatus
+from orchestrator.domain.ids import TaskId
 from orchestrator.errors import UnknownExecution, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from orchestrator.domain.events import Event
     from orchestrator.domain.execution import TaskState
-    from orchestrator.domain.ids import TaskId
     from orchestrator.orchestrator import Orchestrator
     from orchestrator.ports.store import ExecutionSummary
 
 ROWS = 200
 """Steps shown of a large execution; those that are not done go first."""
 
-CHANGES = 20
-"""Of what was done about a step besides its attempts, the last ones are shown."""
+_FIRST = STUCK | {TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.EXPANDED, TaskStatus.INTERRUPTED}
+"""What is looked at first of many items."""
+CHILDREN = 20
+"""Executions shown that steps began."""
 
 
 @click.command(
@@ -51,43 +41,47 @@ CHANGES = 20
     examples=(
         "orchestrator show exec_1a2b3c",
         "orchestrator show exec_1a2b3c clean",
+        "orchestrator show exec_1a2b3c 'resize[a.png]' --result",
         "orchestrator show exec_1a2b3c --json",
     ),
 )
 @click.argument("execution", shell_complete=complete_execution)
 @click.argument("step", required=False, shell_complete=complete_steps)
-@click.option("--all", "everything", is_flag=True, help=f"Show all steps, where there are more than {ROWS}.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help=f"Show all steps, where there are more than {ROWS}, or than {ITEMS} items.",
+)
+@click.option("--result", "only_result", is_flag=True, help="Print the step's result, and nothing else.")
 @as_json_option
 @pass_common
-async def show_command(common: Common, execution: str, step: str | None, *, everything: bool, as_json: bool) -> None:
+async def show_command(
+    common: Common, execution: str, step: str | None, *, everything: bool, only_result: bool, as_json: bool
+) -> None:
     """Show an execution, or one step of it.
 
     Of an execution: the status of each step, its attempts, times, and the head of its result or error. Of a step: its
-    parameters as they were rendered, its result, attempts, error, progress and saved state.
+    parameters as they were rendered, its result, attempts, error, progress and saved state. Steps in others stand under
+    these (resize[a.png].crop); of a for_each with many items, the first and those that failed or are at work are shown.
     """
+    if only_result and step is None:
+        raise UsageError("--result: name the step whose result is asked for")
     async with common.reading(execution) as orchestrator:
         summary = await orchestrator.get_summary(execution)
         state = await orchestrator.get_state(execution)
-        if step is not None:
+        if only_result and step is not None:
+            if step not in state.tasks:
+                raise no_step(execution, state, step)
+            result = await orchestrator.get_result(execution, step)
+            output.emit(result) if as_json else output.say(output.pretty(result))
+        elif step is not None:
             found = await step_object(orchestrator, summary, state, step)
-            output.emit(found) if as_json else _print_step(found)
+            output.emit(found) if as_json else print_step(found)
         elif as_json:
             output.emit(await _execution_object(orchestrator, summary, state))
         else:
             await _print_execution(orchestrator, summary, state, everything=everything)
-
-
-def statuses(state: ExecutionState, summary: ExecutionSummary) -> dict[TaskId, TaskStatus]:
-    """Return the status of each step as people see it.
-
-    That is blocked behind a failed one, not pending; and interrupted, not running, where the process is gone.
-    """
-    shown = {name: task.status for name, task in state.tasks.items()} | dict.fromkeys(
-        state.blocked(), TaskStatus.BLOCKED
-    )
-    if summary.status in (ExecutionStatus.INTERRUPTED, ExecutionStatus.PAUSED):
-        shown |= dict.fromkeys(state.running, TaskStatus.INTERRUPTED)
-    return shown
 
 
 # -- an execution ------------------------------------------------------------------------------------------------
@@ -117,9 +111,10 @@ async def _execution_object(
                 "result_bytes": task.value.size if task.value else None,
                 "result_from": task.source or None,
                 "by_hand": task.pinned or None,
+                "within": task.within,
                 "child": child_of(summary.execution_id, state, name),
             }
-            for name, task in state.tasks.items()
+            for name, task in _in_order(state)
         ],
     }
 
@@ -155,27 +150,7 @@ async def _print_execution(
             ("inputs", output.head(await orchestrator.get_value(state.inputs) or {}, 200)),
         ]
     )
-    names = list(state.tasks)
-    if len(names) > ROWS and not everything:
-        names = sorted(names, key=lambda name: shown[name] in DONE)[:ROWS]
-    rows = []
-    for name in names:
-        task = state.tasks[name]
-        rows.append(
-            (
-                name,
-                shown[name].value.replace("_", " "),
-                str(task.attempt or ""),
-                moment(task.started_at) if task.started_at is not None else "",
-                _took(task),
-                await _remark(orchestrator, state, name, shown),
-            )
-        )
-    output.say("")
-    headings = ("step", "status", "attempts", "started", "took", "result, error or reason")
-    output.table(headings, rows, paint=output.paint_status)
-    if len(names) < len(state.tasks):
-        output.say(f"and {plural(len(state.tasks) - len(names), 'step')} more (--all shows them)")
+    await _print_steps(orchestrator, state, shown, everything=everything)
     await _print_children(orchestrator, summary.execution_id, state)
     outputs = await orchestrator.get_value(state.outputs)
     if outputs:
@@ -186,11 +161,44 @@ async def _print_execution(
         output.say("", f"resume with: {output.clean(command)}")
 
 
+def _in_order(state: ExecutionState) -> Iterator[tuple[TaskId, TaskState]]:
+    """Yield what is known of each task, each container followed by what is in it."""
+    return ((name, state.tasks[name]) for name in state.graph)
+
+
+async def _print_steps(
+    orchestrator: Orchestrator, state: ExecutionState, shown: Mapping[TaskId, TaskStatus], *, everything: bool
+) -> None:
+    found = list(folded(state.graph, lambda name: shown[name] in _FIRST, everything=everything))
+    kept = found
+    if len(found) > ROWS and not everything:
+        kept = sorted(found, key=lambda row: not row.hidden and shown[row.name] in DONE)[:ROWS]
+        if state.graph.expansions:  # then the order says what is in what
+            chosen = {(row.name, row.items) for row in kept}
+            kept = [row for row in found if (row.name, row.items) in chosen]
+    rows = []
+    for row in kept:
+        if row.hidden:
+            rows.append((row.shown, "", "", "", "", f"{counted(row.hidden, shown)} (--all shows them)"))
+            continue
+        task = state.tasks[row.name]
+        started = moment(task.started_at) if task.started_at is not None else ""
+        remark = await _remark(orchestrator, state, row.name, shown)
+        status = shown[row.name].value.replace("_", " ")
+        rows.append((row.shown, status, str(task.attempt or ""), started, _took(task), remark))
+    output.say("")
+    headings = ("step", "status", "attempts", "started", "took", "result, error or reason")
+    output.table(headings, rows, paint=output.paint_status)
+    left = sum(not row.hidden for row in found) - sum(not row.hidden for row in kept)
+    if left:
+        output.say(f"and {plural(left, 'step')} more (--all shows them)")
+
+
 async def _print_children(orchestrator: Orchestrator, execution: str, state: ExecutionState) -> None:
     """Print the executions that steps began last, the first ones of many."""
-    begun = [(name, child) for name in state.tasks if (child := child_of(execution, state, name)) is not None]
+    begun = [(name, child) for name in state.graph if (child := child_of(execution, state, name)) is not None]
     rows = []
-    for name, child in begun[:CHANGES]:
+    for name, child in begun[:CHILDREN]:
         try:
             found = await orchestrator.get_summary(child)
         except UnknownExecution:  # claimed, and the process ended before it was created; or removed
@@ -199,8 +207,8 @@ async def _print_children(orchestrator: Orchestrator, execution: str, state: Exe
     if rows:
         output.say("")
         output.table(("step", "its execution", "status", "done"), rows, paint=output.paint_status)
-    if len(begun) > CHANGES:
-        output.say(f"and {len(begun) - CHANGES:,} more (`orchestrator list --all`)")
+    if len(begun) > CHILDREN:
+        output.say(f"and {len(begun) - CHILDREN:,} more (`orchestrator list --all`)")
 
 
 def _version(state: ExecutionState) -> str:
@@ -222,10 +230,11 @@ async def _remark(
 ) -> str:
     """Return the head of a step's result, its error, or what it is blocked by."""
     task = state.tasks[name]
+    within = inside(state, name)
     match shown[name]:
         case TaskStatus.COMPLETED:
             if task.value is None:
-                return ""
+                return within.told() if within is not None else ""
             by_hand = f"{output.one_line(task.pinned, 60)}: " if task.pinned else ""
             source = f" ({output.one_line(task.source)})" if task.source else ""
             inline = task.value.inline
@@ -233,178 +242,20 @@ async def _remark(
             return f"{by_hand}{head}{source}"
         case TaskStatus.SKIPPED:
             return output.one_line(task.pinned, 100)
+        case TaskStatus.WAITING if task.wait is not None:
+            until = "" if task.wait.until is None else f" until {moment(task.wait.until)}"
+            return f"{output.one_line(task.wait.text, 200)}{until}"
         case TaskStatus.PENDING if task.kept is not None:
             return "has a result, and keeps it if it is given the same again"
         case TaskStatus.FAILED | TaskStatus.PARKED | TaskStatus.IN_DOUBT | TaskStatus.RETRYING:
-            return output.one_line(f"{task.error.kind}: {task.error.message}" if task.error else "", 200)
+            error = f"{task.error.kind}: {task.error.message}" if task.error else ""
+            return output.one_line(f"{error} ({within.told()})" if within is not None else error, 200)
         case TaskStatus.BLOCKED:
-            needs = state.pipeline.tasks[name].needs if state.pipeline else ()
+            around = [task.within] if task.within is not None else []
+            needs = [*state.graph[name].needs, *around]
             stuck = [need for need in needs if shown[need] in STUCK or shown[need] is TaskStatus.BLOCKED]
             return f"behind {', '.join(stuck)}"
         case TaskStatus.RUNNING | TaskStatus.INTERRUPTED if task.progress is not None:
             return output.one_line(f"{far(task.progress[0], task.progress[1])} {task.progress[2]}", 100)
         case _:
-            return ""
-
-
-# -- a step ------------------------------------------------------------------------------------------------------
-
-
-def no_step(execution: str, state: ExecutionState, step: str) -> UsageError:
-    """Return the error for a name that no step of an execution has."""
-    hint = did_you_mean(step, state.tasks)
-    return UsageError(f"no step named {step!r} in execution {execution!r}{f' ({hint})' if hint else ''}")
-
-
-async def step_object(
-    orchestrator: Orchestrator, summary: ExecutionSummary, state: ExecutionState, step: str
-) -> dict[str, Any]:
-    """Return everything that is known of one step; raise UsageError if there is none of this name."""
-    execution = summary.execution_id
-    if step not in state.tasks or state.pipeline is None:
-        raise no_step(execution, state, step)
-    name: TaskId = step
-    task, definition = state.tasks[name], state.graph[name]
-    attempts, changes = await _happenings(orchestrator, state, execution, name)
-    status = statuses(state, summary)[name]
-    if status is TaskStatus.INTERRUPTED:
-        attempts[task.attempt]["outcome"] = status.value
-    parameters: Any = dict(definition.parameters)
-    prior, templated = task.prior, definition.reads is not None
-    rendered = prior.parameters if prior is not None else task.parameters
-    if isinstance(rendered, bytes):
-        parameters = {"…": "too large to be kept"}
-    elif rendered is not None:
-        parameters = await orchestrator.get_value(rendered)
-    return {
-        "execution_id": execution,
-        "task": step,
-        "status": status.value,
-        "tool": definition.tool,
-        "action": definition.action,
-        "needs": list(definition.needs),
-        "started_at": iso(task.started_at),
-        "ended_at": iso(task.ended_at),
-        "seconds": task.ended_at - task.started_at if task.started_at and task.ended_at and not task.pinned else None,
-        "attempts": list(attempts.values()),
-        "changes": changes,
-        "failures": task.failures,
-        "crashes": task.crashes,
-        "parameters": parameters,
-        "parameters_are_templates": templated and rendered is None,
-        "result": await orchestrator.get_value(task.value),
-        "error": task.error._asdict() if task.error else None,
-        "progress": dict(zip(("done", "total", "message"), task.progress, strict=True)) if task.progress else None,
-        "saved": await orchestrator.get_value(task.saved),
-        "child": child_of(execution, state, name),
-    }
-
-
-async def _happenings(
-    orchestrator: Orchestrator, state: ExecutionState, execution: str, step: TaskId
-) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
-    """Return the attempts of a step by their numbers, and what else was done about it, under all of its names."""
-    attempts: dict[int, dict[str, Any]] = {}
-    changes: list[dict[str, Any]] = []
-    names = await _names(orchestrator, state, execution, step)
-    version = 1
-    async for seq, event in orchestrator.facts(execution):
-        name = names[version - 1]
-        match event:
-            case TaskClaimed(at, found, number) if found == name:
-                attempts[number] = {"attempt": number, "version": version, "seq": seq, "started_at": iso(at)}
-                attempts[number]["outcome"] = "running"
-            case TaskCompleted(at, found, number) if found == name:
-                attempts.setdefault(number, {"attempt": number}).update(ended_at=iso(at), outcome="completed")
-            case TaskFailed(at, found, number, error) if found == name:
-                what = {"ended_at": iso(at), "outcome": "failed", "error": f"{error.kind}: {error.message}"}
-                attempts.setdefault(number, {"attempt": number}).update(what)
-            case TaskInterrupted(at, found, number, _, reason) if found == name:
-                attempts.setdefault(number, {"attempt": number}).update(
-                    ended_at=iso(at), outcome="interrupted", error=reason
-                )
-            case _:
-                version += isinstance(event, DefinitionChanged)
-                if text := _change(event, execution, name, names[version - 1]):
-                    changes.append({"seq": seq, "at": iso(event.at), "what": text})
-    return attempts, changes
-
-
-async def _names(orchestrator: Orchestrator, state: ExecutionState, execution: str, step: TaskId) -> list[TaskId]:
-    """Return what a step was called under each version of the definition."""
-    names = [step]
-    if state.versions > 1:
-        renames = [
-            event.renamed async for _seq, event in orchestrator.facts(execution) if isinstance(event, DefinitionChanged)
-        ]
-        for renamed in reversed(renames):
-            names.append(renamed.get(names[-1], names[-1]))
-    return names[::-1]
-
-
-def _change(event: Event, execution: str, name: TaskId, new: TaskId) -> str:
-    """Say what a fact that is no attempt means to a step; empty if nothing."""
-    match event:
-        case TaskReused() if event.task == name:
-            return reused(event, execution)
-        case ResultSet() if event.task == name:
-            return f"was given its result by {event.by}" + (f": {event.reason}" if event.reason else "")
-        case TaskSkipped() if event.task == name:
-            return f"skipped: {event.reason}"
-        case TasksReset() if name in event.tasks:
-            return f"is to run again: {event.reason}"
-        case TasksInvalidated() if name in event.tasks:
-            return f"is looked at again: {event.reason}"
-        case DefinitionChanged() if name != new:
-            return f"was renamed: {name} → {new}"
-        case _:
-            return ""
-
-
-def _print_step(found: dict[str, Any]) -> None:
-    status = found["status"]
-    progress, error = found["progress"], found["error"]
-    output.say(f"step {output.style(found['task'], 'bold')} of execution {found['execution_id']}")
-    counts = [
-        plural(found[name], name[:-1] if name == "failures" else "crash") for name in ("failures",) if found[name]
-    ]
-    output.facts(
-        [
-            ("status", output.style(status.replace("_", " "), output.STATUS_COLOUR.get(status, "bold"))),
-            ("tool", f"{found['tool']} {found['action'] or ''}".rstrip()),
-            ("needs", ", ".join(found["needs"])),
-            ("took", duration(found["seconds"]) if found["seconds"] is not None else ""),
-            ("failed", ", ".join(counts)),
-            (
-                "progress",
-                output.one_line(f"{far(progress['done'], progress['total'])} {progress['message']}")
-                if progress
-                else "",
-            ),
-        ]
-    )
-    if found["attempts"]:
-        keys = {"attempt": "attempt", "outcome": "outcome", "started_at": "started", "ended_at": "ended"}
-        if any(each.get("version", 1) > 1 for each in found["attempts"]):
-            keys["version"] = "version"
-        keys["error"] = "error"
-        rows = [[output.one_line(each.get(key) or "", 200) for key in keys] for each in found["attempts"]]
-        output.say("")
-        output.table(list(keys.values()), rows, paint=output.paint_status)
-    if found["changes"]:
-        output.say("", "what else was done")
-        output.facts((each["at"], output.one_line(each["what"], 200)) for each in found["changes"][-CHANGES:])
-    note = " (as templates: the rendered ones are kept up to 1 KiB, once an attempt began)"
-    _section(f"parameters{note if found['parameters_are_templates'] else ''}", found["parameters"])
-    if status == TaskStatus.COMPLETED.value:
-        output.say("", "result", output.pretty(found["result"]))
-    _section("saved state", found["saved"])
-    if error:
-        output.say("", "error", output.clean(f"{error['kind']}: {error['message']}"))
-        if error["trace"]:
-            output.say(output.clean(error["trace"]).rstrip())
-
-
-def _section(name: str, value: Any) -> None:
-    if value not in (None, {}):
-        output.say("", name, output.pretty(value))
+            return within.told() if within is not None else ""

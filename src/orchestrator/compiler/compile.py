@@ -209,11 +209,11 @@ def _build(
         outputs=found["outputs"],
         resume=resume,
         resume_enabled=found["resume"]["enabled"],
-        max_concurrency=found["max_concurrency"],
-        limits={name: _limit(limit) for name, limit in found["limits"].items()},
         timeout=found["timeout"],
         on_failure=_steps(found, "on_failure", reading),
         finally_=_steps(found, "finally", reading),
+        max_concurrency=found["max_concurrency"],
+        limits={name: _limit(limit) for name, limit in found["limits"].items()},
         schedule=None if found["schedule"] is None else _schedule(found["schedule"]),
         tools=tools,
         library=library,
@@ -221,13 +221,13 @@ def _build(
     )
 
 
+def _steps(found: Values, key: str, reading: Reading) -> list[Task]:
+    return [step_of(step, (key, index), reading) for index, step in enumerate(found[key] or [])]
+
+
 def _limit(given: Values) -> Limit:
     count, seconds = given["rate"] or (None, Limit().per_seconds)
     return Limit(given["at_once"], count, seconds)
-
-
-def _steps(found: Values, key: str, reading: Reading) -> list[Task]:
-    return [step_of(step, (key, index), reading) for index, step in enumerate(found[key] or [])]
 
 
 def _schedule(given: Values) -> Schedule | None:

@@ -22,6 +22,8 @@ class Row(NamedTuple):
 
 
 _NEXT = "An edit holds from the next attempt on; finished steps are kept."
+_UNDO = "A stage that was cut off goes on as it is; an edit holds from the next run on, and runs no step again."
+_DATE = "{tool: shell, parameters: {command: [date]}}"
 _RETRY = "An edit holds from the next failure on."
 _LOOP = '{tool: shell, parameters: {command: [date]}, while: "iteration < 4"}'
 _TEXT = "An edit makes no step run again."
@@ -53,10 +55,27 @@ ROWS: dict[str, dict[str, Row]] = {
             "steps: [{id: a, tool: shell, parameters: {command: [date]}}]",
             "Finished steps are kept; of an edit, new and changed ones run, and removed ones stay in the journal.",
         ),
+        "timeout": Row("timeout: 2h", "Each run, and each resume, has the whole time again."),
+        "on_failure": Row(
+            'on_failure: [{id: tell, tool: shell, parameters: {command: [echo, "{{ failure.step }}"]}}]',
+            "A resume after a kill goes on in the stage; one after a failed run begins with the steps that failed, "
+            "and these run again if it fails again.",
+        ),
+        "finally": Row(
+            "finally: [{id: clean, tool: shell, parameters: {command: [date]}}]",
+            "A resume after a kill goes on in the stage; at the end of a later run they run again.",
+        ),
         "outputs": Row(
             'outputs: {when: "{{ a.result.stdout }}"}',
             "Computed from recorded results when the last step is done; after an edit they are computed anew.",
         ),
+    },
+    "UndoModel": {
+        "tool": Row("tool: shell", _UNDO, _DATE),
+        "action": Row("action: run", _UNDO, _DATE),
+        "parameters": Row("parameters: {command: [date]}", _UNDO),
+        "timeout": Row("timeout: 30s", _UNDO, _DATE),
+        "retry": Row("retry: 5", _UNDO, _DATE),
     },
     "ForEachModel": {
         "items": Row(
@@ -119,6 +138,10 @@ ROWS: dict[str, dict[str, Row]] = {
             "A skipped step stays skipped; an edit that comes out otherwise runs or skips it.",
         ),
         "timeout": Row("timeout: 10m", "Every attempt has the whole time again; an edit holds from the next one on."),
+        "undo": Row(
+            'undo: {tool: shell, parameters: {command: [rm, "{{ result.stdout }}"]}}',
+            "A step that was undone runs again; an edit of this key runs no step again.",
+        ),
         "idle_timeout": Row("idle_timeout: 5m", "As with `timeout`: an edit holds from the next attempt on."),
         "limits": Row("limits: [api]", "An edit holds from the next attempt on, and makes no finished step run again."),
         "retry": Row("retry: 3", "Each resume counts attempts anew; all failures together count for `max_retries`."),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.domain.words import Path
 
 _RARE = frozenset(
-    ("files", "output_schema", "on_change", "migrate", "renamed_from", "cache", "idle_timeout", "limits", "undo")
+    ("files", "output_schema", "on_change", "migrate", "renamed_from", "cache", "undo", "idle_timeout", "limits")
 )
 _CONSTRUCTS = frozenset(("for_each", "while", "until", "switch", "steps"))
 _AROUND = frozenset((*_CONSTRUCTS, "id", "name", "description", "dependencies", "condition", "renamed_from"))
@@ -40,6 +40,8 @@ def step_of(step: Values, path: Path, reading: Reading) -> Task:
     """Return the task that a step means; notes what does not go together in it."""
     if _CONSTRUCTS.isdisjoint(step):
         _check_tool(step, path, reading, "a step has a tool, or steps, or a switch")
+        if "max_iterations" in step:
+            _no_rounds(path, reading)
         return _task(step, step["id"])
     return _container(step, path, reading)
 
@@ -156,7 +158,7 @@ def _control(step: Values, path: Path, reading: Reading) -> Control:
     given = {"for_each": "for_each" in step, "while": loops, "switch": "switch" in step}
     kinds = [kind for kind, is_given in given.items() if is_given]
     if "max_iterations" in step and not loops:
-        reading.wrong((*path, "max_iterations"), "only a loop has rounds", "it goes with while or until", key=True)
+        _no_rounds(path, reading)
     if len(kinds) > 1 or ("switch" in step and "steps" in step):
         hint = "write the one as a step inside the other, under `steps`"
         both = " and ".join(kinds if len(kinds) > 1 else ("switch", "steps"))
@@ -171,6 +173,10 @@ def _control(step: Values, path: Path, reading: Reading) -> Control:
         default = switch["default"]
         return Switch(switch["value"], cases, None if default is None else tuple(inner["id"] for inner in default))
     return Block()
+
+
+def _no_rounds(path: Path, reading: Reading) -> None:
+    reading.wrong((*path, "max_iterations"), "only a loop has rounds", "it goes with while or until", key=True)
 
 
 def _is_of_items(condition: str) -> bool:
@@ -192,9 +198,9 @@ def _rare(step: Values) -> dict[str, Any]:
         "on_change": None if change is None else OnChange(change),
         "migrate": step["migrate"],
         "renamed_from": step["renamed_from"],
+        "undo": tuple(undo_of(each) for each in step["undo"] or ()),
         "idle_timeout": step["idle_timeout"],
         "limits": tuple(step["limits"]) or UNLIMITED,
-        "undo": tuple(undo_of(each) for each in step["undo"] or ()),
         "cache": None if cache is None else CachePolicy(cache["ttl"], cache["key"], CacheScope(cache["scope"])),
     }
 

@@ -13,9 +13,12 @@ from orchestrator.domain.events import (
     ExecutionCreated,
     TaskCompleted,
     TaskFailed,
+    TaskGathered,
+    TaskReused,
     TaskSkipped,
     TasksReset,
 )
+from orchestrator.domain.expansion import written_as
 from orchestrator.domain.ids import ExecutionId, Seq, checkpoint_id
 from orchestrator.domain.pipeline import CheckpointWhen
 
@@ -105,7 +108,7 @@ async def newest_checkpoints(store: Store, codec: Codec, summary: ExecutionSumma
                     metadata,
                     state,
                 )
-            if isinstance(event, (TaskCompleted, TaskSkipped)):
+            if isinstance(event, (TaskCompleted, TaskSkipped, TaskGathered, TaskReused)):
                 completed -= 1
             elif isinstance(event, TasksReset):
                 break
@@ -124,7 +127,7 @@ _Found = tuple[str, str | None, dict[str, Any], "ValueRef | None"]
 def _as_checkpoint(event: Event, pipeline: Pipeline | None) -> _Found | None:
     """Say what kind of checkpoint a fact is: (reason, task, metadata, state); None if it is none."""
     if isinstance(event, TaskCompleted):
-        task = pipeline.tasks.get(event.task) if pipeline else None
+        task = written_as(pipeline.tasks, event.task) if pipeline else None
         if task is not None and task.checkpoint in (CheckpointWhen.NONE, CheckpointWhen.BEFORE) and not task.critical:
             return None
         return "task", event.task, {"attempt": event.attempt}, None

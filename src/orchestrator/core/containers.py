@@ -73,9 +73,9 @@ class Containers:
         lost = self._recorder.state.lost_keys(task.id)
         if group.halted:
             raise self._why_lost(task, lost, group.count)
-        if isinstance(task.control, Loop):
+        if isinstance(task.control, Loop) and group.count:
             await self._next_round(task, group.count, now)
-        else:
+        else:  # a loop without a round, too: that it begins none is decided already
             self._recorder.record(TaskGathered(now, task.id, lost))
 
     def decide(self, task: Task, kind: str, text: str, scope: Mapping[str, Any], now: float, number: int = 0) -> bool:

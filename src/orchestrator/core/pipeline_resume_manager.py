@@ -13,7 +13,7 @@ from orchestrator.core.live import LiveExecutions
 from orchestrator.core.periodic import PeriodicCheckpoints
 from orchestrator.core.recovery import verify_values
 from orchestrator.core.reports import Report, Reports
-from orchestrator.core.scope import RecordedValues
+from orchestrator.core.scope import RecordedValues, recorded_scope
 from orchestrator.domain.execution import DONE, ExecutionState, ExecutionStatus, TaskStatus
 from orchestrator.domain.ids import ExecutionId, checkpoint_id
 from orchestrator.domain.ids import execution_id as valid_execution_id
@@ -46,8 +46,9 @@ class ResumeState:
     - ``completed_tasks``: ids of tasks that are done (completed, or skipped with the result None).
     - ``failed_tasks``: id -> how often the task has failed; tasks that are parked or in doubt stand here too.
     - ``running_tasks``: ids of tasks that were running when the process ended.
-    - ``pending_tasks``: ids of all others.
-    - ``task_results``: id -> result, for every completed task, as the task returned it.
+    - ``pending_tasks``: ids of all others; containers whose steps are at work are among them.
+    - ``task_results``: id -> result, for every completed task, as the task returned it; that of a container is made of
+      its steps' results, as templates see it.
     - ``context``: what the caller saved with the last manual checkpoint, else ``{}``.
     - ``inputs``: the execution's inputs.
     - ``checkpoint_id``, ``timestamp``: the position this is the state of (``EXECUTION@SEQ``), and when it was made.
@@ -135,6 +136,7 @@ class PipelineResumeManager:
 
     async def _resume_state(self, execution_id: ExecutionId, state: ExecutionState) -> ResumeState:
         values = RecordedValues(self._adapters.store, self._adapters.codec)
+        scope = recorded_scope(values, state)
         by_status: dict[TaskStatus, set[str]] = {status: set() for status in TaskStatus}
         tasks = {name: task for name, task in state.tasks.items() if not task.ending}
         for name, task in tasks.items():
@@ -151,8 +153,8 @@ class PipelineResumeManager:
                 name: max(1, task.failures + task.crashes) for name, task in tasks.items() if task.status in stuck
             },
             running_tasks=by_status[TaskStatus.RUNNING],
-            pending_tasks=by_status[TaskStatus.PENDING],
-            task_results={name: await values.load(task.value) for name, task in tasks.items() if task.status in DONE},
+            pending_tasks=by_status[TaskStatus.PENDING] | by_status[TaskStatus.EXPANDED],
+            task_results={name: await scope.result(name) for name, task in tasks.items() if task.status in DONE},
             context=await values.load(state.context) or {},
             inputs=await values.load(state.inputs) or {},
         )

@@ -78,7 +78,7 @@ class Reports:
         """Record what is new in a report and name the position; return the checkpoint's id."""
         engine = self._live.engine(name)
         if engine is not None:
-            report.check(engine.pipeline.tasks)
+            report.check(engine.state.graph)
             _refuse_unrecorded(report, engine.state)
             position: list[int] = []
 
@@ -120,7 +120,7 @@ class Reports:
                 f"execution {recorder.lease.execution_id!r} was started with another definition of "
                 f"{state.pipeline_id!r}; go on with that one, or take a new execution id"
             )
-        report.check(state.pipeline.tasks)
+        report.check(state.graph)
         now = self._adapters.clock.now()
         for task, known in state.tasks.items():
             if task in report.completed and known.status not in DONE:

@@ -70,6 +70,11 @@ class RecordedValues:
             self._cached -= len(self._cache.popitem(last=False)[1])
 
 
+def recorded_scope(values: RecordedValues, state: ExecutionState) -> Scope:
+    """Return a scope over what is recorded of an execution, for those who only look at results."""
+    return Scope(values, {}, dict, state.tasks.__getitem__, lambda: state.graph)
+
+
 class Scope:
     """Builds the scopes of one execution's templates.
 

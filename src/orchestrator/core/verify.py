@@ -22,6 +22,7 @@ from orchestrator.domain.events import (
     TasksInvalidated,
     TaskSkipped,
     TasksReset,
+    TaskWaiting,
 )
 from orchestrator.domain.execution import ExecutionStatus
 from orchestrator.domain.expansion import Expansion, Graph
@@ -151,7 +152,7 @@ class _Walker:
                 self._undone(name)
         elif isinstance(event, ResultSet):
             self._done.add(event.task)
-        elif isinstance(event, TaskClaimed):
+        elif isinstance(event, (TaskClaimed, TaskWaiting)):
             self._claimed(seq, event)
         elif isinstance(event, TaskExpanded):
             self._expanded(event)
@@ -188,7 +189,7 @@ class _Walker:
             for name in self._graph.members(event.task, key, event.branch):
                 self._done.discard(name)
 
-    def _claimed(self, seq: int, event: TaskClaimed) -> None:
+    def _claimed(self, seq: int, event: TaskClaimed | TaskWaiting) -> None:
         if event.task in self._done:
             self._say(seq, f"{event.task} is claimed after it was done (I1)")
         needs = self._graph[event.task].needs if event.task in self._graph else ()

@@ -23,6 +23,18 @@ class Containers:
         self._other_inputs = other_inputs
         self._anew: dict[TaskId, bool] = {}
         self._runs: Counter[TaskId] = Counter()
+        self._rounds: dict[TaskId, int] = {}
+        """The first round of a loop in which something runs."""
+
+    def in_question(self, task: Task) -> bool:
+        """Tell whether what a task is given depends on what a container around it is worked out to."""
+        within = task.within
+        return within is not None and (self.begins_anew(within) or self._rounds.get(within, task.index) < task.index)
+
+    def goes_back(self, name: TaskId) -> bool:
+        """Tell whether something runs in a round of a loop that others came after: these begin after it once more."""
+        first = self._rounds.get(name)
+        return first is not None and first < len(self._recorded.graph.expansions[name].keys) - 1
 
     def begins_anew(self, name: TaskId) -> bool:
         """Tell whether a container is worked out anew whatever happens before it: after an edit, or if in question."""
@@ -33,7 +45,7 @@ class Containers:
 
     def _is_in_question(self, name: TaskId) -> bool:
         task, known = self._recorded.graph[name], self._recorded.state(name)
-        if task.within is not None and self.begins_anew(task.within):
+        if self.in_question(task):
             return True
         if known is None or name not in self._recorded.graph.expansions:
             return False
@@ -41,12 +53,14 @@ class Containers:
             return True
         old = self._recorded.before(task, known)
         stale = (known.stale or self._other_inputs) and task.reads is not None
-        return stale or (old is not task and (old.condition, asks(old.control)) != (task.condition, asks(task.control)))
+        return stale or (old is not task and _asked(old) != _asked(task))
 
     def note(self, task: Task, decision: Decision) -> None:
         """Take note that a task does not simply keep its result."""
         if task.within is not None and decision.verb in (Verb.RUN, Verb.RERUN, Verb.SKIP):
             self._runs[task.within] += 1
+            if isinstance(self._recorded.graph[task.within].control, Loop):
+                self._rounds.setdefault(task.within, task.index)
 
     def told(self, name: TaskId) -> str:
         """Say how much in a container runs; empty if nothing does."""
@@ -62,6 +76,11 @@ class Containers:
             states = [self._recorded.state(each) for each in names[first : first + width]]
             done += all(state is not None and state.status in DONE for state in states)
         return f"{done} of {len(expansion.keys)} items are done"
+
+
+def _asked(task: Task) -> Any:
+    """Return what of a container decides about the tasks in it, and about what its result is made of."""
+    return task.condition, asks(task.control), [inner.id for inner in task.body]
 
 
 def asks(control: Control | None) -> Any:

@@ -75,11 +75,11 @@ _OUTCOMES = {
 def decide(
     state: ExecutionState, now: float, capacity: int, *, stopping: bool, letting_go: bool = False
 ) -> list[Command]:
-    """Return what to do next; empty means wait for an outcome, for a signal, or for ``next_at``.
+    """Return what to do next; empty means wait for an outcome, for a signal, or until ``next_at``.
 
     ``capacity`` is how many attempts may run at once; the definition may allow fewer of its own. ``stopping``: claim
-    nothing more, finish when all has ended.
-    ``letting_go``: leave the execution once nothing but waits is left in it, rather than wait with it.
+    nothing more, finish when all has ended. ``letting_go``: leave the execution once nothing but waits is left in it,
+    rather than wait with it.
     """
     if state.finished:
         return []
@@ -94,7 +94,7 @@ def decide(
         return [Gather(name) for name in state.gatherable]
     if claims := _claims(state, now, _free(state, capacity)):
         return claims
-    if state.running or _is_anything_left(state):
+    if state.running or state.has_more():
         return []
     return _at_the_end(state, letting_go=letting_go)
 
@@ -106,7 +106,7 @@ def _cut_short(state: ExecutionState, cut_off: ExecutionStatus | None) -> Comman
     if cut_off is not None:
         return _onward(state, cut_off)
     if state.ending:
-        over = not _is_anything_left(state) and not state.waits.tasks
+        over = not state.has_more() and not state.waits.tasks
         return _onward(state, ExecutionStatus(state.outcome)) if over else Finish(ExecutionStatus.STOPPED)
     # A stop that came during the last step stopped nothing.
     return _onward(state, ExecutionStatus.COMPLETED) if state.complete else Finish(ExecutionStatus.STOPPED)
@@ -122,20 +122,22 @@ def _at_the_end(state: ExecutionState, *, letting_go: bool) -> list[Command]:
 
 
 def next_at(state: ExecutionState, capacity: int) -> float | None:
-    """Return when there is something to do by the passing of time: a retry, a limit, the end of a wait; None: never.
+    """Return when there is something to do by the passing of time; None if something must happen first.
 
-    What could begin already has: this is asked when ``decide`` has nothing more to say.
+    That is a retry that is due, a limit that lets the next attempt through, or the end of a wait. It is asked when
+    ``decide`` has nothing more to say: what is ready and still there is held back by something else than time.
     """
     wait = state.waits.due()
     found = [] if wait is None else [wait[0]]
-    one_by_one = state.stage is Stage.UNDO and state.running
-    if _free(state, capacity) > 0 and not state.waits.rewinds and not one_by_one:
-        for queue in state.limits.queues.values():
-            retry, opens = state.next_retry(queue), queue.opens_at()
-            if opens is not None and opens > 0 and queue.ready:
-                found.append(opens)
-            if opens is not None and retry is not None:
-                found.append(max(retry[0], opens))
+    held_back = bool(state.waits.rewinds) or (state.stage is Stage.UNDO and bool(state.running))
+    for queue in state.limits.queues.values() if not held_back and _free(state, capacity) > 0 else ():
+        opens, retry = queue.opens_at(), state.next_retry(queue)
+        if opens is None:
+            continue
+        if queue.ready and opens > 0:
+            found.append(opens)
+        if retry is not None:
+            found.append(max(retry[0], opens))
     return min(found, default=None)
 
 
@@ -199,11 +201,6 @@ def tasks_of(state: ExecutionState, stage: Stage) -> list[TaskId]:
     return found
 
 
-def _is_anything_left(state: ExecutionState) -> bool:
-    """Tell whether a task may begin, now or when a retry is due or its limits let it."""
-    return any(queue.ready or state.next_retry(queue) for queue in state.limits.queues.values())
-
-
 def _free(state: ExecutionState, capacity: int) -> int:
     """Return how many more attempts may run at once."""
     own = state.pipeline.max_concurrency if state.pipeline is not None else None
@@ -247,8 +244,9 @@ def _undo(state: ExecutionState, now: float) -> list[Command]:
     if state.running:
         return []
     retry = state.next_retry(state.limits.unlimited)
-    name = next(iter(state.ready), None) if retry is None else retry[1] if retry[0] <= now else None
-    return [] if name is None else [Claim(name)]
+    if retry is not None:
+        return [Claim(retry[1])] if retry[0] <= now else []
+    return [Claim(name) for name in islice(state.ready, 1)]
 
 
 def _end(state: ExecutionState) -> ExecutionStatus:

@@ -54,16 +54,12 @@ class Endings(Members):
         self.aborted = False
         self._former: dict[TaskId, TaskState] = {}
 
-    def _queue(self, task: TaskState) -> Queue:
-        """Return the queue that a task belongs to."""
-        return self.limits.queue(task.limits) if task.limits else self.limits.unlimited
-
     def enter(self, event: StageEntered) -> None:
         """Let the tasks of a stage begin, and none of those before it."""
         if self.pipeline is None:
             raise ValueError("an execution without a definition has no stages")
         self.ending = True
-        for name in (*self.limits.ready(), *self._held_back()):
+        for name in (*self._all_ready(), *self._held_back()):
             self._unready(name)
         self.gatherable.clear()
         self.stage, self.outcome, self.ending_error = Stage(event.stage), event.outcome, event.error
@@ -75,10 +71,11 @@ class Endings(Members):
                 self.graph.add_undo(name)
             else:
                 self.graph.endings[name] = written[name]
-                self.tasks[name].limits = written[name].limits  # what is undone is so one by one, and keeps none
         for name in event.tasks:
             needs = self.graph[name].needs
             self.tasks[name].unmet = len(needs)
+            if self.stage is not Stage.UNDO:  # steps are undone one after the other, and keep no limits
+                self.tasks[name].limits = self.graph[name].limits
             for need in needs:
                 self.dependents.setdefault(need, []).append(name)
             if not needs:
@@ -95,6 +92,14 @@ class Endings(Members):
             task.anew = True
         self.ending_counts[TaskStatus.PENDING] += 1
 
+    def _queue(self, task: TaskState) -> Queue:
+        """Return the queue that a task belongs to."""
+        return self.limits.queue(task.limits) if task.limits else self.limits.unlimited
+
+    def _all_ready(self) -> list[TaskId]:
+        """Return the tasks that may begin, whatever limits they keep."""
+        return [name for queue in self.limits.queues.values() for name in queue.ready]
+
     def _held_back(self) -> tuple[TaskId, ...]:
         return ()
 
@@ -106,13 +111,16 @@ class Endings(Members):
             self._former[name] = self.tasks.pop(name)
             self.dependents.pop(name, None)
         self.graph.endings.clear()
-        self.limits.clear()
+        for queue in self.limits.queues.values():
+            queue.ready.clear()
+            queue.retries.clear()
         self.ending_counts = dict.fromkeys(TaskStatus, 0)
         self.stage, self.outcome, self.ending_error = Stage.MAIN, "", None
         self.ending = self.aborted = False
         for name, known in self.tasks.items():
             if known.retry_at is not None:
                 heapq.heappush(self._queue(known).retries, (known.retry_at, name))
+        for name, known in self.tasks.items():
             if known.status is TaskStatus.PENDING and not known.unmet:
                 self._make_ready(name)
         self._touched.update(dict.fromkeys(self.groups))

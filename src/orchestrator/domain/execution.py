@@ -51,6 +51,7 @@ from orchestrator.domain.events import (
 from orchestrator.domain.expansion import Graph
 from orchestrator.domain.files import Trace
 from orchestrator.domain.ids import TaskId
+from orchestrator.domain.limits import Queue
 from orchestrator.domain.members import Group
 from orchestrator.domain.stage import Stage
 from orchestrator.domain.tasks import DONE, STUCK, Call, TaskState, TaskStatus
@@ -59,7 +60,6 @@ from orchestrator.domain.waits import APPROVAL, Received, SentBack, Waiting, Wai
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from orchestrator.domain.limits import Queue
     from orchestrator.domain.pipeline import Pipeline, Task
     from orchestrator.domain.values import ValueRef
 
@@ -209,6 +209,10 @@ class ExecutionState(Endings):
             (found[0] for queue in self.limits.queues.values() if (found := self.next_retry(queue))), default=None
         )
 
+    def has_more(self) -> bool:
+        """Tell whether something may begin, now or later, without anything else having to happen."""
+        return any(queue.ready or self.next_retry(queue) for queue in self.limits.queues.values())
+
     def next_retry(self, queue: Queue) -> tuple[float, TaskId] | None:
         """Return when the earliest retry of a queue is due, and its task; None without any."""
         return queue.next_retry(self._waits) if queue.retries else None
@@ -289,10 +293,9 @@ class ExecutionState(Endings):
         if task.ending is not self.ending or (task.within is not None and not self._may_begin(task)):
             return
         if self.wanted is None or self.is_wanted(name):
-            ready = self._queue(task).ready if task.limits else self.ready
-            ready[name] = None
+            (self._queue(task).ready if task.limits else self.ready)[name] = None
             if self.stage is Stage.UNDO:
-                ready.move_to_end(name, last=False)  # what is begun is ended before the next step is undone
+                self.ready.move_to_end(name, last=False)  # what is begun is ended before the next step is undone
             if task.within is not None:
                 self._count_active(task, active=True)
         else:
@@ -308,26 +311,25 @@ class ExecutionState(Endings):
         if task.active:
             self._count_active(task, active=False)
 
-    def _occupy(self, name: TaskId, at: float) -> None:
+    def _run(self, name: TaskId, at: float) -> None:
         """Count a task among those that run."""
-        self._vacate(name)
         self.running[name] = None
         task = self.tasks[name]
         if task.limits:
             for gate in self._queue(task).gates:
                 gate.claim(at)
 
-    def _vacate(self, name: TaskId) -> None:
+    def _stop(self, name: TaskId) -> None:
         """Count a task among those that run no more, if it was."""
         if name in self.running:
             del self.running[name]
-            task = self.tasks.get(name)
-            if task is not None and task.limits:
+            task = self.tasks[name]
+            if task.limits:
                 for gate in self._queue(task).gates:
                     gate.release()
 
     def _make_pending(self, name: TaskId, task: TaskState) -> None:
-        self._vacate(name)
+        self._stop(name)
         self.waits.end(name)
         self._set(task, TaskStatus.PENDING)
         task.retry_at = None
@@ -336,6 +338,8 @@ class ExecutionState(Endings):
             self._reopen(task.within)
         if not task.unmet:
             self._make_ready(name)
+        if task.active and name not in self.ready:  # it was at work, and the container lets nothing begin just now
+            self._count_active(task, active=False)
 
     def _created(self, event: ExecutionCreated) -> None:
         self.created_at = event.at
@@ -369,7 +373,7 @@ class ExecutionState(Endings):
         if wanted == self.wanted:
             return
         self.wanted = wanted
-        open_ = [*self.limits.ready(), *self.held]
+        open_ = [*self._all_ready(), *self.held]
         for name in open_:
             self._unready(name)
         for name in open_:
@@ -389,9 +393,7 @@ class ExecutionState(Endings):
         # Not by _unready: in its container it stays among those at work.
         (self._queue(task).ready if task.limits else self.ready).pop(name, None)
         self.held.pop(name, None)
-        if self.waits.tasks:
-            self.waits.end(name)
-        self._occupy(name, event.at)
+        self._run(name, event.at)
         self._set(task, TaskStatus.RUNNING)
         if task.anew or task.kept is not None or self._given_else(name, task, event):
             task.generation += 1
@@ -436,7 +438,7 @@ class ExecutionState(Endings):
         self._satisfy(name)
 
     def _end(self, name: TaskId, task: TaskState, status: TaskStatus, at: float) -> None:
-        self._vacate(name)
+        self._stop(name)
         self._unready(name)
         self._set(task, status)
         task.ended_at = at
@@ -448,7 +450,7 @@ class ExecutionState(Endings):
     def _failed(self, event: TaskFailed) -> None:
         name = event.task
         task = self.tasks[name]
-        self._vacate(name)
+        self._stop(name)
         self._unready(name)
         task.attempt = event.attempt
         task.error = event.error
@@ -471,7 +473,7 @@ class ExecutionState(Endings):
         if event.outcome == "rerun":
             self._make_pending(event.task, task)
             return
-        self._vacate(event.task)
+        self._stop(event.task)
         task.error = ErrorInfo("interrupted", event.reason)
         if event.outcome == "fail":
             task.failures += 1
@@ -491,8 +493,18 @@ class ExecutionState(Endings):
         task.pinned = "" if event.reason.startswith(CONDITION_FALSE) else event.reason
         self._satisfy(event.task)
 
+    def _outer_first(self, names: list[TaskId]) -> list[TaskId]:
+        """Return the tasks such that a container is before what is in it, which would let it go on."""
+        return sorted(names, key=self._depth) if self.groups else names
+
+    def _depth(self, name: TaskId) -> int:
+        depth, within = 0, self.tasks[name].within
+        while within is not None:
+            depth, within = depth + 1, self.tasks[within].within
+        return depth
+
     def _reset(self, event: TasksReset) -> None:
-        for name in event.tasks:
+        for name in self._outer_first(event.tasks):
             task = self.tasks[name]
             if task.status in DONE or task.kept is not None or event.reason in AFRESH:
                 task.anew = True
@@ -507,7 +519,8 @@ class ExecutionState(Endings):
                 task.undone = task.attempt
             if event.forgive:
                 task.failures = task.crashes = 0
-            if task.status in STUCK and name in self.groups and not self.groups[name].closed:
+            retried = task.status in STUCK and not event.forgive
+            if retried and name in self.groups and not self.groups[name].closed:
                 self._reopen(name)  # its members are what is to be tried again
             else:
                 self._make_pending(name, task)
@@ -604,7 +617,7 @@ class ExecutionState(Endings):
         self.tasks[event.task].trace = Trace(tuple(event.reads), tuple(event.writes), event.inputs)
 
     def _invalidated(self, event: TasksInvalidated) -> None:
-        for name in event.tasks:
+        for name in self._outer_first(event.tasks):
             task = self.tasks[name]
             if task.status in DONE:
                 prior = task.prior
@@ -612,6 +625,8 @@ class ExecutionState(Endings):
                 self._unsatisfy(name)
                 self._make_pending(name, task)
                 task.kept = prior
+            elif task.status is TaskStatus.EXPANDED:  # by a task in it that an earlier fact has named
+                self._make_pending(name, task)
 
     def _reused(self, event: TaskReused) -> None:
         task = self.tasks[event.task]
@@ -656,6 +671,7 @@ class ExecutionState(Endings):
         for name in graph:
             old = former.get(name, name)
             task = found[name] = self.tasks.get(old) or TaskState(0, graph[name].within, graph[name].index)
+            task.within = graph[name].within  # which may be called otherwise now
             if old in self.graph:
                 _carry_over(task, self.graph[old], graph[name], inputs_differ=event.inputs != self.inputs)
         self._regroup(graph, {name: self.groups[former.get(name, name)] for name in graph.expansions})
@@ -667,32 +683,31 @@ class ExecutionState(Endings):
         self.inputs = event.inputs
         self.tasks = found
         self.dependents = _dependents(graph)
-        self._requeue(after)
-        self.counts = dict.fromkeys(TaskStatus, 0)
-        self.roots_left = sum(found[name].status not in DONE for name in after.tasks)
-        for task in found.values():
-            self._recount(task)
-        self.waits.clear()
-        for name, task in found.items():
-            task.unmet = self._unmet(name)
-            if task.status is TaskStatus.WAITING and task.wait is not None:
-                if task.wait.kind == APPROVAL:
-                    task.wait = task.wait._replace(name=name)
-                self.waits.begin(name, task.wait)
-        for name, task in found.items():
-            if not task.unmet and task.status is TaskStatus.PENDING:
-                self._make_ready(name)
-
-    def _requeue(self, after: Pipeline) -> None:
-        """Go over to the limits of another definition; what was begun counts, and nothing is at work just now."""
         self.limits = self.limits.redefined(after.limits)
         self.ready = self.limits.unlimited.ready
         self.held.clear()
         self.running.clear()
+        self.counts = dict.fromkeys(TaskStatus, 0)
+        self.roots_left = sum(found[name].status not in DONE for name in after.tasks)
+        for task in found.values():
+            self._recount(task)
+        self._requeue()
+
+    def _requeue(self) -> None:
+        """Put all tasks where they wait: for what they need, a time, a signal, or to begin."""
+        self.waits.clear()
         for name, task in self.tasks.items():
             task.limits = self.graph[name].limits
+            task.unmet = self._unmet(name)
             if task.retry_at is not None:
                 heapq.heappush(self._queue(task).retries, (task.retry_at, name))
+            if task.status is TaskStatus.WAITING and task.wait is not None:
+                if task.wait.kind == APPROVAL:
+                    task.wait = task.wait._replace(name=name)
+                self.waits.begin(name, task.wait)
+        for name, task in self.tasks.items():
+            if not task.unmet and task.status is TaskStatus.PENDING:
+                self._make_ready(name)
 
     def _regroup(self, graph: Graph, groups: Mapping[TaskId, Group]) -> None:
         """Go over to another graph, with the groups that its containers had; their members are counted anew."""

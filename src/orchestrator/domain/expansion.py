@@ -12,13 +12,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.domain.control import DEFAULT_CASE, ForEach, Loop, Switch
+from orchestrator.domain.ids import TaskId
 from orchestrator.domain.pipeline import Task
 from orchestrator.domain.stage import Stage, undo_id, undone_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchestrator.domain.ids import TaskId
     from orchestrator.domain.values import ValueRef
 
 
@@ -66,6 +66,44 @@ def name_of(container: Task, key: str, task: str) -> TaskId:
     return f"{place}.{task}" if task else place
 
 
+def written_as(tasks: Mapping[TaskId, Task], name: str) -> Task | None:
+    """Return the task that one of this name is written as, by its name alone: also one in a container; None for none.
+
+    >>> crop = Task("crop", "image", parameters={})
+    >>> written_as({"resize": Task("resize", "for_each", control=ForEach(3), body=(crop,))}, "resize[a.png].crop").id
+    'crop'
+    """
+    found = tasks.get(TaskId(name))
+    if found is not None:
+        return found
+    for at, char in enumerate(name):
+        outer = tasks.get(TaskId(name[:at])) if char in "[." else None
+        found = _inside(outer, outer.id, name) if outer is not None else None
+        if found is not None:
+            return found
+    return None
+
+
+def _inside(container: Task, place: str, name: str) -> Task | None:
+    """Return the task in a container, called ``place``, that has this name."""
+    if container.control is None or not name.startswith(place):
+        return None
+    rest = name[len(place) :]
+    repeated = isinstance(container.control, (ForEach, Loop))
+    for task in container.body:
+        end = ("]" if repeated else "") + (f".{task.id}" if task.id else "")
+        if rest == end or (repeated and rest.startswith("[") and rest.endswith(end)):
+            return task
+        if task.control is not None:
+            at = rest.find(end)
+            while at >= 0:
+                found = _inside(task, place + rest[: at + len(end)], name)
+                if found is not None:
+                    return found
+                at = rest.find(end, at + 1)
+    return None
+
+
 class Graph(Mapping["TaskId", Task]):
     """The tasks by id: each container is followed by its tasks.
 
@@ -85,12 +123,9 @@ class Graph(Mapping["TaskId", Task]):
         self.endings: dict[TaskId, Task] = {}
 
     def __getitem__(self, name: TaskId) -> Task:
-        task = self._built.get(name)
+        task = self._built.get(name) or self.endings.get(name)
         if task is None:
-            made = self._made.get(name)
-            if made is None:
-                return self.endings[name]
-            template, container, key, index = made
+            template, container, key, index = self._made[name]
             mould = self._moulds.get((container, template.id))
             if mould is None:
                 mould = self._moulds[container, template.id] = Mould(template, self[container])
@@ -99,8 +134,7 @@ class Graph(Mapping["TaskId", Task]):
 
     def template(self, name: TaskId) -> Task:
         """Return the task as it is written, whatever its place: what it does, and what it needs beside it."""
-        made = self._made.get(name)
-        return self[name] if made is None else made[0]
+        return self.written.get(name) or self.endings.get(name) or self._made[name][0]
 
     def __contains__(self, name: object) -> bool:
         return name in self.written or name in self._made or name in self.endings
@@ -272,6 +306,11 @@ class Graph(Mapping["TaskId", Task]):
         return graph, former
 
 
+def _read_to_undo(task: Task) -> Iterator[TaskId]:
+    for each in task.undo:
+        yield from each.reads or ()
+
+
 _FIELDS = [field.name for field in fields(Task)]
 _values_of = attrgetter(*_FIELDS)
 _Open: Any = make_dataclass("_Open", _FIELDS, slots=True)
@@ -314,8 +353,3 @@ class Mould:
         needs = tuple(names[need] for need in template.needs if need in siblings)
         reads = None if template.reads is None else tuple(names[read] for read in template.reads)
         return needs, {each: made for each, made in names.items() if made != each}, reads
-
-
-def _read_to_undo(task: Task) -> Iterator[TaskId]:
-    for each in task.undo:
-        yield from each.reads or ()

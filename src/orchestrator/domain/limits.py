@@ -146,16 +146,6 @@ class Limits:
             found = self.queues[names] = Queue(gates)
         return found
 
-    def ready(self) -> list[TaskId]:
-        """Return the tasks in all queues that may begin but for their limits."""
-        return [name for queue in self.queues.values() for name in queue.ready]
-
-    def clear(self) -> None:
-        """Let nothing wait in the queues; what is at work and what was begun counts on."""
-        for queue in self.queues.values():
-            queue.ready.clear()
-            queue.retries.clear()
-
     def redefined(self, limits: Mapping[str, Limit]) -> Limits:
         """Return these limits with other numbers and nothing in their queues; what was claimed counts on."""
         found = Limits({})

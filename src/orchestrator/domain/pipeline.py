@@ -211,9 +211,9 @@ class Pipeline:
 
     ``tasks`` maps task id to Task. ``outputs`` maps names to templates over inputs and results;
     ``output_reads`` are the tasks whose results they read (filled in by compile). ``timeout`` is in seconds, for one
-    run. ``on_failure`` and ``finally_`` are the tasks of these stages (see domain.stage), as ``tasks``. ``schedule`` is
-    when servers run it. ``max_concurrency`` is how many attempts of one execution run at once, where that is fewer than
-    the process allows; ``limits`` are those that tasks keep by name.
+    run. ``on_failure`` and ``finally_`` are the tasks of these stages (see domain.stage), as ``tasks``.
+    ``max_concurrency`` is how many attempts of one execution run at once, where that is fewer than the process allows;
+    ``limits`` are those that tasks keep by name. ``schedule`` is when servers run it.
     """
 
     id: str

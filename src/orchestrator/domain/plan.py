@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from orchestrator.domain.events import Event
+    from orchestrator.domain.expansion import Graph
     from orchestrator.domain.files import FileSeen
     from orchestrator.domain.fingerprint import Component, Given
     from orchestrator.domain.ids import TaskId
@@ -144,7 +145,7 @@ class Plan:
     ``removed`` are tasks that an edited definition has no more, with what they were. ``until`` are the only tasks that
     the run is about (None: all). ``definition`` is the digest (or the whole, if it is small) of the definition that it
     goes on with, ``source`` the file that came from. The last decisions, ``later`` of them, are of stages that have not
-    begun.
+    begun. ``graph`` holds the tasks.
     """
 
     decisions: tuple[Decision, ...]
@@ -156,6 +157,7 @@ class Plan:
     source: Source = NO_SOURCE
     pipeline_id: str = ""
     later: int = 0
+    graph: Graph | None = field(default=None, repr=False, compare=False)
 
     def counts(self) -> dict[Verb, int]:
         """Return how many tasks each verb has."""

@@ -102,6 +102,7 @@ class _Planner:
         self.refused: list[str] = []
         self.other_inputs = inputs_differ(state, request)
         self.containers = Containers(self.recorded, other_inputs=self.other_inputs)
+        self.around: dict[TaskId, bool] = {}
         self.latest: dict[str, tuple[int, FileSeen]] | None = None
         self.rewritten: dict[str, TaskId] = {}
         self.call_changes: dict[int, tuple[tuple[Component, ...], str]] = {}
@@ -169,6 +170,7 @@ class _Planner:
             Source(self.state.definition_source, self.state.definition_digest) if revision is None else revision.source,
             self.pipeline.id,
             len(later),
+            self.graph,
         )
 
     def _facts(self, removed: Mapping[TaskId, TaskState]) -> list[Event]:
@@ -260,7 +262,7 @@ class _Planner:
         """
         if known.kept is not None or known.trace is not None or task.control is not None:
             return None
-        if task.within is not None and self.containers.begins_anew(task.within):
+        if self._is_in_question(task):
             return None
         if known.status is TaskStatus.COMPLETED:
             if known.under is not None or known.stale or known.pinned or known.source or (self.open and task.reads):
@@ -272,6 +274,19 @@ class _Planner:
             self.open.add(task.id)
             return Decision(task.id, Verb.RUN, "not run yet")
         return None
+
+    def _is_in_question(self, task: Task) -> bool:
+        """Tell whether what is given to a task may be another thing, since a container around it is looked at anew."""
+        return self.containers.in_question(task) or (task.within is not None and self._reads_open(task.within))
+
+    def _reads_open(self, name: TaskId) -> bool:
+        """Tell whether a container, or one around it, is made of what may be another value; asked after its needs."""
+        found = self.around.get(name)
+        if found is None:
+            task = self.graph[name]
+            outside = task.within is not None and self._reads_open(task.within)
+            found = self.around[name] = outside or self._open_need(task) is not None
+        return found
 
     def _plainly_kept(self, task: Task, call: Call) -> Decision | None:
         """Tell of a task whose call means something else by now, as ``_judge_prior`` does; worked out once a call."""
@@ -365,7 +380,7 @@ class _Planner:
             return self._again(task, "preserve_completed_tasks is off")
         if known.pinned:
             return Decision(name, Verb.REUSE, known.pinned if prior.value is not None else _since(prior))
-        if task.within is not None and self.containers.begins_anew(task.within):
+        if self._is_in_question(task):
             why = f"{task.within} is worked out again; kept if what it is given comes out the same"
             return Decision(name, Verb.RERUN, why, (), conditional=True)
         return self._judge_result(task, known, prior)
@@ -525,7 +540,7 @@ class _Planner:
         if status is TaskStatus.PENDING and known.kept is None and name not in self.graph.expansions:
             return Decision(name, Verb.RUN, "new" if known is _FRESH else "not run yet")
         source = next((str(read) for read in sorted(read_by(task)) if read in self.open), None)
-        if self.containers.begins_anew(name) or source is not None:
+        if self.containers.begins_anew(name) or self.containers.goes_back(name) or source is not None:
             because = f"reads {source}" if source is not None else "what it is made of may be another now"
             if status in DONE:
                 self.invalid.setdefault("what they are given may have changed", []).append(name)

@@ -86,9 +86,9 @@ class TaskState:
     than the last.
 
     ``within`` is the container that the task belongs to, ``item`` its place among the items there; ``active`` tells
-    that it is counted there among those at work. ``limits`` are those that it keeps. ``ending``: it belongs to a later
-    stage than the main part. ``life`` is how often what it did has been undone, ``undone`` the last attempt of which
-    that is so. ``sent_back`` is why the task runs again, if an approval sent it back.
+    that it is counted there among those at work. ``ending``: it belongs to a later stage than the main part. ``life``
+    is how often what it did has been undone, ``undone`` the last attempt of which that is so. ``sent_back`` is why the
+    task runs again, if an approval sent it back. ``limits`` are those that it keeps.
     """
 
     __slots__ = (

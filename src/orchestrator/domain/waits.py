@@ -117,6 +117,19 @@ class Waits:
         self._heard: set[str] = set()
         self._matched: dict[str, None] = {}
 
+    def __eq__(self, other: object) -> bool:
+        """Two are equal if the same tasks wait for the same, and the same signals are there."""
+        if not isinstance(other, Waits):
+            return NotImplemented
+        return (self.tasks, self.rewinds, self._signals, self._heard) == (
+            other.tasks,
+            other.rewinds,
+            other._signals,
+            other._heard,
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
     # -- changes -------------------------------------------------------------------------------------------------
 
     def begin(self, task: TaskId, waiting: Waiting) -> None:

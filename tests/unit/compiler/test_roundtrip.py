@@ -293,8 +293,8 @@ def small() -> dict[str, Any]:
 
 
 def test_a_newer_format_is_incompatible_and_nonsense_is_damage() -> None:
-    with pytest.raises(StoreIncompatible, match="stored in format 4, and this version reads up to 3"):
-        unpack(small() | {"v": 4})
+    with pytest.raises(StoreIncompatible, match="stored in format 5, and this version reads up to 4"):
+        unpack(small() | {"v": 5})
     nonsense: Any
     for nonsense in (None, 3, [], {}, "x", {"v": "1"}, {"v": True}, {"v": 0}, {"v": 1}):
         with pytest.raises(StoreDamaged, match="damaged record definition"):

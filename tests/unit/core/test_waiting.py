@@ -22,6 +22,14 @@ DAY = 86400.0
 REVIEW = step("review", "approval", question="{{ draft.result }} good?", choices=["yes", "no"], send_back="draft")
 DRAFT = step("draft", value="{{ execution.sent_back.comment if execution.sent_back else 'first' }}")
 
+NAP: dict[str, Any] = {"id": "nap", "tool": "wait", "parameters": {"for": 0.01}}
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest) -> str:
+    """One store is enough here: tests/contract has the mailbox of each, tests/e2e has SQLite."""
+    return f"memory://{request.node.name}"
+
 
 @pytest.fixture
 def orchestrator(bench: Bench) -> Orchestrator:
@@ -219,7 +227,8 @@ async def test_a_payload_against_the_schema_is_refused_by_sender_and_engine(
         await orchestrator.resume_pipeline(E, wait=False)
     events = await journal(orchestrator, E)
     assert [event.id for event in events if isinstance(event, SignalReceived)] == ["wrong"]
-    assert next(event.value for event in events if isinstance(event, DecisionMade)).startswith("refused: ")
+    (decided,) = [event for event in events if isinstance(event, DecisionMade)]
+    assert decided.value.startswith("refused: ")
     await orchestrator.signal(E, "paid", 5)
     await orchestrator.resume_pipeline(E)
     assert (await result(orchestrator, "one"))["payload"] == 5
@@ -251,7 +260,7 @@ def clock(orchestrator: Orchestrator) -> ManualClock:
 
 async def test_the_end_of_a_wait_is_decided_once(bench: Bench, orchestrator: Orchestrator, clock: ManualClock) -> None:
     began = clock.now()
-    told = await rest(orchestrator, bench, step("nap", "wait", **{"for": "3d"}), step("end", after="nap"))
+    told = await rest(orchestrator, bench, {**NAP, "parameters": {"for": "3d"}}, step("end", after="nap"))
     assert told.due == began + 3 * DAY == (await orchestrator.get_summary(E)).due
     clock.advance(DAY)
     with pytest.raises(ExecutionWaiting) as again:
@@ -292,8 +301,7 @@ async def test_when_the_time_is_over_the_default_counts_or_the_step_fails(
 
 
 async def test_time_passes_while_the_run_stays(bench: Bench, orchestrator: Orchestrator) -> None:
-    nap: dict[str, Any] = {"for": 0.01}
-    await orchestrator.run_pipeline(bench.pipeline(step("nap", "wait", **nap)), execution_id=E)
+    await orchestrator.run_pipeline(bench.pipeline(NAP), execution_id=E)
     assert await statuses(orchestrator, E) == {"nap": "completed"}
 
 

@@ -95,6 +95,7 @@ def facts(state: ExecutionState) -> dict[str, Any]:
     retries = (each for queue in queues.values() for each in queue.retries)
     known["retries"] = sorted(filter(state._waits, retries))
     known["gates"] = {name: (gate.working, list(gate.begun)) for name, gate in state.limits.gates.items()}
+    known["waits"] = {name: getattr(state.waits, name) for name in state.waits.__slots__}
     known["tasks"] = {name: task_facts(task) for name, task in state.tasks.items()}
     return known
 

@@ -24,6 +24,7 @@ from orchestrator.domain.pipeline import (
 )
 from orchestrator.domain.revision import called_alike, changed_parts, former, pipeline_changes
 from orchestrator.domain.schedule import Schedule
+from orchestrator.domain.stage import Stage
 from orchestrator.domain.strategy import ResumeStrategy
 
 STEP = Task("a", "t", parameters={"x": 1, "deep": {"rows": [1, 2]}}, dependencies=("z",))
@@ -57,7 +58,9 @@ EDITS: list[tuple[dict[str, Any], bool, list[str]]] = [
     ({"control": Loop(until="last.done")}, False, ["until: (none) → 'last.done'", "max_iterations: (none) → 1000"]),
     ({"control": ForEach([1])}, False, ["for_each: (none) → {items: [1], tolerate: 0}"]),
     ({"body": (Task("b", "t", timeout=5.0),)}, True, ["steps: (none) → {b: {tool: 't', timeout: 5.0}}"]),
+    ({"undo": (Task("", "t", timeout=5.0),)}, True, ["undo: (none) → {step: {tool: 't', timeout: 5.0}}"]),
     ({"id": "b"}, True, []),
+    ({"stage": Stage.UNDO, "undoes": "c"}, True, []),
     ({"uses": ("item",), "within": "c", "key": "k", "index": 1, "local": {"x": "c.x"}}, True, []),
     ({"needs": ("z", "y"), "reads": ("y",)}, True, []),
 ]

@@ -22,6 +22,8 @@ from orchestrator.domain.events import (
     ExecutionWaiting,
     ResultSet,
     ResumePlanned,
+    SignalReceived,
+    StageEntered,
     TaskClaimed,
     TaskCompleted,
     TaskExpanded,
@@ -34,6 +36,7 @@ from orchestrator.domain.events import (
     TaskSkipped,
     TasksReset,
     TaskTraced,
+    TaskWaiting,
     ToolsResolved,
 )
 from orchestrator.domain.files import FileSeen
@@ -172,8 +175,44 @@ CASES: list[tuple[Event, dict[str, JSON]]] = [
     (TaskGathered(AT, "each", ["b"]), {"event": "task_gathered", "task": "each", "lost": ["b"]}),
     (ExecutionWaiting(AT, AT), {"event": "execution_waiting", "due": ISO}),
     (
+        SignalReceived(AT, "sig_1", "paid", SECRET, "Ann", AT),
+        {"event": "signal_received", "id": "sig_1", "name": "paid", "by": "Ann", "sent_at": ISO, "bytes": 6},
+    ),
+    (
+        TaskWaiting(AT, T, 1, "time", "", AT, "for a time", SECRET),
+        {
+            "event": "task_waiting",
+            "task": "t",
+            "attempt": 1,
+            "kind": "time",
+            "name": "",
+            "until": ISO,
+            "text": "for a time",
+        },
+    ),
+    (
         ExecutionLinked(AT, "e0", "t", 1),
         {"event": "execution_linked", "parent": "e0", "task": "t", "depth": 1},
+    ),
+    (
+        SignalReceived(AT, "s1", "go", SECRET, "me", AT),
+        {"event": "signal_received", "id": "s1", "name": "go", "by": "me", "sent_at": ISO, "bytes": 6},
+    ),
+    (
+        TaskWaiting(AT, "w", 1, "signal", "go", None, "for the signal 'go'", SECRET),
+        {
+            "event": "task_waiting",
+            "task": "w",
+            "attempt": 1,
+            "kind": "signal",
+            "name": "go",
+            "until": None,
+            "text": "for the signal 'go'",
+        },
+    ),
+    (
+        StageEntered(AT, "finally", "completed", ["clean"], None),
+        {"event": "stage_entered", "stage": "finally", "outcome": "completed", "tasks": ["clean"], "error": None},
     ),
 ]
 

@@ -53,6 +53,9 @@ events = st.one_of(
     st.builds(ev.TaskExpanded, reals, ids, st.lists(texts, max_size=3), opt_ref, st.booleans(), texts, counts),
     st.builds(ev.TaskGathered, reals, ids, st.lists(texts, max_size=3)),
     st.builds(ev.ExecutionWaiting, reals, opt_real),
+    st.builds(ev.SignalReceived, reals, texts, texts, refs, texts, reals),
+    st.builds(ev.TaskWaiting, reals, ids, counts, texts, texts, opt_real, texts, refs),
+    st.builds(ev.StageEntered, reals, texts, texts, st.lists(ids, max_size=3), st.none()),
 )
 NONE = encode_value(None).ref
 ONE_OF_EACH: list[Event] = [
@@ -81,7 +84,12 @@ ONE_OF_EACH: list[Event] = [
     ev.TaskExpanded(22.0, TaskId("a"), ["k", "l"], encode_value([1, 2]).ref, False, "", 7),
     ev.TaskGathered(22.0, TaskId("a"), ["l"]),
     ev.ExecutionWaiting(22.0, 99.5),
+    ev.SignalReceived(22.0, "sig_1", "paid", NONE, "Ann", 21.5),
+    ev.TaskWaiting(22.0, TaskId("a"), 1, "signal", "paid", None, "for the signal 'paid'", NONE),
     ev.ExecutionLinked(22.0, "e", TaskId("a"), 1),
+    ev.SignalReceived(22.0, "s1", "go", encode_value(1).ref, "me", 21.0),
+    ev.TaskWaiting(22.0, TaskId("a"), 1, "signal", "go", None, "for the signal", encode_value({}).ref),
+    ev.StageEntered(22.0, "undo", "failed", [TaskId("a.undo")], ev.ErrorInfo("timeout", "late", retryable=False)),
 ]  # fmt: skip
 
 

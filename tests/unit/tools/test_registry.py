@@ -37,8 +37,8 @@ def test_knows_the_shipped_tools_without_importing_them() -> None:
         "print([name for name in heavy if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    names = "['archive', 'data-processing', 'filesystem', 'http', 'pipeline', 'python', "
-    names += "'report', 'shell', 'sql', 'validation']"
+    names = "['approval', 'archive', 'data-processing', 'filesystem', 'http', 'pipeline', 'python', "
+    names += "'report', 'shell', 'sql', 'validation', 'wait']"
     assert out == f"{names}\n[]\n"
 
 
@@ -62,7 +62,7 @@ def test_resolving_twice_gives_the_same_call(registry: ToolRegistry) -> None:
         (
             "filesytem",
             "read",
-            "no tool named 'filesytem'; there are archive, data-processing, filesystem, http, pipeline, python, ",
+            "no tool named 'filesytem'; there are approval, archive, data-processing, filesystem, http, pipeline, ",
         ),
         ("Filesystem", "read", "did you mean 'filesystem'?"),
         ("zzzzzz", None, "no tool named 'zzzzzz'; there are"),
