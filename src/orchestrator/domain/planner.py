@@ -332,7 +332,9 @@ class _Planner:
             if self._known(name).status is TaskStatus.COMPLETED:
                 if (name, inner.index) in self.revived:
                     return None
-                return Decision(task.id, Verb.SKIP, f"{name} is done without {inner.id} (try it again: --rerun {task.id})")
+                return Decision(
+                    task.id, Verb.SKIP, f"{name} is done without {inner.id} (try it again: --rerun {task.id})"
+                )
             inner = self.graph[name]
         return None
 

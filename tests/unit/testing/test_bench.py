@@ -85,7 +85,9 @@ def test_a_mended_fake_lets_the_resume_go_on_where_the_run_failed() -> None:
     assert Path("effects").read_text() == "real\n"
 
 
-@pytest.mark.parametrize("point", [name for name in POINTS if not name.endswith(("_blob", "_resume", "_admission"))])
+@pytest.mark.parametrize(
+    "point", [name for name in POINTS if not name.endswith(("_blob", "_resume", "_admission", "_signal"))]
+)
 def test_it_can_be_killed_at_every_point_and_no_recorded_step_is_repeated(point: str) -> None:
     bench = Bench(chain(), FAKES)
     crashed = bench.run(crash=point)
