@@ -5,6 +5,7 @@ The tasks are judged in the order of their needs, so that each knows what will b
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.anew import Containers
@@ -332,7 +333,9 @@ class _Planner:
             if self._known(name).status is TaskStatus.COMPLETED:
                 if (name, inner.index) in self.revived:
                     return None
-                return Decision(task.id, Verb.SKIP, f"{name} is done without {inner.id} (try it again: --rerun {task.id})")
+                return Decision(
+                    task.id, Verb.SKIP, f"{name} is done without {inner.id} (try it again: --rerun {quote(task.id)})"
+                )
             inner = self.graph[name]
         return None
 
