@@ -212,7 +212,9 @@ class Facts:
                 self.cancelled, self.finished = True, False  # a run that ended, but not well, can still be cancelled
             case said.ExecutionFinished():
                 self._finished(event)
-            case said.DecisionMade() | said.TaskExpanded() | said.TaskGathered() | said.TaskWaiting():
+            case said.DecisionMade():
+                self._decided(event)
+            case said.TaskExpanded() | said.TaskGathered() | said.TaskWaiting():
                 raise Violation("I4", f"{event.task} holds no other steps and waits for nothing")
             case said.SignalReceived() | said.StageEntered():
                 raise Violation("I4", "no signal was sent, and there is no later stage")
@@ -263,6 +265,13 @@ class Facts:
         if not runs(definition, value):
             return Basis(runs=False, action=None, parameters=None, call=("", ()))
         return Basis(True, definition.action, given_to(definition, value, self.scenario.inputs), call)  # noqa: FBT003
+
+    def _decided(self, event: said.DecisionMade) -> None:
+        """Hold what a condition came to against what it comes to of the recorded values."""
+        what = f"the {event.kind} of {event.task} comes to {event.value}"
+        self._needs_are_done(what, event.task)
+        if event.kind != "condition" or (event.value == "true") is not self.now(event.task, self.value, ("", ())).runs:
+            raise Violation("I4", f"{what}; in an undisturbed run it does not")
 
     def _claimed(self, event: said.TaskClaimed) -> None:
         state = self.tasks[event.task]

@@ -48,9 +48,12 @@ class Pipeline:
         outputs: Mapping[str, Any] | None = None,
         resume: ResumeStrategy | None = None,
         resume_enabled: bool = True,
+        timeout: float | None = None,
         max_concurrency: int | None = None,
         limits: Mapping[str, Limit] | None = None,
         schedule: Schedule | None = None,
+        on_failure: Iterable[Task] = (),
+        finally_: Iterable[Task] = (),
         tools: Tools | None = None,
     ) -> None:
         from orchestrator.compiler.build import build
@@ -66,9 +69,12 @@ class Pipeline:
                 outputs=outputs,
                 resume=resume,
                 resume_enabled=resume_enabled,
+                timeout=timeout,
                 max_concurrency=max_concurrency,
                 limits=limits,
                 schedule=schedule,
+                on_failure=on_failure,
+                finally_=finally_,
                 **_means(tools),
             )
         )

@@ -21,7 +21,7 @@ from orchestrator.domain.words import Path
 from orchestrator.schemas.checking import DIALECT
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
+_PERCENT = re.compile(r"(100(?:\.0+)?|\d{1,2}(?:\.\d+)?)%")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -63,7 +63,7 @@ def _tolerance(value: Any) -> Any:
         return value if value >= 0 else WRONG
     if value == "fail":
         return 0
-    if isinstance(value, str) and (found := _PERCENT.fullmatch(value.strip())) and float(found[1]) <= 100:  # noqa: PLR2004
+    if isinstance(value, str) and (found := _PERCENT.fullmatch(value.strip())):
         return float(found[1]) / 100
     return value if value == "continue" else WRONG
 
@@ -129,7 +129,12 @@ RATE = Value(
 )
 TOLERANCE = Value(
     "fail, continue, a number of items, or a part of them like '5%'",
-    {"anyOf": [{"type": "string", "pattern": r"^(fail|continue|\d+(\.\d+)?%)$"}, {"type": "integer", "minimum": 0}]},
+    {
+        "anyOf": [
+            {"type": "string", "pattern": r"^(fail|continue|(100(\.0+)?|\d{1,2}(\.\d+)?)%)$"},
+            {"type": "integer", "minimum": 0},
+        ]
+    },
     _tolerance,
 )
 

@@ -28,11 +28,11 @@ class Reading:
 
     def __init__(self, mistakes: Collector) -> None:
         self.mistakes = mistakes
-        self.places: list[Path] = []
+        self.places: dict[Path, None] = {}
 
     def wrong(self, path: Path, message: str, hint: str | None = None, *, key: bool = False) -> Any:
         """Note a mistake at ``path``; return WRONG."""
-        self.places.append(path)
+        self.places[path] = None
         self.mistakes.add(path, message, hint, key=key)
         return WRONG
 

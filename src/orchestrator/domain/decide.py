@@ -124,16 +124,20 @@ def _at_the_end(state: ExecutionState, *, letting_go: bool) -> list[Command]:
 def next_at(state: ExecutionState, capacity: int) -> float | None:
     """Return when there is something to do by the passing of time; None if something must happen first.
 
-    That is a retry that is due, a limit that lets the next attempt through, or the end of a wait.
+    That is a retry that is due, a limit that lets the next attempt through, or the end of a wait. It is asked when
+    ``decide`` has nothing more to say: what is ready and still there is held back by something else than time.
     """
     wait = state.waits.due()
     found = [] if wait is None else [wait[0]]
-    for queue in state.limits.queues.values() if _free(state, capacity) > 0 else ():
-        retry = state.next_retry(queue)
-        due = 0.0 if queue.ready else None if retry is None else retry[0]
-        opens = None if due is None else queue.opens_at()
-        if due is not None and opens is not None:
-            found.append(max(due, opens))
+    held_back = bool(state.waits.rewinds) or (state.stage is Stage.UNDO and bool(state.running))
+    for queue in state.limits.queues.values() if not held_back and _free(state, capacity) > 0 else ():
+        opens, retry = queue.opens_at(), state.next_retry(queue)
+        if opens is None:
+            continue
+        if queue.ready and opens > 0:
+            found.append(opens)
+        if retry is not None:
+            found.append(max(retry[0], opens))
     return min(found, default=None)
 
 

@@ -74,7 +74,8 @@ class Endings(Members):
         for name in event.tasks:
             needs = self.graph[name].needs
             self.tasks[name].unmet = len(needs)
-            self.tasks[name].limits = self.graph[name].limits
+            if self.stage is not Stage.UNDO:  # steps are undone one after the other, and keep no limits
+                self.tasks[name].limits = self.graph[name].limits
             for need in needs:
                 self.dependents.setdefault(need, []).append(name)
             if not needs:

@@ -338,7 +338,8 @@ class ExecutionState(Endings):
             self._reopen(task.within)
         if not task.unmet:
             self._make_ready(name)
-        if task.active and name not in self.ready:  # it was at work, and the container lets nothing begin just now
+        ready = self._queue(task).ready if task.limits else self.ready
+        if task.active and name not in ready:  # it was at work, and the container lets nothing begin just now
             self._count_active(task, active=False)
 
     def _created(self, event: ExecutionCreated) -> None:

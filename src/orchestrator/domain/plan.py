@@ -33,6 +33,10 @@ class Verb(StrEnum):
     WAIT = "wait"
 
 
+NOTHING = frozenset({Verb.REUSE, Verb.SKIP})
+"""What does nothing; where a step is skipped that was not so far, a fact of the plan says so."""
+
+
 class Decision(NamedTuple):
     """One line of a plan.
 
@@ -166,7 +170,7 @@ class Plan:
     @property
     def changes_nothing(self) -> bool:
         """Whether every task keeps what it has, and nothing else becomes another one."""
-        return not self.events and all(decision.verb is Verb.REUSE for decision in self.decisions)
+        return not self.events and all(decision.verb in NOTHING for decision in self.decisions)
 
     @property
     def digest(self) -> str:

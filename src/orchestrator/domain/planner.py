@@ -31,7 +31,7 @@ from orchestrator.domain.fingerprint import Component, Present, call_changes, fi
 from orchestrator.domain.ids import TaskId, checkpoint_id
 from orchestrator.domain.order import in_order, needed_for
 from orchestrator.domain.pipeline import OnChange, OnInterrupted
-from orchestrator.domain.plan import Decision, Evidence, Plan, PlanRequest, Source, Verb
+from orchestrator.domain.plan import NOTHING, Decision, Evidence, Plan, PlanRequest, Source, Verb
 from orchestrator.domain.recorded import Recorded
 from orchestrator.domain.retry import CRASH_LIMIT, failure_limit, is_exhausted
 from orchestrator.domain.revision import called_alike, changed_parts
@@ -103,6 +103,7 @@ class _Planner:
         self.other_inputs = inputs_differ(state, request)
         self.containers = Containers(self.recorded, other_inputs=self.other_inputs)
         self.around: dict[TaskId, bool] = {}
+        self.revived = self._revived()
         self.latest: dict[str, tuple[int, FileSeen]] | None = None
         self.rewritten: dict[str, TaskId] = {}
         self.call_changes: dict[int, tuple[tuple[Component, ...], str]] = {}
@@ -135,7 +136,7 @@ class _Planner:
             decisions = [_unwanted(each, self.request.until) if each.task not in until else each for each in decisions]
         later: list[Decision] = []
         recorded = self.events or self.resets or self.invalid or self.state.status is not ExecutionStatus.COMPLETED
-        if recorded or any(each.verb is not Verb.REUSE for each in decisions):
+        if recorded or any(each.verb not in NOTHING for each in decisions):
             later = _later(self.pipeline)
         return self._plan(decisions, until, later)
 
@@ -264,6 +265,8 @@ class _Planner:
             return None
         if self._is_in_question(task):
             return None
+        if known.status is not TaskStatus.COMPLETED and task.within is not None and self._left(task) is not None:
+            return None
         if known.status is TaskStatus.COMPLETED:
             if known.under is not None or known.stale or known.pinned or known.source or (self.open and task.reads):
                 return None
@@ -302,9 +305,47 @@ class _Planner:
         why = f"kept, though {summary} (run it again with --rerun {task.id})"
         return Decision(task.id, Verb.REUSE, why, changes)
 
+    def _revived(self) -> frozenset[tuple[TaskId, int]]:
+        """Return the items (container, place) in which something was asked for by name."""
+        request = self.request
+        found = set()
+        for name in (*request.rerun, *request.retry, *request.results):
+            task = self.graph.get(TaskId(name))
+            while task is not None and task.within is not None:
+                found.add((task.within, task.index))
+                task = self.graph[task.within]
+        return frozenset(found)
+
+    def _left(self, task: Task) -> Decision | None:
+        """Leave out what belongs to a failed item of a container that is done without it; None for any other task.
+
+        Under an edit, and where files and code are followed, such items are judged like any failed step.
+        """
+        request = self.request
+        if request.revision is not None or request.from_seq is not None or request.follow or task.id in request.skip:
+            return None
+        inner = task
+        while inner.within is not None:
+            name = inner.within
+            if name in request.rerun or self.containers.begins_anew(name) or self._reads_open(name):
+                return None
+            if self._known(name).status is TaskStatus.COMPLETED:
+                if (name, inner.index) in self.revived:
+                    return None
+                return Decision(
+                    task.id, Verb.SKIP, f"{name} is done without {inner.id} (try it again: --rerun {task.id})"
+                )
+            inner = self.graph[name]
+        return None
+
     def _task(self, task: Task) -> None:
         name = task.id
         known = self._known(name)
+        if task.within is not None and known.status not in DONE and known.prior is None:
+            left = self._left(task)
+            if left is not None:
+                self.decisions[name] = left
+                return
         decision = self._judge(task, known)
         runs = decision.verb in _RUNS or (decision.verb is Verb.REUSE and known.kept is not None)
         if runs and (behind := next((need for need in self._needs(task) if need in self.stuck), None)) is not None:

@@ -26,6 +26,7 @@ from orchestrator.functions.task import Step, StepOptions
 from orchestrator.orchestrator import Orchestrator
 
 if TYPE_CHECKING:
+    from orchestrator.domain.limits import Limit
     from orchestrator.domain.schedule import Schedule
     from orchestrator.domain.strategy import ResumeStrategy
     from orchestrator.ports.tools import Tools
@@ -52,6 +53,9 @@ class PipelineOptions(TypedDict, total=False):
     resume: ResumeStrategy | None
     resume_enabled: bool
     schedule: Schedule | None
+    timeout: float | None
+    max_concurrency: int | None
+    limits: Mapping[str, Limit] | None
     tools: Tools | None
 
 

@@ -38,13 +38,14 @@ class StepOptions(TypedDict, total=False):
     """How a step runs, in the words of Task.
 
     ``name`` is the step's name, by which results are found again (None: the function's). ``retry`` may be a number of
-    attempts. ``timeout`` is in seconds.
+    attempts. ``timeout`` and ``idle_timeout`` are in seconds. ``limits`` names limits of the pipeline.
     """
 
     name: str | None
     description: str | None
     retry: RetryPolicy | int
     timeout: float | None
+    idle_timeout: float | None
     critical: bool
     checkpoint: CheckpointWhen | str
     on_interrupted: OnInterrupted | str
@@ -55,6 +56,7 @@ class StepOptions(TypedDict, total=False):
     migrate: str | None
     renamed_from: str | None
     cache: CachePolicy | None
+    limits: tuple[str, ...]
 
 
 class Step(Generic[P, R]):

@@ -8,11 +8,19 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.decide import Claim, decide, next_at
-from orchestrator.domain.events import DefinitionChanged, Event, ExecutionStarted, TaskInterrupted, TasksReset
+from orchestrator.domain.events import (
+    DefinitionChanged,
+    Event,
+    ExecutionStarted,
+    StageEntered,
+    TaskInterrupted,
+    TasksReset,
+)
 from orchestrator.domain.execution import ExecutionState
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.limits import Gate, Limit
 from orchestrator.domain.pipeline import Pipeline, Task
+from orchestrator.domain.stage import undo_id
 from tests.unit.domain.graphs import begun, claimed, completed, failed, value
 
 
@@ -143,3 +151,17 @@ def test_a_gate_lets_as_many_through_as_have_grown_old() -> None:
         gate.claim(at)
     assert [gate.room(now, 9) for now in (3.0, 11.0, 12.5, 13.0)] == [0, 1, 2, 3]
     assert gate.room(13.0, 2) == 2
+
+
+def test_what_is_undone_one_by_one_is_waited_for_and_not_asked_about_again_and_again() -> None:
+    undo = (Task(TaskId(""), "noop", limits=("api",)),)
+    tasks = {TaskId(name): Task(TaskId(name), "noop", undo=undo, limits=("api",)) for name in ("a", "b")}
+    definition = Pipeline("p", tasks, limits={"api": Limit(count=1, per_seconds=1000)})
+    state = after(definition, claimed("a"), completed("a"), claimed("b"), completed("b"))
+    undone = [undo_id(TaskId(name), 0, 1) for name in ("b", "a")]
+    state.apply(StageEntered(3.0, "undo", "failed", undone, None))
+    assert next_up(state, 3.0) == [undone[0]]
+    state.apply(claimed(undone[0], at=3.0))
+    assert (next_up(state, 3.0), next_at(state, 9)) == ([], None)
+    state.apply(completed(undone[0], at=4.0))
+    assert next_up(state, 4.0) == [undone[1]]

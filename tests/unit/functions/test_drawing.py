@@ -117,13 +117,14 @@ def test_items_and_rounds_are_drawn_as_a_file_says_them_and_only_missing_items_r
 
 def test_every_setting_of_a_task_is_an_option_of_a_step() -> None:
     made = {"id", "tool", "action", "parameters", "dependencies", "condition", "needs", "reads"}
-    constructs = {"control", "body", "uses", "within", "key", "index", "local"}
+    stages = {"undo", "undoes", "stage"}
+    constructs = {*stages, "control", "body", "uses", "within", "key", "index", "local"}
     settings = {field.name for field in fields(orc.Task)} - made - constructs
     assert set(StepOptions.__annotations__) == settings  # `name` is the step's own here
 
 
 def test_everything_that_a_pipeline_is_told_is_an_option_of_the_function() -> None:
-    drawn = {"self", "tasks", "inputs", "outputs"}
+    drawn = {"self", "tasks", "inputs", "outputs", "on_failure", "finally_"}
     assert set(PipelineOptions.__annotations__) == set(inspect.signature(orc.Pipeline.__init__).parameters) - drawn
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.tools.database.urls import Address
 
 _CONNECT_SECONDS = 10
+_SLACK_MS, _IDLE_MS = 2_000, 60_000
 _BUSY = ("40001", "40P01", "55P03")
 _GONE = ("08", "57P")
 _FULL = ("53",)
@@ -37,8 +38,9 @@ class Postgres:
             known = conninfo_to_dict(address.url)
         except psycopg.Error:  # what it says may repeat a part of the URL
             raise wrong(f"url: {address.shown} cannot be read as the URL of a PostgreSQL database") from None
-        most = max(1, min(int(seconds * 1000), 2**31 - 1))
-        ours = f"-c TimeZone=UTC -c statement_timeout={most} -c idle_in_transaction_session_timeout={most + 60_000}"
+        # Our own watch comes first, and says more; the server's is for a client that is gone.
+        most = min(int(seconds * 1000) + _SLACK_MS, 2**31 - 1 - _IDLE_MS)
+        ours = f"-c TimeZone=UTC -c statement_timeout={most} -c idle_in_transaction_session_timeout={most + _IDLE_MS}"
         options: dict[str, Any] = {
             "application_name": "orchestrator sql",
             "connect_timeout": _CONNECT_SECONDS,
