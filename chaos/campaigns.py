@@ -78,6 +78,19 @@ CAMPAIGNS = (
         ("trials",),
     ),
     Campaign(
+        "language",
+        5,
+        ("--seeds", "100000000"),
+        "Random pipelines of the whole language",
+        "Random pipelines of for_each, loops, switches and blocks, each in each other, with conditions and steps that "
+        "fail, die at random commits, before or after they are made, are resumed until they end, edited at random "
+        "(values, constructs, items, renamed, new and removed steps), and so on. By values alone is worked out "
+        "beforehand what they come to and which steps may run; after each fact what the fold counts is counted from "
+        "scratch, and the plan shown is held against what was done.",
+        "I1, I4, I6",
+        ("trials",),
+    ),
+    Campaign(
         "kills",
         25,
         ("--trials", "1000000"),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from orchestrator.core.engine import Engine
     from orchestrator.domain.events import Event
+    from orchestrator.domain.ids import TaskId
     from orchestrator.domain.plan import Plan
 
 Path = tuple[tuple[str, str | None], ...]
@@ -67,6 +68,12 @@ class Dying:
         await self._inner.append(lease, events, *arguments, **options)
         if self._left == 0:
             raise Killed("killed after a commit")
+
+
+def dies(engine: Engine, left: int, *, after: bool) -> None:
+    """Let the process of an engine die at its ``left``-th commit."""
+    journal: Any = Dying(engine.recorder._journal, left, after=after)  # noqa: SLF001
+    engine.recorder._journal = journal  # noqa: SLF001
 
 
 class Trial:
@@ -129,9 +136,7 @@ class Trial:
 
     def _admitted(self, engine: Engine) -> None:
         if self.chance.random() < 0.6:
-            left, after = self.chance.choice((1, 2, 3, 5, 8, 13)), self.chance.random() < 0.5
-            journal: Any = Dying(engine.recorder._journal, left, after=after)  # noqa: SLF001
-            engine.recorder._journal = journal  # noqa: SLF001
+            dies(engine, self.chance.choice((1, 2, 3, 5, 8, 13)), after=self.chance.random() < 0.5)
 
     async def drive(self, **asked: Any) -> bool:
         """Run or resume, perhaps killed on the way; return whether it came to its end."""
@@ -209,7 +214,7 @@ class Trial:
                 continue
             if decision.verb in (Verb.REUSE, Verb.SKIP, Verb.WAIT):
                 self.must(name not in ran, f"{name} was to {decision.verb}, and ran")
-            elif not decision.conditional and state.status.value == "completed":
+            elif not decision.conditional and state.status.value == "completed" and not _kept_from_it(name, state):
                 done = name in ran or known.status is TaskStatus.SKIPPED
                 self.must(done, f"{name} was to {decision.verb}, and did not: {decision.reason}")
 
@@ -273,6 +278,18 @@ class Trial:
         """Raise Violated unless it holds."""
         if not holds:
             raise Violated(f"{what}\n    {self.told()}")
+
+
+def _kept_from_it(name: TaskId, state: ExecutionState) -> bool:
+    """Tell whether a step could not begin, since what it needs has failed, or one beside it in what was given up."""
+    known = state.tasks[name]
+    if known.status is not TaskStatus.PENDING:
+        return False
+    held, within = bool(known.unmet), known.within
+    while within is not None and not held:
+        around = state.tasks[within]
+        held, within = around.status is TaskStatus.FAILED, around.within
+    return held
 
 
 def _renamed(path: Path | None, names: dict[str, str]) -> str:

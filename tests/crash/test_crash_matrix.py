@@ -13,11 +13,12 @@ from orchestrator.crashpoints import POINTS
 
 WAITING_POINTS = ("before_signal", "after_signal")
 """What is passed where something waits: tests/e2e/test_waiting.py kills there."""
-RUN_POINTS = tuple(point for point in POINTS if point not in ("before_resume", "after_resume", *WAITING_POINTS))
+CONTAINER_POINTS = ("before_expand", "after_expand", "before_gather", "after_gather")
+"""What is passed where steps hold others: tests/crash/test_constructs.py kills there."""
+ELSEWHERE = (*WAITING_POINTS, *CONTAINER_POINTS)
+RUN_POINTS = tuple(point for point in POINTS if point not in ("before_resume", "after_resume", *ELSEWHERE))
 """What a first run passes."""
-RESUME_POINTS = tuple(
-    point for point in POINTS if point not in ("before_admission", "after_admission", *WAITING_POINTS)
-)
+RESUME_POINTS = tuple(point for point in POINTS if point not in ("before_admission", "after_admission", *ELSEWHERE))
 ONCE = {"before_admission", "after_admission", "before_finish", "after_finish", "before_blob", "after_blob"}
 COUNTS = (1, 2, 4, 7)
 AT_WORK = Kill(point="after_commit", count=3)
@@ -67,5 +68,5 @@ def test_fresh_interpreters_with_the_environment_variable_do_the_same(tmp_path: 
 
 
 def test_every_point_is_in_the_matrix() -> None:
-    assert set(RUN_POINTS) | set(RESUME_POINTS) | set(WAITING_POINTS) == set(POINTS)
+    assert set(RUN_POINTS) | set(RESUME_POINTS) | set(ELSEWHERE) == set(POINTS)
     assert all(counts(point) for point in RUN_POINTS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator import crashpoints
 from orchestrator.crashpoints import point
-from orchestrator.domain.events import TaskClaimed, TaskCompleted
+from orchestrator.domain.events import TaskClaimed, TaskCompleted, TaskExpanded, TaskGathered
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.values import EncodedValue, ValueRef
 from orchestrator.errors import OrchestratorError
@@ -143,8 +143,12 @@ class Recorder:
 
 
 def _points(moment: str, events: Sequence[Event]) -> None:
-    """Pass the crash points of a commit: each of claim and completion has its own."""
+    """Pass the crash points of a commit: what it may hold has one each."""
     if any(type(event) is TaskCompleted for event in events):
         point(f"{moment}_commit")
     if any(type(event) is TaskClaimed for event in events):
         point(f"{moment}_claim")
+    if any(type(event) is TaskExpanded for event in events):
+        point(f"{moment}_expand")
+    if any(type(event) is TaskGathered for event in events):
+        point(f"{moment}_gather")

@@ -6,13 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.domain.control import Control, ForEach, Loop, Switch
-from orchestrator.domain.execution import DONE
+from orchestrator.domain.execution import DONE, TaskStatus
 from orchestrator.domain.plan import Decision, Verb
 
 if TYPE_CHECKING:
     from orchestrator.domain.ids import TaskId
     from orchestrator.domain.pipeline import Task
     from orchestrator.domain.recorded import Recorded
+    from orchestrator.domain.tasks import TaskState
 
 
 class Containers:
@@ -47,7 +48,7 @@ class Containers:
         task, known = self._recorded.graph[name], self._recorded.state(name)
         if self.in_question(task):
             return True
-        if known is None or name not in self._recorded.graph.expansions:
+        if known is None or (name not in self._recorded.graph.expansions and not _was_worked_out(known)):
             return False
         if known.kept is not None:
             return True
@@ -76,6 +77,11 @@ class Containers:
             states = [self._recorded.state(each) for each in names[first : first + width]]
             done += all(state is not None and state.status in DONE for state in states)
         return f"{done} of {len(expansion.keys)} items are done"
+
+
+def _was_worked_out(known: TaskState) -> bool:
+    """Tell whether a container got tasks once, though an edit may have taken the branch or the kind they were of."""
+    return known.status in (TaskStatus.COMPLETED, TaskStatus.EXPANDED) and not known.pinned
 
 
 def _asked(task: Task) -> Any:

@@ -51,6 +51,18 @@ def body_of(container: Task, branch: str) -> Sequence[Task]:
     return [task for task in container.body if task.id in (chosen or ())]
 
 
+def _branch_by_now(container: Task, before: Task, branch: str) -> str:
+    """Return what a branch is called in a switch as it is now: if it is gone, the one that has its steps."""
+    control = container.control
+    if not isinstance(control, Switch) or body_of(container, branch):
+        return branch
+    had = {task.id for task in body_of(before, branch)}
+    for other in (*control.cases, DEFAULT_CASE):
+        if any(task.id in had or task.renamed_from in had for task in body_of(container, other)):
+            return other
+    return branch
+
+
 def read_by(container: Task) -> set[TaskId]:
     """Return what a container reads, and what the steps in it read around it."""
     inside = {inner.id for inner in container.body}
@@ -278,7 +290,8 @@ class Graph(Mapping["TaskId", Task]):
         """Return the graph of other tasks with what is recorded of this one's containers, and the ids they had.
 
         ``renamed`` maps written tasks to the ids that they had. A container that is of another kind by now begins anew,
-        as one does whose branch is gone. The ids are those of all tasks that were there before under another id.
+        as one does whose branch is gone, unless another one has its steps by now. The ids are those of all tasks that
+        were there before under another id.
         """
         graph = Graph(written)
         former = dict(renamed)
@@ -290,7 +303,10 @@ class Graph(Mapping["TaskId", Task]):
             if expansion is None:
                 continue
             container, before = graph[name], self[old]
-            if type(container.control) is not type(before.control) or not body_of(container, expansion.branch):
+            if type(container.control) is not type(before.control):
+                continue
+            expansion = expansion._replace(branch=_branch_by_now(container, before, expansion.branch))
+            if not body_of(container, expansion.branch):
                 continue
             graph.expansions[name] = expansion
             graph._make(container, expansion, range(len(expansion.all_keys)))
