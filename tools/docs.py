@@ -105,6 +105,8 @@ def _type(about: dict[str, Any]) -> str:
     if "enum" in about:
         return ", ".join(f"`{choice}`" for choice in about["enum"])
     if "anyOf" in about:
+        if any("continue" in each.get("pattern", "") for each in about["anyOf"]):
+            return "`fail`, `continue`, whole number or part"
         if any("pattern" in each and each["pattern"] != RATE_PATTERN for each in about["anyOf"]):
             return "duration"
         return " or ".join(dict.fromkeys(text for each in about["anyOf"] if (text := _type(each))))

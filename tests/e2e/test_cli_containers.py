@@ -67,3 +67,18 @@ def test_nested_steps_are_drawn_in_boxes(capfd: pytest.CaptureFixture[str]) -> N
     assert run(capfd, "graph", "nested.yaml") == "●  a  for_each\n     ●  b  shell\n"
     boxes = run(capfd, "graph", "nested.yaml", "--format", "mermaid")
     assert boxes == ('flowchart TD\n    subgraph n0["a  for_each"]\n        n0_0["b  shell"]\n    end\n')
+
+
+def test_items_that_a_container_is_done_without_are_left_out_until_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("many.yaml").write_text(
+        PIPELINE.replace("max_parallel: 7", "on_item_failure: continue").replace("!= 12", "-gt 1")
+    )
+    run(capfd, "run", "many.yaml", "--execution-id", "e")
+    plan = run(capfd, "plan", "e")
+    assert "items is done without items[0] (try it again: --rerun 'items[0]')" in plan
+    assert plan.endswith("there is nothing to run\n")
+
+    again = run(capfd, "resume", "e", "--rerun", "items[0]")
+    assert "items[0]: started (attempt 2)" in again
+    assert "items[1]: started" not in again
+    assert "items: completed without 2 items that failed" in again  # how long it took is told by `show`

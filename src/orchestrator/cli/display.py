@@ -314,7 +314,7 @@ class PlainDisplay(Written):
             return None
         if isinstance(event, TaskProgressed) and not self._worth_a_line(event):
             return None
-        took = f" after {duration(event.at - ended.since)}" if ended is not None else ""
+        took = f" after {duration(event.at - ended.since)}" if ended is not None and ended.since else ""
         if isinstance(event, TaskWaiting) and event.kind != TIME and self.store is not None:
             return f"{fact_line(event, execution_id, seq)} --store {shlex.quote(one_line(self.store, MESSAGE_LIMIT))}"
         if isinstance(event, ExecutionFinished):

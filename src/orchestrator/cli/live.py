@@ -71,7 +71,7 @@ class LiveDisplay(PlainDisplay):
 
     def line(self, event: Event, execution_id: str, seq: int, ended: Running | None) -> str | None:
         """Return the line for a fact that scrolls by; starts and progress are seen below."""
-        took = style(f"  {duration(event.at - ended.since)}", "dim") if ended is not None else ""
+        took = style(f"  {duration(event.at - ended.since)}", "dim") if ended is not None and ended.since else ""
         match event:
             case ExecutionCreated():
                 steps = plural(event.total, "step")

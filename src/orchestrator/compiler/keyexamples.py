@@ -84,7 +84,9 @@ ROWS: dict[str, dict[str, Row]] = {
         ),
         "key": Row('key: "{{ item.id }}"', "Results are found by it: under other keys items are new ones."),
         "max_parallel": Row("max_parallel: 4", "An edit holds from then on."),
-        "on_item_failure": Row("on_item_failure: 5%", "An edit holds from then on; failed items are tried again."),
+        "on_item_failure": Row(
+            "on_item_failure: 5%", "An edit holds from then on; with it, failed items are tried again."
+        ),
     },
     "SwitchModel": {
         "value": Row(

@@ -219,7 +219,12 @@ _INNER = Later(lambda: STEP)
 FOR_EACH = Table(
     "ForEachModel",
     "The items that a step is done for.",
-    Key("items", ANY, "A template that yields a list, a mapping or a whole number, or a list.", default=REQUIRED),
+    Key(
+        "items",
+        ANY,
+        "A template that yields a list, a mapping or a whole number; or these themselves.",
+        default=REQUIRED,
+    ),
     Key(
         "key",
         TEXT,
@@ -276,8 +281,8 @@ STEP: Table = Table(
     Key(
         "for_each",
         FOR_EACH,
-        "Do the step once for each item: a template that yields a list, a mapping or a number, a list, or a mapping. "
-        "In it, `item`, `key` and `index` are what they say.",
+        "Do the step once for each item: a template that yields a list, a mapping or a number; a list; or a mapping "
+        "of the keys under [items](#items). In it, `item`, `key` and `index` are what they say.",
     ),
     Key(
         "while",

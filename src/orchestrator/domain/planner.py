@@ -5,6 +5,7 @@ The tasks are judged in the order of their needs, so that each knows what will b
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from orchestrator.domain.anew import Containers
@@ -333,7 +334,7 @@ class _Planner:
                 if (name, inner.index) in self.revived:
                     return None
                 return Decision(
-                    task.id, Verb.SKIP, f"{name} is done without {inner.id} (try it again: --rerun {task.id})"
+                    task.id, Verb.SKIP, f"{name} is done without {inner.id} (try it again: --rerun {quote(task.id)})"
                 )
             inner = self.graph[name]
         return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from orchestrator import ExecutionStopped, Orchestrator
+from orchestrator.compiler import compile_dict
 from orchestrator.domain.events import TaskClaimed
+from orchestrator.testing import Bench as Kit
 from tests.unit.core.bench import Bench, begin, journal, step
 
 
@@ -41,3 +43,22 @@ async def test_a_rate_is_kept_over_retries_and_a_resume(bench: Bench, orchestrat
     claims = [event.at for event in await journal(orchestrator, "x") if isinstance(event, TaskClaimed)]
     assert len(claims) == 4
     assert all(later - earlier >= 0.2 for earlier, later in zip(claims, claims[2:], strict=False))
+
+
+def test_items_that_were_cut_off_and_wait_for_a_limit_are_not_left_out() -> None:
+    each = {
+        "id": "each",
+        "tool": "shell",
+        "for_each": [1, 2, 3, 4],
+        "limits": "few",
+        "parameters": {"command": ["date"]},
+    }
+    last = {"id": "last", "tool": "shell", "parameters": {"command": ["echo", "{{ each.result | length }}"]}}
+    pipeline = compile_dict({"id": "p", "limits": {"few": 2}, "steps": [each, last]})
+    bench = Kit(pipeline, {"each": "done", "last": "done"})
+    assert bench.run(crash="after_effect:3").status == "crashed"  # the last two items are at work: none waits
+
+    run = bench.resume()
+    assert run.status == "completed"
+    assert run.order[-1] == "last"
+    assert [call.parameters["command"] for call in run.calls_of("last")] == [["echo", 4]]
