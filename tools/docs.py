@@ -94,6 +94,16 @@ _WORDS = {"string": "text", "integer": "whole number", "number": "number", "bool
           "array": "list", "object": "mapping", "null": ""}  # fmt: skip
 
 
+def _one_of(kinds: list[dict[str, Any]]) -> str:
+    from orchestrator.compiler.pacing import RATE_PATTERN
+
+    if any("continue" in each.get("pattern", "") for each in kinds):
+        return "`fail`, `continue`, whole number or part"
+    if any("pattern" in each and each["pattern"] != RATE_PATTERN for each in kinds):
+        return "duration"
+    return " or ".join(dict.fromkeys(text for each in kinds if (text := _type(each))))
+
+
 def _type(about: dict[str, Any]) -> str:
     from orchestrator.compiler.pacing import RATE_PATTERN
 
@@ -105,11 +115,7 @@ def _type(about: dict[str, Any]) -> str:
     if "enum" in about:
         return ", ".join(f"`{choice}`" for choice in about["enum"])
     if "anyOf" in about:
-        if any("continue" in each.get("pattern", "") for each in about["anyOf"]):
-            return "`fail`, `continue`, whole number or part"
-        if any("pattern" in each and each["pattern"] != RATE_PATTERN for each in about["anyOf"]):
-            return "duration"
-        return " or ".join(dict.fromkeys(text for each in about["anyOf"] if (text := _type(each))))
+        return _one_of(about["anyOf"])
     if about.get("pattern") == RATE_PATTERN:
         return "rate"
     kind = about.get("type")

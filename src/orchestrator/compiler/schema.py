@@ -75,6 +75,11 @@ def _limit(value: Any) -> Any:
     return value if rate_of(value) is None else {"rate": value}
 
 
+def _items(value: Any) -> Any:
+    """Read the short form of a for_each: its items alone."""
+    return {"items": value} if isinstance(value, (str, list)) or _is_whole(value) else value
+
+
 def _text(value: Any) -> Any:
     return value if isinstance(value, str) else WRONG
 
@@ -239,7 +244,11 @@ FOR_EACH = Table(
         "made of those that succeed. A number, or a part like `5%`: so many may fail.",
         default="fail",
     ),
-    short=Short(lambda value: {"items": value}, {"type": ["string", "array", "integer"]}, "items, or a mapping"),
+    short=Short(
+        _items,
+        {"type": ["string", "array", "integer"]},
+        "items (a template, a list or a whole number), or a mapping",
+    ),
 )
 SWITCH = Table(
     "SwitchModel",
