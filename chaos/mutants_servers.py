@@ -237,7 +237,7 @@ def redis_never_renews() -> None:
 
 def redis_loses_the_refs() -> None:
     """Keep values in Redis, and forget who needs them."""
-    _in_script("append", ("keep(n, 15)", "keep(n .. '.', 15)"))
+    _in_script("append", ("keep(n, 16)", "keep(n .. '.', 16)"))
 
 
 PLANTED_ON_SERVERS: dict[str, Callable[[], None]] = {

@@ -14,7 +14,7 @@ from orchestrator.compiler.plain import plain_copy
 from orchestrator.compiler.schema import PIPELINE
 from orchestrator.compiler.shape import Reading, Values
 from orchestrator.compiler.source import Document, tree_of
-from orchestrator.compiler.steps import step_of
+from orchestrator.compiler.steps import CONSTRUCTS, step_of
 from orchestrator.domain.limits import Limit
 from orchestrator.domain.pipeline import Input, Pipeline, Task
 from orchestrator.domain.schedule import Catchup, Overlap, Schedule
@@ -158,8 +158,11 @@ def _compile(plain: Any, source: Source, tools: Tools | None, library: Callees |
 def _stand_in(steps: list[Values], name: str) -> None:
     """Give what is required and missing, or wrong, a stand-in, so that the rest can be checked too."""
     for index, step in enumerate(steps):
+        for key in CONSTRUCTS.intersection(step):
+            if step[key] is None:
+                del step[key]  # as if it was not given
         step.setdefault("id", f"{name}{index}")
-        _stand_in(step.setdefault("steps", []) if "steps" in step else [], f"{name}{index}_")
+        _stand_in(step["steps"] or [], f"{name}{index}_")
         if (switch := step.get("switch")) is not None:
             switch.setdefault("value", "true")
             for number, inner in enumerate([*switch.setdefault("cases", {}).values(), switch["default"] or []]):

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 _RARE = frozenset(
     ("files", "output_schema", "on_change", "migrate", "renamed_from", "cache", "undo", "idle_timeout", "limits")
 )
-_CONSTRUCTS = frozenset(("for_each", "while", "until", "switch", "steps"))
-_AROUND = frozenset((*_CONSTRUCTS, "id", "name", "description", "dependencies", "condition", "renamed_from"))
+CONSTRUCTS = frozenset(("for_each", "while", "until", "switch", "steps"))
+_AROUND = frozenset((*CONSTRUCTS, "id", "name", "description", "dependencies", "condition", "renamed_from"))
 """What a container has itself; all else is what is done in it."""
 
 
 def step_of(step: Values, path: Path, reading: Reading) -> Task:
     """Return the task that a step means; notes what does not go together in it."""
-    if _CONSTRUCTS.isdisjoint(step):
+    if CONSTRUCTS.isdisjoint(step):
         _check_tool(step, path, reading, "a step has a tool, or steps, or a switch")
         if "max_iterations" in step:
             _no_rounds(path, reading)
