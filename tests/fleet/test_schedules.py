@@ -94,7 +94,8 @@ async def test_servers_that_are_killed_run_each_time_once(
         assert found == dict.fromkeys(minutes.names(), ExecutionStatus.COMPLETED)
         made = Counter(name for each in (first, last) for name in each.told("scheduled"))
         assert made == dict.fromkeys(minutes.names(), 1)
-        assert last.told("waits") == minutes.names()[4:]
+        # The fourth waits as well if the third was still at work when its server died.
+        assert last.told("waits") in (minutes.names()[3:], minutes.names()[4:])
         assert await orchestrator.state_manager.verify() == []
 
 
