@@ -18,7 +18,7 @@ from orchestrator.domain.execution import TaskStatus
 from orchestrator.domain.ids import TaskId
 
 SEEDS = int(os.environ.get("ORCHESTRATOR_TEST_LANGUAGE", "3"))
-FOUND = (32, 54, 68, 71, 74, 76, 136, 305, 393, 256, 753, 3057)
+FOUND = (32, 54, 68, 71, 74, 76, 136, 305, 393, 256, 753, 3057, 11550)
 """Seeds that once found something, in the order of their finding."""
 
 

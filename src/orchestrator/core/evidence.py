@@ -85,7 +85,7 @@ class _Gathering:
         quick = self._request.revision is None and not self._request.results
         for name, task in self._recorded.graph.items():
             known = self._recorded.state(name)
-            if known is None or known.ending or (task.control is not None and known.status is not TaskStatus.SKIPPED):
+            if known is None or known.ending or (task.control is not None and not _was_skipped(known)):
                 continue
             call = task.tool, task.action
             if call not in told and task.control is None and (known.call is not None or known.kept is not None):
@@ -142,6 +142,12 @@ class _Gathering:
             "context": await self._values.load(state.context),
         }
         return Scope(self._values, inputs or {}, lambda: facts, self._find, lambda: self._recorded.graph)
+
+
+def _was_skipped(known: TaskState) -> bool:
+    """Tell whether what there is of a task is that it was skipped, whether that is in question or not."""
+    prior = known.prior
+    return prior is not None and prior.status is TaskStatus.SKIPPED
 
 
 def _given(ref: ValueRef | None) -> TaskState:
