@@ -192,6 +192,8 @@ class Builder:
         path = (*self.base(index, name), "id")
         if not isinstance(name, str):
             self.mistakes.add(path, f"expected text, got {kind_of(name)}")
+        elif self.mistakes.full:
+            self.mistakes.add(path, "")  # it is only counted: places and hints of many thousands would cost seconds
         elif name in first:
             line, column, _ = self.mistakes.source.place(("steps", first[name], "id"))
             hint = f"the first is at {line}:{column}" if line else f"steps {first[name]} and {index}"

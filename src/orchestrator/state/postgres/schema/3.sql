@@ -4,7 +4,7 @@ ALTER TABLE {s}.executions
     ADD COLUMN due  double precision,             -- of a status 'waiting': seconds since 1970; 0 when there is mail
     ADD COLUMN mail boolean NOT NULL DEFAULT false; -- whether there may be signals; whoever changes them holds this row
 
-DROP INDEX {s}.executions_waiting;
+DROP INDEX IF EXISTS {s}.executions_waiting;
 CREATE INDEX executions_waiting ON {s}.executions (queue, priority DESC, id) WHERE waiting AND status <> 'waiting';
 CREATE INDEX executions_due ON {s}.executions (due) WHERE status = 'waiting';
 
